@@ -1,0 +1,1 @@
+"""Activities: the steps of workflows that touch the world."""

@@ -1,0 +1,20 @@
+"""Retry policies and time limits by name, so that every workflow uses the same few."""
+
+from datetime import timedelta
+
+from temporalio.common import RetryPolicy
+
+STANDARD = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2,
+    maximum_interval=timedelta(minutes=1),
+    maximum_attempts=3,
+)
+"""The project's default: first retry after 1 s, factor 2, at most 1 min apart, 3 attempts."""
+
+WITHOUT_LIMIT = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2,
+    maximum_interval=timedelta(minutes=1),
+)
+"""For what must happen in the end, like `publish`: the same pace, no limit on attempts."""

@@ -1,0 +1,32 @@
+"""The activity that publishes result events."""
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+
+from temporalio import activity
+
+from activities.ports import Published, ResultEvent, ResultPublisher
+
+HEARTBEAT_INTERVAL = timedelta(seconds=3)
+
+
+class PublishingActivities:
+    """Activities that write result events through `publisher`."""
+
+    def __init__(self, publisher: ResultPublisher) -> None:
+        self._publisher = publisher
+
+    @activity.defn
+    async def publish(self, event: ResultEvent) -> Published:
+        """Publish `event`; repeatable, since its id does not depend on the attempt.
+
+        The attempt ends only when the record is acknowledged or the producer closed: a request
+        to cancel it is not obeyed, because the record may be on its way already.
+        """
+        sending = asyncio.ensure_future(self._publisher.publish(event))
+        while not sending.done():
+            activity.heartbeat()
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({sending}, timeout=HEARTBEAT_INTERVAL.total_seconds())
+        return sending.result()

@@ -1,0 +1,1 @@
+"""The sample domain's activities."""

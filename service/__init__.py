@@ -1,0 +1,1 @@
+"""The bridge between Kafka and Temporal: record, intake, events, routing, dispatch, and results back."""

@@ -1,0 +1,1 @@
+"""Commands carried to Temporal, and Temporal's answers turned into outcomes."""

@@ -1,0 +1,96 @@
+"""Errors that say whose fault it is, and so what happens next."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import ClassVar
+
+
+class Stage(StrEnum):
+    """Where on its way a record was given up on."""
+
+    DECODE = "decode"
+    ROUTE = "route"
+    DISPATCH = "dispatch"
+
+
+class TurnoutError(Exception):
+    """Base of all errors raised on purpose; its text never holds payload values."""
+
+
+class RecordError(TurnoutError):
+    """The record is at fault and we know why: it becomes a letter.
+
+    Args:
+        reason: What is wrong, without payload values.
+        cure: What to write or send instead, where that is known.
+    """
+
+    stage: ClassVar[Stage]
+
+    def __init__(self, reason: str, *, cure: str | None = None) -> None:
+        super().__init__(f"{reason}; {cure}" if cure else reason)
+        self.reason = reason
+        self.cure = cure
+
+
+class DecodeError(RecordError):
+    """The record's bytes are not an event."""
+
+    stage = Stage.DECODE
+
+
+class RouteError(RecordError):
+    """No route can make a command of this event."""
+
+    stage = Stage.ROUTE
+
+
+class RejectedError(RecordError):
+    """The command can never be accepted, whoever sends it and whenever."""
+
+    stage = Stage.DISPATCH
+
+
+class TargetMissing(TurnoutError):  # noqa: N818 - a state of the target, not a fault
+    """The target workflow is not there, closed or already running: the route's rule decides."""
+
+
+class NotNow(TurnoutError):  # noqa: N818 - a state of a neighbour, not a fault
+    """A neighbour or a target cannot take it now: same call, same ids, later, without limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong in a file someone wrote.
+
+    `line` and `column` count from 1; 0 where the whole file is meant.
+    """
+
+    path: Path
+    line: int
+    column: int
+    problem: str
+    cure: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.path}:{self.line}:{self.column}: {self.problem}"
+        return f"{text}; {self.cure}" if self.cure else text
+
+
+class ConfigurationError(TurnoutError):
+    """We are at fault: do not start; say what is wrong and what to write instead.
+
+    Args:
+        problem: One sentence, or the head line when there are findings.
+        findings: Everything that is wrong, all at once.
+    """
+
+    def __init__(self, problem: str, findings: Sequence[Finding] = ()) -> None:
+        super().__init__("\n".join([problem, *map(str, findings)]))
+        self.findings = tuple(findings)
+
+
+class Unreachable(TurnoutError):  # noqa: N818 - a state of a neighbour, not a fault
+    """A neighbour named by the settings does not answer at start; the text says host, port and reason."""

@@ -1,0 +1,1 @@
+"""The Kafka half of results: what workflows publish."""

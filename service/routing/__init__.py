@@ -1,0 +1,1 @@
+"""Which events lead to which commands: the grammar of route files and the table made from them."""

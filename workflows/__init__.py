@@ -1,0 +1,1 @@
+"""Workflows, and the contracts of what may be said to them."""

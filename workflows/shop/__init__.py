@@ -1,0 +1,1 @@
+"""The sample domain: a shop that fulfils orders."""
