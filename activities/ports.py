@@ -43,5 +43,9 @@ class ResultPublisher(Protocol):
     """
 
     async def publish(self, event: ResultEvent) -> Published:
-        """Write `event` and say where it lies."""
+        """Write `event` and say where it lies.
+
+        Raises:
+            ValueError: It can never be a CloudEvent; nothing was written.
+        """
         ...

@@ -5,6 +5,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from activities.ports import Published, ResultEvent, ResultPublisher
 
@@ -23,10 +24,16 @@ class PublishingActivities:
 
         The attempt ends only when the record is acknowledged or the producer closed: a request
         to cancel it is not obeyed, because the record may be on its way already.
+
+        Raises:
+            ApplicationError: `ResultInvalid`, not to be tried again: it can never be an event.
         """
         sending = asyncio.ensure_future(self._publisher.publish(event))
         while not sending.done():
             activity.heartbeat()
             with suppress(asyncio.CancelledError):
                 await asyncio.wait({sending}, timeout=HEARTBEAT_INTERVAL.total_seconds())
-        return sending.result()
+        try:
+            return sending.result()
+        except ValueError as error:
+            raise ApplicationError(str(error), type="ResultInvalid", non_retryable=True) from error

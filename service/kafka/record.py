@@ -1,7 +1,10 @@
 """The contract between Kafka and the rest of the service: one record, as delivered."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+from service.errors import TurnoutError
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -45,3 +48,52 @@ class Record:
 
     def __str__(self) -> str:
         return f"{self.topic}[{self.partition}]@{self.offset}"
+
+
+class RecordSource(Protocol):
+    """Where records come from: one member of a consumer group.
+
+    Methods suspend; none blocks the loop. `commit` may be repeated; after it failed the
+    offsets may or may not be stored, which costs repeats, never loss.
+    """
+
+    async def poll(self, partitions: Iterable[Partition], limit: int) -> Sequence[Record]:
+        """Up to `limit` further records of `partitions`, waiting a moment when there are none.
+
+        Must be called all the time, also with no partitions: a member that does not poll is put
+        out of its group. Records of one partition come in offset order, each once per assignment.
+        """
+        ...
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
+        """Store the next offset to read per partition; False if it could not be stored now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Where a record that was sent lies, acknowledged by all in-sync replicas."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class RecordSink(Protocol):
+    """Where records are written to."""
+
+    async def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers) -> Written:
+        """Write one record, with the time of now.
+
+        Suspends until all in-sync replicas acknowledged it. May be repeated, which may write it
+        twice.
+
+        Raises:
+            NotNow: It may or may not be written; Kafka did not say in time.
+            RecordTooLarge: It is not written, and never will be.
+        """
+        ...
+
+
+class RecordTooLarge(TurnoutError):  # noqa: N818 - a state of the topic's settings
+    """The topic does not take a record of this size."""

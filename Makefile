@@ -1,0 +1,89 @@
+# The words of this project: `make` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+# A Python that turnout runs on: 3.11 to 3.13. Another one: make PYTHON=/path/to/python3.12
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell \
+	$(name) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $(name))))
+
+.PHONY: help
+help: ## This list
+	@echo "turnout: Kafka events start and signal Temporal workflows; their results go back to Kafka."
+	@echo
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: demo
+demo: $(VENV)/.local ## Kafka, Temporal, the bridge and the sample shop on this machine; Ctrl-C ends it (ARGS=...)
+	@exec $(BIN)/python -m deploy.demo $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.dev ## All tests (a part of them: make test ARGS='tests/unit -k offsets')
+	@$(BIN)/pytest $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Style, types and the directions of imports; changes nothing
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: fmt
+fmt: $(VENV)/.dev ## Format the code, and repair what can be repaired without asking
+	@$(BIN)/ruff check --fix --exit-zero --quiet
+	@$(BIN)/ruff format
+
+.PHONY: check
+check: lint test ## What has to pass before a commit: lint and test
+
+.PHONY: pins
+pins: $(VENV)/.dev ## Write requirements/ anew from pyproject.toml (newer versions: make pins ARGS=--upgrade)
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv
+	@$(COMPILE) --output-file requirements/run.txt
+	@$(COMPILE) --extra local --group build -c requirements/run.txt --output-file requirements/local.txt
+	@$(COMPILE) --extra local --group dev -c requirements/local.txt --output-file requirements/dev.txt
+
+# No addresses in the files: every machine takes the packages from where it is set up to.
+COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 $(ARGS) \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins'
+
+.PHONY: clean
+clean: ## Remove what make made: the environment, fetched servers, caches
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What is installed, and for what. A file is written only when all of it is done,
+# so an interrupted install is done again. dev.txt holds all of local.txt.
+
+$(VENV)/.local: requirements/local.txt | $(VENV)/.made
+	@if [ requirements/dev.txt -nt $(VENV)/.dev ]; then $(call install,requirements/local.txt); \
+		else echo "requirements/local.txt: all of it came with requirements/dev.txt"; fi
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt | $(VENV)/.made
+	@$(call install,requirements/dev.txt)
+	@touch $@
+
+# The second step puts the command `turnout` into the environment; its build
+# backend is pinned in the same file.
+define install
+	started=$$SECONDS && \
+	echo "Installing $$(grep -c '^[a-z].*==' $(1)) packages of $(1) into $(VENV) ..." && \
+	$(BIN)/pip install --quiet --disable-pip-version-check --progress-bar off --require-hashes -r $(1) && \
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . && \
+	echo "... done in $$((SECONDS - started)) s"
+endef
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "turnout needs Python 3.11, 3.12 or 3.13, and python3 here is" \
+		"$$(python3 --version 2>/dev/null || echo missing); name one: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@

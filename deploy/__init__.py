@@ -1,0 +1,1 @@
+"""How turnout is deployed, and a demo of it."""

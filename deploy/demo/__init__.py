@@ -1,0 +1,1 @@
+"""A shop and its neighbours, to see turnout at work."""

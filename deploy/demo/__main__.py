@@ -1,0 +1,141 @@
+"""`make demo`: everything on this machine, shown to a newcomer. Ctrl-C leaves nothing behind."""
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from aiokafka import AIOKafkaProducer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from deploy.demo.ledger import Ledger
+from deploy.demo.stage import LETTERS, ORDERS, RESULTS, TOPICS, Stage
+from deploy.demo.story import Story
+from service.errors import TurnoutError
+from service.lifecycle import leave
+from service.local import KAFKA_PORT
+
+
+def main() -> None:
+    """Run the demo; exit 0 if everything that was promised came true."""
+    console = Console(soft_wrap=True)
+    folder = Path(tempfile.mkdtemp(prefix="turnout-demo-"))
+    try:
+        code = asyncio.run(_demo(folder, console))
+    except KeyboardInterrupt:
+        code = 130
+    if code in (0, 130):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        console.print(f"\nThe logs of all processes are kept in {folder}", highlight=False)
+    leave(code)
+
+
+async def _demo(folder: Path, console: Console) -> int:
+    _cancel_on_signals()
+    stage = Stage.build(folder)
+    for usual, port in stage.replaced.items():
+        console.print(f"Port {usual} is taken; using {port} instead.", highlight=False)
+    try:
+        return await _on(stage, console)
+    except (TurnoutError, ExceptionGroup) as error:
+        console.print(f"\n{_first(error)}", style="red", highlight=False, markup=False)
+        return 1
+    except asyncio.CancelledError:
+        return 130
+    finally:
+        with console.status("stopping everything") if console.is_terminal else contextlib.nullcontext():
+            await stage.close()
+
+
+async def _on(stage: Stage, console: Console) -> int:
+    started = time.monotonic()
+    with console.status("starting Kafka, Temporal, bridge, worker, neighbours"):
+        await stage.open()
+    console.print(
+        f"Up in {time.monotonic() - started:.1f} s: "
+        + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stage.times.items())
+        + f". Kafka {stage.kafka.address}, Temporal {stage.temporal.address}, its UI {stage.ui_url}",
+        highlight=False,
+    )
+    ledger = Ledger(stage.kafka.address, [*TOPICS, LETTERS], stage.bridge.log_path)
+    producer = AIOKafkaProducer(bootstrap_servers=stage.kafka.address, acks="all", enable_idempotence=True)
+    await producer.start()
+    watching = asyncio.create_task(ledger.run())
+    try:
+        story = Story(stage, ledger, producer, console)
+        await story.tell()
+        if console.is_terminal and sys.stdin.isatty():
+            await _stay(stage, ledger, console)
+        return 1 if story.failures else 0
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await producer.stop()
+
+
+async def _stay(stage: Stage, ledger: Ledger, console: Console) -> None:
+    """Keep everything up, with one quiet line, until Ctrl-C."""
+    console.print("\n[bold cyan]Now you[/] (in another terminal, in this folder)")
+    for command in _commands(stage):
+        console.print(f"  {command}", highlight=False, markup=False)
+    started = time.monotonic()
+    with Live(console=console, refresh_per_second=2) as live:
+        while True:
+            stage.check()
+            results = len({s.id for s in ledger.sightings if s.topic == RESULTS})
+            letters = sum(s.topic == LETTERS for s in ledger.sightings)
+            orders = sum(s.topic == ORDERS for s in ledger.sightings)
+            up = time.strftime("%H:%M:%S", time.gmtime(time.monotonic() - started))
+            live.update(
+                Text(
+                    f"up {up}   order events {orders}   results {results}   letters {letters}   Ctrl-C ends",
+                    "dim",
+                )
+            )
+            await asyncio.sleep(0.5)
+
+
+def _commands(stage: Stage) -> list[str]:
+    port = stage.kafka.port
+    kafka = "" if port == KAFKA_PORT else f"TURNOUT_KAFKA__BOOTSTRAP_SERVERS={stage.kafka.address} "
+    data = (
+        '{"order_id": "A-2001", "customer_id": "C-7", "lines": [{"sku": "LAMP", "quantity": 1, '
+        '"price_cents": 4900}], "total_cents": 4900, "address": "1 Station Road", "card_token": "card-4242"}'
+    )
+    return [
+        f"{kafka}.venv/bin/turnout emit shop.orders --type shop.order.placed --subject A-2001 --data '{data}'",
+        f"{kafka}.venv/bin/turnout tail shop.results",
+        f"{kafka}.venv/bin/turnout tail demo.dead-letters",
+        f"open {stage.ui_url}",
+    ]
+
+
+def _cancel_on_signals() -> None:
+    """The first signal ends the demo in good order, the second at once: the kernel ends the children."""
+    task = asyncio.current_task()
+    assert task is not None
+
+    def on_signal(number: int) -> None:
+        if task.cancelling():
+            leave(128 + number)
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""How things look on a terminal."""
+
+from rich.console import Console
+
+from service.kafka.record import Record
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def show_record(record: Record) -> None:
+    """One record in a few lines: place, key, headers, value; cut where long."""
+    key = _text(record.key, 80)
+    console.print(f"[bold]{record}[/] key {key}", markup=True)
+    for name, value in record.headers:
+        console.print(f"  {name}: {_text(value, 120)}", markup=False, style="dim")
+    console.print(f"  {_text(record.value, 2_000)}", markup=False)
+
+
+def _text(raw: bytes | None, limit: int) -> str:
+    if raw is None:
+        return "(none)"
+    text = raw.decode(errors="backslashreplace")
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(raw)} bytes)"

@@ -1,0 +1,52 @@
+"""`turnout run`, `bridge` and `worker`: the service itself."""
+
+import asyncio
+
+import typer
+
+from service.lifecycle import stop_on_signals
+from service.settings import load_settings
+from service.telemetry.logs import configure_logging
+from service.wiring import Roles, serve
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this family's commands."""
+    app.command("run")(run)
+    app.command("bridge")(bridge)
+    app.command("worker")(worker)
+
+
+def run() -> None:
+    """Run bridge and worker in one process, until SIGTERM."""
+    _serve(Roles(bridge=True, worker=True))
+
+
+def bridge() -> None:
+    """Read Kafka and ask Temporal, as the routes say, until SIGTERM."""
+    _serve(Roles(bridge=True, worker=False))
+
+
+def worker() -> None:
+    """Run workflows and activities, until SIGTERM."""
+    _serve(Roles(bridge=False, worker=True))
+
+
+def _serve(roles: Roles) -> None:
+    settings = load_settings()
+    configure_logging(settings.log.level, settings.log.format)
+
+    async def until_stopped() -> None:
+        await serve(settings, roles, stop_on_signals())
+
+    try:
+        asyncio.run(until_stopped())
+    except BaseExceptionGroup as group:
+        # One of the roles ended them all: it alone is the reason.
+        raise _first(group) from group
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

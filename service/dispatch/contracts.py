@@ -1,0 +1,90 @@
+"""What known workflows accept, checked before the call.
+
+A worker silently drops a signal that it cannot decode, and a wrong number of arguments wedges
+the workflow; so what would not be understood is refused here, where it still has a record.
+"""
+
+import typing
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+from temporalio import workflow
+
+from service.errors import RejectedError
+from service.routing.commands import Command, Signal, Start
+
+Parameters = Sequence[TypeAdapter[Any]]
+
+
+class Contracts:
+    """The inputs of the workflows whose classes we have; all others are not checked."""
+
+    def __init__(self, workflows: Iterable[type]) -> None:
+        self._starts: dict[str, Parameters] = {}
+        self._signals: dict[str, dict[str, Parameters]] = defaultdict(dict)
+        for definition in map(_definition, workflows):
+            if definition.name:
+                self._starts[definition.name] = _adapters(definition.arg_types)
+                for name, signal in definition.signals.items():
+                    if name:
+                        self._signals[name][definition.name] = _adapters(signal.arg_types)
+
+    def check(self, command: Command) -> None:
+        """Pass `command`, or refuse it.
+
+        Raises:
+            RejectedError: Its input does not fit the workflow it is for.
+        """
+        match command:
+            case Start():
+                self._check_start(command.workflow, command.args)
+            case Signal():
+                if command.or_start:
+                    self._check_start(command.or_start.workflow, command.or_start.args)
+                self._check_signal(command)
+
+    def _check_start(self, name: str, args: Sequence[Any]) -> None:
+        if problem := _misfit(self._starts.get(name), args):
+            raise RejectedError(f"the input does not fit workflow {name}: {problem}")
+
+    def _check_signal(self, signal: Signal) -> None:
+        receivers: Mapping[str, Parameters] = self._signals.get(signal.name, {})
+        if signal.or_start and signal.or_start.workflow in self._starts:
+            name = signal.or_start.workflow
+            receivers = {n: p for n, p in receivers.items() if n == name}
+            if not receivers:
+                raise RejectedError(f"workflow {name} has no signal named {signal.name}")
+        # Which of several workflows has that id is not known here: one that fits is enough.
+        problems = [_misfit(parameters, signal.args) for parameters in receivers.values()]
+        if problems and all(problems):
+            raise RejectedError(f"the input does not fit signal {signal.name}: {problems[0]}")
+
+
+def _definition(cls: type) -> Any:
+    return workflow._Definition.must_from_class(cls)  # noqa: SLF001 - the SDK has no public word for it
+
+
+def _adapters(arg_types: Sequence[type] | None) -> Parameters:
+    return [TypeAdapter(Any if kind in (typing.Any, object) else kind) for kind in arg_types or ()]
+
+
+def _misfit(parameters: Parameters | None, args: Sequence[Any]) -> str | None:
+    if parameters is None:
+        return None
+    if len(args) != len(parameters):
+        return f"{len(args)} arguments, but it takes {len(parameters)}"
+    for adapter, value in zip(parameters, args, strict=True):
+        try:
+            adapter.validate_json(orjson.dumps(value))
+        except ValidationError as error:
+            return "; ".join(_sentences(error))
+    return None
+
+
+def _sentences(error: ValidationError) -> Iterable[str]:
+    for one in error.errors(include_url=False, include_context=False, include_input=False)[:5]:
+        where = ".".join(map(str, one["loc"])) or "the whole"
+        yield f"{where}: {one['msg']}"

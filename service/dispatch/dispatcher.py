@@ -1,0 +1,345 @@
+"""Carries one command to Temporal and says what became of it."""
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+)
+from temporalio.common import (
+    Priority,
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+
+from service.dispatch.answers import Meaning, Outcome, OutcomeKind, meaning_of
+from service.dispatch.contracts import Contracts
+from service.dispatch.identity import command_id, identified_as
+from service.errors import NotNow, RejectedError
+from service.events.event import Event
+from service.routing.commands import Cancel, Command, OrStart, Rule, Signal, Start, StartOptions
+
+RPC_TIMEOUT = timedelta(seconds=10)
+MEMO = "turnout"
+RUN_ID_TICK = timedelta(milliseconds=1)
+KEYWORD_CHARACTERS = 255
+SUMMARY_BYTES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeNames:
+    """The names of the four keyword search attributes set at each start."""
+
+    route: str = "TurnoutRoute"
+    event_type: str = "TurnoutEventType"
+    event_id: str = "TurnoutEventId"
+    record: str = "TurnoutRecord"
+
+
+class Dispatcher:
+    """Sends commands with ids of their own, so that a repeated one takes effect once.
+
+    Args:
+        client: Given a namespace (None: the default one), the client that carries identified calls.
+        contracts: What known workflows accept.
+        names: Names of our search attributes, or None to set none.
+        attribute_types: Registered search attributes by name, for those that routes set.
+        link: Given a namespace and a workflow id, its address in the Temporal UI; may be empty.
+    """
+
+    def __init__(
+        self,
+        client: Callable[[str | None], Client],
+        contracts: Contracts,
+        *,
+        names: AttributeNames | None,
+        attribute_types: Mapping[str, "IndexedValueType.ValueType"],
+        link: Callable[[str | None, str], str] = lambda _namespace, _workflow_id: "",
+    ) -> None:
+        self._client = client
+        self._contracts = contracts
+        self._names = names
+        self._attribute_types = attribute_types
+        self._link = link
+        self._self = uuid.uuid4().hex[:12]
+
+    async def dispatch(self, command: Command) -> Outcome:
+        """Make the call that `command` stands for; may be repeated as often as one likes.
+
+        Raises:
+            RejectedError: It can never be accepted, or the route's rule makes a letter of it.
+            NotNow: It may or may not have been accepted; repeat it.
+        """
+        self._contracts.check(command)
+        try:
+            with identified_as(command_id(command)):
+                match command:
+                    case Start():
+                        return await self._start(command)
+                    case Signal():
+                        return await self._signal(command)
+                    case Cancel():
+                        return await self._cancel(command)
+        except RPCError as error:
+            raise _not_now_or_rejected(error) from error
+        msg = f"{type(command).__name__} is not a command"
+        raise TypeError(msg)
+
+    def link(self, command: Command) -> str:
+        """The address of the command's target in the Temporal UI, or nothing."""
+        return self._link(command.namespace, command.workflow_id)
+
+    async def _start(self, start: Start) -> Outcome:
+        called = datetime.now(UTC)
+        try:
+            handle = await self._call_start(start, start)
+        except WorkflowAlreadyStartedError:
+            return await self._already_there(start)
+        if not _is_older(handle, called):
+            return _outcome(start, OutcomeKind.ACCEPTED)
+        # The server answers a repeated request id with the run of the first call.
+        return await self._accepted_before(start)
+
+    async def _call_start(
+        self, command: Command, what: Start | OrStart, **start_signal: Any
+    ) -> WorkflowHandle[Any, Any]:
+        options = what.options
+        return await self._client(command.namespace).start_workflow(
+            what.workflow,
+            args=what.args,
+            id=command.workflow_id,
+            task_queue=what.task_queue,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.FAIL
+            if not start_signal
+            else WorkflowIDConflictPolicy.UNSPECIFIED,
+            execution_timeout=options.execution_timeout,
+            run_timeout=options.run_timeout,
+            task_timeout=options.task_timeout,
+            start_delay=_delay(options),
+            memo={**options.memo, MEMO: self._memo(command)},
+            search_attributes=self._search_attributes(command, options),
+            static_summary=_cut(options.summary or f"{command.event.type} from {command.event.record}"),
+            static_details=_details(command),
+            priority=_priority(options),
+            rpc_timeout=RPC_TIMEOUT,
+            **start_signal,
+        )
+
+    async def _already_there(self, start: Start) -> Outcome:
+        found = await self._describe(start)
+        memo = await found.memo_value(MEMO, {})
+        if memo.get("id") == str(command_id(start)):
+            return self._told_apart(start, memo)
+        if found.status is WorkflowExecutionStatus.RUNNING:
+            return _by_rule(start, start.running, "is already running, started by another event", "running")
+        return _by_rule(start, start.closed, "has closed; a closed id is never started again", "closed")
+
+    async def _accepted_before(self, start: Start) -> Outcome:
+        found = await self._describe(start)
+        return self._told_apart(start, await found.memo_value(MEMO, {}))
+
+    def _told_apart(self, start: Start, memo: Mapping[str, Any]) -> Outcome:
+        if memo.get("by") == self._by(start.event):
+            return _outcome(start, OutcomeKind.ACCEPTED)
+        return _outcome(start, OutcomeKind.DUPLICATE, f"started by {memo.get('record', 'this event')}")
+
+    async def _describe(self, command: Command) -> WorkflowExecutionDescription:
+        return await self._handle(command).describe(rpc_timeout=RPC_TIMEOUT)
+
+    async def _signal(self, signal: Signal) -> Outcome:
+        try:
+            await self._handle(signal).signal(signal.name, args=signal.args, rpc_timeout=RPC_TIMEOUT)
+        except RPCError as error:
+            if meaning_of(error) is Meaning.MISSING and signal.or_start:
+                return await self._signal_with_start(signal, signal.or_start)
+            return _by_target(signal, signal.missing, signal.closed, error)
+        return _outcome(signal, OutcomeKind.ACCEPTED)
+
+    async def _signal_with_start(self, signal: Signal, or_start: OrStart) -> Outcome:
+        try:
+            await self._call_start(signal, or_start, start_signal=signal.name, start_signal_args=signal.args)
+        except WorkflowAlreadyStartedError:
+            return _by_rule(signal, signal.closed, "has closed", "closed")
+        return _outcome(signal, OutcomeKind.ACCEPTED, "started by it")
+
+    async def _cancel(self, cancel: Cancel) -> Outcome:
+        try:
+            await self._handle(cancel).cancel(reason=cancel.reason, rpc_timeout=RPC_TIMEOUT)
+        except RPCError as error:
+            return _by_target(cancel, cancel.missing, cancel.closed, error)
+        return _outcome(cancel, OutcomeKind.ACCEPTED)
+
+    def _handle(self, command: Command) -> WorkflowHandle[Any, Any]:
+        return self._client(command.namespace).get_workflow_handle(command.workflow_id)
+
+    def _memo(self, command: Command) -> dict[str, str]:
+        event = command.event
+        trace = {name: event.headers[name] for name in ("traceparent", "tracestate") if name in event.headers}
+        return {
+            "id": str(command_id(command)),
+            "event": event.id,
+            "source": event.source,
+            "type": event.type,
+            "route": command.route,
+            "record": str(event.record),
+            "by": self._by(event),
+            **trace,
+        }
+
+    def _by(self, event: Event) -> str:
+        """Tells a start of this process for this record from any other."""
+        return f"{self._self} {event.record}"
+
+    def _search_attributes(self, command: Command, options: StartOptions) -> TypedSearchAttributes:
+        event = command.event
+        pairs = [
+            _pair(name, self._attribute_types[name], value)
+            for name, value in options.search_attributes.items()
+        ]
+        if self._names:
+            ours = {
+                self._names.route: command.route,
+                self._names.event_type: event.type,
+                self._names.event_id: event.id,
+                self._names.record: str(event.record),
+            }
+            pairs += [_keyword(name, value) for name, value in ours.items()]
+        return TypedSearchAttributes(pairs)
+
+
+def _outcome(command: Command, kind: OutcomeKind, detail: str = "") -> Outcome:
+    return Outcome(kind, command.route, command.workflow_id, detail)
+
+
+def _by_target(command: Command, missing: Rule, closed: Rule, error: RPCError) -> Outcome:
+    match meaning_of(error):
+        case Meaning.MISSING:
+            return _by_rule(command, missing, "does not exist", "missing")
+        case Meaning.CLOSED:
+            return _by_rule(command, closed, "has closed", "closed")
+        case _:
+            raise error
+
+
+def _by_rule(command: Command, rule: Rule, state: str, name: str) -> Outcome:
+    if rule is Rule.SKIP:
+        return _outcome(command, OutcomeKind.SKIPPED, f"the workflow {state}")
+    raise RejectedError(
+        f"workflow {command.workflow_id} {state}",
+        cure=f"write `{name}: skip` in route {command.route} if that is nothing to keep",
+    )
+
+
+def _not_now_or_rejected(error: RPCError) -> NotNow | RejectedError:
+    text = f"Temporal answered {error.status.name}: {error.message}"
+    if meaning_of(error) is Meaning.REJECTED:
+        return RejectedError(text)
+    return NotNow(text)
+
+
+def _is_older(handle: WorkflowHandle[Any, Any], called: datetime) -> bool:
+    """Whether the run may be older than the call; run ids of starts are UUIDv7, which hold the time.
+
+    A server whose clock is behind ours costs one describe more per start, no wrong answer.
+    """
+    run = uuid.UUID(handle.result_run_id)
+    if run.version != 7:
+        return True
+    return datetime.fromtimestamp((run.int >> 80) / 1000, UTC) < called - RUN_ID_TICK
+
+
+def _delay(options: StartOptions) -> timedelta | None:
+    if options.start_at is None:
+        return options.start_delay
+    return max(options.start_at - datetime.now(UTC), timedelta()) or None
+
+
+def _priority(options: StartOptions) -> Priority:
+    return Priority(
+        priority_key=options.priority,
+        fairness_key=options.fairness_key,
+        fairness_weight=options.fairness_weight,
+    )
+
+
+def _pair(name: str, kind: "IndexedValueType.ValueType", value: Any) -> SearchAttributePair[Any]:
+    """The value in the type that the attribute is registered with.
+
+    Raises:
+        RejectedError: The value does not fit that type.
+    """
+    try:
+        return _PAIRS[kind](name, value)
+    except (TypeError, ValueError) as error:
+        expected = IndexedValueType.Name(kind).removeprefix("INDEXED_VALUE_TYPE_").lower()
+        raise RejectedError(
+            f"search attribute {name} is registered as {expected}; the value is not"
+        ) from error
+
+
+def _keyword(name: str, value: str) -> SearchAttributePair[Any]:
+    """Cut to what the databases behind visibility hold in a keyword column."""
+    text = "".join(c for c in value if c.isprintable())[:KEYWORD_CHARACTERS]
+    return SearchAttributePair(SearchAttributeKey.for_keyword(name), text)
+
+
+def _typed(kind: type | tuple[type, ...], value: Any) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(type(value).__name__)
+    return value
+
+
+_PAIRS: Mapping["IndexedValueType.ValueType", Callable[[str, Any], SearchAttributePair[Any]]] = {
+    IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD: lambda n, v: _keyword(n, _typed(str, v)),
+    IndexedValueType.INDEXED_VALUE_TYPE_TEXT: lambda n, v: SearchAttributePair(
+        SearchAttributeKey.for_text(n), _typed(str, v)
+    ),
+    IndexedValueType.INDEXED_VALUE_TYPE_INT: lambda n, v: SearchAttributePair(
+        SearchAttributeKey.for_int(n), _typed(int, v)
+    ),
+    IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE: lambda n, v: SearchAttributePair(
+        SearchAttributeKey.for_float(n), float(_typed((int, float), v))
+    ),
+    IndexedValueType.INDEXED_VALUE_TYPE_BOOL: lambda n, v: SearchAttributePair(
+        SearchAttributeKey.for_bool(n), _typed(bool, v)
+    ),
+    IndexedValueType.INDEXED_VALUE_TYPE_DATETIME: lambda n, v: SearchAttributePair(
+        SearchAttributeKey.for_datetime(n), datetime.fromisoformat(_typed(str, v))
+    ),
+    IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST: lambda n, v: SearchAttributePair(
+        SearchAttributeKey.for_keyword_list(n), _strings(v)
+    ),
+}
+
+
+def _strings(value: Any) -> Sequence[str]:
+    return [_typed(str, item) for item in _typed(list, value)]
+
+
+def _details(command: Command) -> str:
+    event = command.event
+    lines = {
+        "event": event.id,
+        "source": event.source,
+        "route": command.route,
+        "record": str(event.record),
+        "trace": event.headers.get("traceparent", ""),
+    }
+    return "\n".join(f"- **{name}**: `{_cut(value)}`" for name, value in lines.items() if value)
+
+
+def _cut(text: str, size_bytes: int = SUMMARY_BYTES) -> str:
+    return text.encode()[:size_bytes].decode(errors="ignore")

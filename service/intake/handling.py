@@ -1,0 +1,111 @@
+"""The way of one record: decode, match, dispatch; with a letter where that cannot be done."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import structlog
+from structlog.contextvars import bound_contextvars
+
+from service.dispatch.answers import Outcome, OutcomeKind
+from service.dispatch.dispatcher import Dispatcher
+from service.errors import RecordError, RouteError
+from service.events.decoding import Decoder, Tombstone
+from service.events.event import Event
+from service.failures.letters import Letters
+from service.intake.waiting import Assignment, WaitingRoom
+from service.kafka.record import Record
+from service.routing.commands import Command, Rule
+from service.routing.table import Route, RouteTable
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+
+class Handling:
+    """Handles records, one call each; the calls share a limit on calls in flight."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        routes: RouteTable,
+        dispatcher: Dispatcher,
+        letters: Letters,
+        *,
+        waiting: WaitingRoom,
+        concurrency: int,
+    ) -> None:
+        self._decoder = decoder
+        self._routes = routes
+        self._dispatcher = dispatcher
+        self._letters = letters
+        self._waiting = waiting
+        self._slots = asyncio.Semaphore(concurrency)
+
+    async def handle(self, record: Record, assignment: Assignment) -> Sequence[Outcome]:
+        """Carry out all that `record` leads to; returns when each command of it is durable.
+
+        Raises:
+            Abandoned: The partition was taken away meanwhile; some commands may be accepted already.
+        """
+        with bound_contextvars(topic=record.topic, partition=record.partition, offset=record.offset):
+            try:
+                event = self._decoder.decode(record)
+            except RecordError as error:
+                return [await self._give_up(record, assignment, error)]
+            if isinstance(event, Tombstone):
+                return [_noted(Outcome(OutcomeKind.SKIPPED, detail="tombstone"))]
+            with bound_contextvars(event_id=event.id, event_type=event.type):
+                return await self._follow_routes(event, assignment)
+
+    async def _follow_routes(self, event: Event, assignment: Assignment) -> Sequence[Outcome]:
+        routes = self._routes.routes_for(event)
+        if routes:
+            return [await self._carry_out(route, event, assignment) for route in routes]
+        if self._routes.topics[event.record.topic].unmatched is Rule.SKIP:
+            return [_noted(Outcome(OutcomeKind.SKIPPED, detail="no route for this type"))]
+        unmatched = RouteError(
+            f"no route takes type {event.type} from {event.record.topic}",
+            cure="add one, or write `unmatched: skip` for the topic",
+        )
+        return [await self._give_up(event.record, assignment, unmatched)]
+
+    async def _carry_out(self, route: Route, event: Event, assignment: Assignment) -> Outcome:
+        try:
+            command = route.command(event)
+            if command is None:
+                return _noted(Outcome(OutcomeKind.SKIPPED, route.name, detail="`when` is false"))
+            return await self._dispatch(command, assignment)
+        except RecordError as error:
+            return await self._give_up(event.record, assignment, error, route=route.name)
+
+    async def _dispatch(self, command: Command, assignment: Assignment) -> Outcome:
+        with bound_contextvars(workflow_url=self._dispatcher.link(command)):
+            outcome = await self._insist(
+                command.event.record, assignment, command.route, lambda: self._dispatcher.dispatch(command)
+            )
+            return _noted(outcome)
+
+    async def _give_up(
+        self, record: Record, assignment: Assignment, error: RecordError, *, route: str = ""
+    ) -> Outcome:
+        written = await self._insist(
+            record, assignment, route, lambda: self._letters.write(record, error, route=route)
+        )
+        log.warning("letter written", stage=error.stage.value, letter=f"{written.partition}@{written.offset}")
+        return _noted(Outcome(OutcomeKind.DEAD_LETTERED, route, detail=str(error)))
+
+    async def _insist(
+        self, record: Record, assignment: Assignment, route: str, call: Callable[[], Awaitable[T]]
+    ) -> T:
+        async def in_a_slot() -> T:
+            # Held for the call alone: a lane that waits must not keep others from calling.
+            async with self._slots:
+                return await call()
+
+        return await self._waiting.insist(record, assignment, route, in_a_slot)
+
+
+def _noted(outcome: Outcome) -> Outcome:
+    log.info(outcome.kind.value, route=outcome.route, workflow_id=outcome.workflow_id, detail=outcome.detail)
+    return outcome

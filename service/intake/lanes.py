@@ -1,0 +1,165 @@
+"""Lanes: the queue of one ordering key; one record at a time in order, lanes side by side."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import structlog
+
+from service.intake.offsets import OffsetTracker
+from service.intake.waiting import Abandoned, Assignment
+from service.kafka.record import Partition, Record
+
+log = structlog.get_logger(__name__)
+
+Handle = Callable[[Record, Assignment], Awaitable[object]]
+RETRY_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How much may be in flight: in all, and per partition, so that one cannot take it all.
+
+    A partition that holds `partition_records` is not read further, so one key that waits stops
+    its partition only then.
+    """
+
+    records: int = 2_000
+    bytes: int = 64 << 20
+    partition_records: int = 500
+
+
+@dataclass(slots=True)
+class _Held:
+    """What one assigned partition has in flight."""
+
+    assignment: Assignment = field(default_factory=Assignment)
+    tracker: OffsetTracker = field(default_factory=OffsetTracker)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    lanes: dict[bytes | None, deque[Record]] = field(default_factory=dict)
+    bytes: int = 0
+    records: int = 0
+
+
+class Lanes:
+    """The records in flight, by partition and ordering key.
+
+    Args:
+        handle: Handles one record; returns when each command it led to is durable.
+        window: How much may be in flight.
+    """
+
+    def __init__(self, handle: Handle, window: Window) -> None:
+        self._handle = handle
+        self._window = window
+        self._held: dict[Partition, _Held] = {}
+        self.finished: Counter[str] = Counter()
+        """Records finished so far, by topic."""
+
+    def assign(self, partitions: frozenset[Partition]) -> None:
+        """Begin to hold `partitions`, with nothing in flight."""
+        for partition in partitions:
+            self._held[partition] = _Held()
+
+    def room(self) -> int:
+        """How many more records may come in now."""
+        if sum(held.bytes for held in self._held.values()) >= self._window.bytes:
+            return 0
+        return max(self._window.records - self.in_flight(), 0)
+
+    def in_flight(self) -> int:
+        """How many records are queued or being handled."""
+        return sum(held.records for held in self._held.values())
+
+    def partitions(self) -> list[Partition]:
+        """All that is held now."""
+        return list(self._held)
+
+    def open_partitions(self) -> list[Partition]:
+        """Assigned partitions that may be read further."""
+        limit = self._window.partition_records
+        return [
+            place for place, held in self._held.items() if held.records < limit and not held.assignment.over
+        ]
+
+    def put(self, record: Record, key: bytes | None) -> None:
+        """Queue `record` in the lane of `key`; one of a partition that is not ours is dropped."""
+        held = self._held.get(record.place)
+        if held is None or held.assignment.over or not held.tracker.receive(record.offset):
+            return
+        held.records += 1
+        held.bytes += record.size_bytes
+        lane = held.lanes.get(key)
+        if lane is None:
+            held.lanes[key] = deque([record])
+            task = asyncio.create_task(self._run(held, key))
+            held.tasks.add(task)
+            task.add_done_callback(held.tasks.discard)
+        else:
+            lane.append(record)
+
+    def offsets(self) -> dict[Partition, int]:
+        """Per partition, the next offset to read, where that is news to Kafka."""
+        points = {place: held.tracker.to_commit() for place, held in self._held.items()}
+        return {place: point for place, point in points.items() if point is not None}
+
+    def committed(self, offsets: dict[Partition, int]) -> None:
+        """Note what Kafka has stored."""
+        for place, offset in offsets.items():
+            if held := self._held.get(place):
+                held.tracker.committed(offset)
+
+    async def drain(self, partitions: frozenset[Partition], patience: timedelta) -> None:
+        """Begin nothing new for `partitions`, and let what has begun come to its end.
+
+        What is not done after `patience` is cancelled: it comes again, with the same ids. The
+        partitions are still held afterwards, so that their offsets can be committed.
+        """
+        helds = [held for place, held in self._held.items() if place in partitions]
+        for held in helds:
+            held.assignment.end()
+        if tasks := [task for held in helds for task in held.tasks]:
+            _, late = await asyncio.wait(tasks, timeout=patience.total_seconds())
+            for task in late:
+                task.cancel()
+            if late:
+                log.warning("gave up on calls in flight", count=len(late))
+                await asyncio.wait(late)
+
+    def release(self, partitions: frozenset[Partition]) -> None:
+        """Forget `partitions`; completions that come later are ignored."""
+        for partition in partitions:
+            self._held.pop(partition, None)
+
+    async def _run(self, held: _Held, key: bytes | None) -> None:
+        lane = held.lanes[key]
+        while lane and not held.assignment.over:
+            if not await self._finish(lane[0], held.assignment):
+                return
+            record = lane.popleft()
+            held.records -= 1
+            held.bytes -= record.size_bytes
+            held.tracker.finish(record.offset)
+            self.finished[record.topic] += 1
+        # No await between the check above and here: put() sees either the lane or its absence.
+        if not lane:
+            del held.lanes[key]
+
+    async def _finish(self, record: Record, assignment: Assignment) -> bool:
+        while True:
+            try:
+                await self._handle(record, assignment)
+            except Abandoned:
+                return False
+            except Exception:
+                # A defect of ours. Going on would lose the record, stopping would stop all keys:
+                # this lane alone waits, and says so.
+                log.exception("defect while handling a record", record=str(record))
+            else:
+                return True
+            try:
+                await assignment.sleep(RETRY_SECONDS)
+            except Abandoned:
+                return False

@@ -1,0 +1,103 @@
+"""The intake loop: poll always, fill the lanes, commit what is done."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+
+from service.intake.lanes import Lanes
+from service.intake.waiting import WaitingRoom
+from service.kafka.record import Partition, Record, RecordSource
+
+log = structlog.get_logger(__name__)
+
+COMMIT_SECONDS = 1.0
+REPORT_SECONDS = 10.0
+
+
+class Intake:
+    """Moves records from a source into lanes and their offsets back.
+
+    Args:
+        lanes: The records in flight.
+        lane_key: The ordering key of a record; None for all records that share a partition's order.
+        waiting: Who waits, to be reported.
+        drain: How long to wait for calls in flight when partitions go or the service stops.
+    """
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        lane_key: Callable[[Record], bytes | None],
+        waiting: WaitingRoom,
+        *,
+        drain: timedelta,
+    ) -> None:
+        self._lanes = lanes
+        self._lane_key = lane_key
+        self._waiting = waiting
+        self._drain = drain
+        self._source: RecordSource | None = None
+
+    async def assigned(self, partitions: frozenset[Partition]) -> None:
+        """Take `partitions` on."""
+        self._lanes.assign(partitions)
+
+    async def revoked(self, partitions: frozenset[Partition]) -> None:
+        """Let `partitions` go: finish what has begun, commit it, forget them."""
+        await self._lanes.drain(partitions, self._drain)
+        await self._commit()
+        self._lanes.release(partitions)
+
+    async def run(self, source: RecordSource, stop: asyncio.Event) -> None:
+        """Read from `source` until `stop` is set; then drain and commit."""
+        self._source = source
+        async with asyncio.TaskGroup() as tasks:
+            helpers = [tasks.create_task(self._keep_committing()), tasks.create_task(self._keep_reporting())]
+            await self._poll_until(source, stop)
+            for helper in helpers:
+                helper.cancel()
+        # Polling has ended but the client keeps heartbeating, so the partitions stay ours meanwhile.
+        await self.revoked(frozenset(self._lanes.partitions()))
+
+    async def _poll_until(self, source: RecordSource, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            room = self._lanes.room()
+            # Polled also when nothing has room: a member that does not poll is put out of its group.
+            partitions = self._lanes.open_partitions() if room else []
+            for record in await source.poll(partitions, max(room, 1)):
+                self._lanes.put(record, self._lane_key(record))
+
+    async def _keep_committing(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_SECONDS)
+            await self._commit()
+
+    async def _commit(self) -> None:
+        offsets = self._lanes.offsets()
+        if offsets and self._source and await self._source.commit(offsets):
+            self._lanes.committed(offsets)
+
+    async def _keep_reporting(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            if wait := self._waiting.oldest():
+                log.warning(
+                    "waiting",
+                    lanes=len(self._waiting),
+                    oldest=str(wait.record),
+                    route=wait.route,
+                    answer=wait.answer,
+                    seconds=round(time.monotonic() - wait.since),
+                )
+
+
+def lane_key_by(partition_ordered: frozenset[str]) -> Callable[[Record], bytes | None]:
+    """A lane per key, but one per partition for the topics named and for records without a key."""
+
+    def lane_key(record: Record) -> bytes | None:
+        return None if record.topic in partition_ordered else record.key
+
+    return lane_key

@@ -1,0 +1,96 @@
+"""Waiting without losing sight: what waits, for how long already, and why."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from service.errors import NotNow
+from service.kafka.record import Record
+
+T = TypeVar("T")
+
+FIRST_DELAY_SECONDS = 0.2
+LAST_DELAY_SECONDS = 10.0
+
+
+class Abandoned(Exception):  # noqa: N818 - not an error: its partition went to another member
+    """The record is no longer ours; whoever has its partition now handles it again."""
+
+
+class Assignment:
+    """One partition for one assignment; over when the partition is revoked or we stop."""
+
+    def __init__(self) -> None:
+        self._over = asyncio.Event()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing new may be begun for it."""
+        return self._over.is_set()
+
+    def end(self) -> None:
+        """Wake all that sleeps for it; each raises Abandoned."""
+        self._over.set()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, unless it is over.
+
+        Raises:
+            Abandoned: It is over.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
+        if self.over:
+            raise Abandoned
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A record that waits: since when (monotonic seconds), by which route, and the last answer."""
+
+    record: Record
+    route: str
+    answer: str
+    since: float
+
+
+class WaitingRoom:
+    """Who waits now, so that one line can say it for all."""
+
+    def __init__(self) -> None:
+        self._waits: dict[str, Wait] = {}
+
+    def __len__(self) -> int:
+        return len(self._waits)
+
+    def oldest(self) -> Wait | None:
+        """The one that has waited longest."""
+        return min(self._waits.values(), key=lambda wait: wait.since, default=None)
+
+    async def insist(
+        self, record: Record, assignment: Assignment, route: str, call: Callable[[], Awaitable[T]]
+    ) -> T:
+        """Repeat `call` until it does something other than raise NotNow.
+
+        Raises:
+            Abandoned: The partition is no longer ours.
+        """
+        place, since = str(record), time.monotonic()
+        try:
+            # No limit on attempts: giving up here would commit a record that nobody
+            # performed. Patience ends when the operator, or a rebalance, ends it.
+            delay = FIRST_DELAY_SECONDS
+            while True:
+                try:
+                    return await call()
+                except NotNow as error:
+                    self._waits[place] = Wait(record, route, str(error), since)
+                await assignment.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries
+                delay = min(delay * 2, LAST_DELAY_SECONDS)
+        finally:
+            self._waits.pop(place, None)

@@ -1,0 +1,84 @@
+"""What the service must know of the cluster before it reads: its id, its topics and their settings."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from service.errors import ConfigurationError
+from service.kafka.connection import Connection, listening_to_client_log
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A cluster as seen once: its id, and per topic the number of partitions."""
+
+    id: str
+    brokers: int
+    partitions: Mapping[str, int]
+
+
+class Admin:
+    """Asks and changes topics; made by `connected`."""
+
+    def __init__(self, client: AIOKafkaAdminClient) -> None:
+        self._client = client
+
+    @staticmethod
+    @asynccontextmanager
+    async def connected(connection: Connection) -> AsyncIterator["Admin"]:
+        """An admin client for the time of the block.
+
+        Raises:
+            Unreachable: No broker answers; the text says host, port and reason.
+        """
+        client = AIOKafkaAdminClient(**connection.client_options(), request_timeout_ms=15_000)
+        with listening_to_client_log() as heard:
+            try:
+                await client.start()
+            except KafkaError as error:
+                await client.close()
+                raise await connection.why_unreachable(heard) from error
+        try:
+            yield Admin(client)
+        finally:
+            await client.close()
+
+    async def cluster(self) -> Cluster:
+        """The cluster's id, brokers and topics that we may see."""
+        described = await self._client.describe_cluster()
+        topics = await self._client.describe_topics()
+        partitions = {t["topic"]: len(t["partitions"]) for t in topics if t["error_code"] == 0}
+        return Cluster(described["cluster_id"] or "", len(described["brokers"]), partitions)
+
+    async def topic_settings(self, topic: str) -> dict[str, str]:
+        """The settings of `topic` as text; empty where we may not see them."""
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+        answers = await self._client.describe_configs([resource])
+        return {
+            entry[0]: entry[1]
+            for answer in answers
+            for found in answer.resources
+            if found[0] == 0
+            for entry in found[4]
+            if entry[1] is not None
+        }
+
+    async def create_topics(
+        self, topics: Iterable[str], *, partitions: int, settings: Mapping[str, str] | None = None
+    ) -> None:
+        """Create `topics`, on three brokers where there are as many; those that exist stay as they are.
+
+        Raises:
+            ConfigurationError: The broker refuses.
+        """
+        copies = min((await self.cluster()).brokers, 3)
+        wanted = [NewTopic(t, partitions, copies, topic_configs=dict(settings or {})) for t in topics]
+        response = await self._client.create_topics(wanted)
+        for topic, code, *rest in response.topic_errors:
+            if code and for_code(code) is not TopicAlreadyExistsError:
+                msg = f"topic {topic} cannot be created: {rest[0] if rest else for_code(code).__name__}"
+                raise ConfigurationError(msg)

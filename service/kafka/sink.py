@@ -1,0 +1,148 @@
+"""Writing records: an idempotent producer that is replaced when it can no longer write."""
+
+import asyncio
+import contextlib
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    InvalidProducerIdMapping,
+    KafkaError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+    ProducerClosed,
+    ProducerFenced,
+)
+
+from service.errors import NotNow
+from service.kafka.connection import Connection, listening_to_client_log
+from service.kafka.record import Headers, RecordTooLarge, Written
+
+log = structlog.get_logger(__name__)
+
+FATAL = (
+    InvalidProducerEpoch,
+    InvalidProducerIdMapping,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+)
+"""After these an idempotent producer of aiokafka fails for ever on that partition (aiokafka #1017).
+
+MessageSizeTooLargeError is one of them when the broker says it: the sequence number is gone.
+"""
+
+
+class KafkaSink:
+    """Writes records with `acks=all`; one producer at a time, replaced after a fatal error.
+
+    Args:
+        connection: The cluster.
+        send_timeout: How long one send may take before its producer is replaced, since a batch of an
+            idempotent producer never expires by itself.
+        max_record: Bytes of the largest record, refused here before it takes a sequence number.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        send_timeout: timedelta = timedelta(minutes=2),
+        max_record: int = 1 << 24,
+    ) -> None:
+        self._connection = connection
+        self._send_seconds = send_timeout.total_seconds()
+        self._max_record = max_record
+        self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+        self._closed = False
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            Unreachable: No broker answers; the text says host, port and reason.
+        """
+        with listening_to_client_log() as heard:
+            try:
+                await self._current()
+            except KafkaError as error:
+                raise await self._connection.why_unreachable(heard) from error
+
+    async def stop(self) -> None:
+        """Let what is on its way be acknowledged for a few seconds, then close; later sends raise NotNow."""
+        self._closed = True
+        producer, self._producer = self._producer, None
+        if producer:
+            await _close(producer)
+
+    async def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers) -> Written:
+        """Write one record; see `RecordSink.send`."""
+        producer: AIOKafkaProducer | None = None
+        try:
+            async with asyncio.timeout(self._send_seconds):
+                producer = await self._current()
+                future = await producer.send(topic, key=key, value=value, headers=list(headers))
+                # Shielded: giving up on the answer must not cancel the batch that others share.
+                done = await asyncio.shield(future)
+        except FATAL as error:
+            await self._replace(producer, error)
+            if isinstance(error, MessageSizeTooLargeError):
+                raise RecordTooLarge(f"topic {topic} does not take a record of this size") from error
+            raise NotNow(f"the producer was replaced after {type(error).__name__}") from error
+        except TimeoutError as error:
+            await self._replace(producer, error)
+            raise NotNow(f"topic {topic}: no acknowledgement within {self._send_seconds:.0f} s") from error
+        except KafkaError as error:
+            raise NotNow(f"topic {topic}: {type(error).__name__} {error}".strip()) from error
+        return Written(done.topic, done.partition, done.offset)
+
+    async def _current(self) -> AIOKafkaProducer:
+        async with self._starting:
+            if self._closed:
+                raise ProducerClosed
+            if self._producer is None:
+                producer = AIOKafkaProducer(**self._options())
+                try:
+                    await producer.start()
+                except BaseException:
+                    await _close(producer)
+                    raise
+                self._producer = producer
+            return self._producer
+
+    def _options(self) -> dict[str, Any]:
+        return self._connection.client_options() | {
+            "enable_idempotence": True,
+            "acks": "all",
+            "linger_ms": 2,
+            "max_batch_size": 65_536,
+            "max_request_size": self._max_record,
+            "compression_type": "lz4",
+            "request_timeout_ms": 30_000,
+        }
+
+    async def _replace(self, producer: AIOKafkaProducer | None, error: Exception) -> None:
+        async with self._starting:
+            if producer is None or self._producer is not producer:
+                return
+            self._producer = None
+        log.warning("producer replaced", error=type(error).__name__)
+        await _close(producer)
+
+
+async def _close(producer: AIOKafkaProducer, seconds: float = 5.0) -> None:
+    """Close in bounded time: `stop` waits for ever for a batch that no broker takes."""
+    stopping = asyncio.ensure_future(producer.stop())
+    await asyncio.wait({stopping}, timeout=seconds)
+    if not stopping.done():
+        stopping.cancel()
+        # What `stop` would do last. Without it the sender would go on in the background
+        # and write later what its caller was told is not known to be written.
+        await producer._sender.close()  # noqa: SLF001
+        await producer.client.close()
+    with contextlib.suppress(asyncio.CancelledError, KafkaError):
+        await stopping

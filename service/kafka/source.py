@@ -1,0 +1,243 @@
+"""Reading records: one member of a consumer group, with the client's traps covered."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
+
+from service.errors import ConfigurationError
+from service.kafka.connection import Connection, listening_to_client_log
+from service.kafka.record import Partition, Record
+
+log = structlog.get_logger(__name__)
+
+Rebalanced = Callable[[frozenset[Partition]], Awaitable[None]]
+
+POLL_SECONDS = 0.25
+CALL_SECONDS = 5.0
+NOWHERE = TopicPartition("-", 0)
+"""A partition that does not exist. Polling it returns nothing and keeps the membership, while
+polling an empty list returns records of all partitions."""
+
+
+class KafkaSource:
+    """One member of the consumer group `group`, reading `topics`.
+
+    Args:
+        connection: The cluster.
+        group: The consumer group.
+        topics: Topics that exist.
+        revoked: Awaited before partitions go to another member; may commit.
+        assigned: Awaited when partitions have come.
+        drain: How long `revoked` may take.
+        instance: The name of a static member, or None. A static member that dies and comes back
+            within the session timeout goes on at once; another is waited for until that is over.
+        session_timeout: After how long without heartbeats the group gives a member up.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        group: str,
+        topics: Sequence[str],
+        revoked: Rebalanced,
+        assigned: Rebalanced,
+        drain: timedelta = timedelta(seconds=20),
+        instance: str | None = None,
+        session_timeout: timedelta = timedelta(seconds=45),
+    ) -> None:
+        self._connection = connection
+        self._topics = topics
+        self._listener = _Listener(revoked, assigned)
+        self._consumer = AIOKafkaConsumer(
+            **connection.client_options(),
+            group_id=group,
+            group_instance_id=instance,
+            enable_auto_commit=False,
+            # None of our partitions is ever moved by itself: see `_settle`.
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            session_timeout_ms=int(session_timeout.total_seconds() * 1000),
+            heartbeat_interval_ms=3_000,
+            rebalance_timeout_ms=int((drain.total_seconds() + 30) * 1000),
+            max_poll_interval_ms=300_000,
+            fetch_max_wait_ms=250,
+            # One, since each further one costs a rebalance at every join.
+            partition_assignment_strategy=(RoundRobinPartitionAssignor,),
+        )
+        self._stopped: dict[Partition, str] = {}
+        self._fragile: set[TopicPartition] = set()
+
+    @property
+    def stopped(self) -> Mapping[Partition, str]:
+        """Partitions that a person must look at, with the reason."""
+        return self._stopped
+
+    async def start(self) -> None:
+        """Join the group.
+
+        Raises:
+            Unreachable: No broker answers; the text says host, port and reason.
+        """
+        with listening_to_client_log() as heard:
+            try:
+                await self._consumer.start()
+            except KafkaError as error:
+                raise await self._connection.why_unreachable(heard) from error
+        self._consumer.subscribe(self._topics, listener=self._listener)
+
+    async def stop(self) -> None:
+        """Leave the group, in bounded time; the caller has committed what it wants committed."""
+        stopping = asyncio.ensure_future(self._consumer.stop())
+        await asyncio.wait({stopping}, timeout=CALL_SECONDS)
+        stopping.cancel()
+        # With the broker away, stop() is cancelled from within: that is stopped, too.
+        with contextlib.suppress(asyncio.CancelledError, KafkaError):
+            await stopping
+
+    async def poll(self, partitions: Iterable[Partition], limit: int) -> Sequence[Record]:
+        """See `RecordSource.poll`; a client error is logged and yields nothing.
+
+        The call is never cancelled by a time-out of ours: that would switch the client's own
+        check of silent members off for good. And it never drains two partitions at once: an
+        error in the second would lose what was taken from the first.
+        """
+        epoch = self._listener.epoch
+        wanted = [TopicPartition(*p) for p in partitions if p not in self._stopped]
+        records = await self._take(*(wanted or [NOWHERE]), limit=1, seconds=POLL_SECONDS)
+        for place in wanted:
+            if (room := limit - len(records)) > 0:
+                records += await self._take(place, limit=1 if place in self._fragile else room, seconds=0)
+        # After a rebalance the position starts again at the committed offset. What was taken before
+        # comes once more, and in front of it what was not finished: old records first would hide that.
+        return records if epoch == self._listener.epoch else []
+
+    async def _take(self, *places: TopicPartition, limit: int, seconds: float) -> list[Record]:
+        try:
+            batches = await self._consumer.getmany(*places, timeout_ms=int(seconds * 1000), max_records=limit)
+        except (NoOffsetForPartitionError, OffsetOutOfRangeError) as error:
+            await self._settle(error)
+        except KafkaError as error:
+            log.warning("poll failed", error=f"{type(error).__name__} {error}".strip())
+            await asyncio.sleep(POLL_SECONDS)
+        except (UnicodeDecodeError, ValueError) as error:
+            # A header name that is not UTF-8. The client did not move on: it reads again.
+            if len(places) == 1:
+                await self._narrow_down(places[0], error)
+        else:
+            return [_record(raw) for batch in batches.values() for raw in batch]
+        return []
+
+    async def _settle(self, error: NoOffsetForPartitionError | OffsetOutOfRangeError) -> None:
+        """Start at the beginning where the group has no offset; stop where its offset is gone."""
+        if isinstance(error, NoOffsetForPartitionError):
+            place = error.args[0]
+            with contextlib.suppress(KafkaError, TimeoutError):
+                async with asyncio.timeout(CALL_SECONDS):
+                    await self._consumer.seek_to_beginning(place)
+            return
+        for place, offset in error.args[0].items():
+            self._stop_partition(place, f"offset {offset} is no longer in the topic")
+
+    async def _narrow_down(self, place: TopicPartition, error: Exception) -> None:
+        if place not in self._fragile:
+            self._fragile.add(place)
+            return
+        offset = await self._consumer.position(place)
+        self._stop_partition(place, f"the client cannot read the record at offset {offset}: {error}")
+
+    def _stop_partition(self, place: TopicPartition, reason: str) -> None:
+        log.error("partition stopped", topic=place.topic, partition=place.partition, reason=reason)
+        self._stopped[Partition(*place)] = reason
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
+        """See `RecordSource.commit`; one attempt, bounded in time."""
+        if self._consumer._coordinator.generation < 0:  # noqa: SLF001 - the client has no public word for it
+            # Not a member. The broker would take this commit, unfenced, if the group is empty.
+            return False
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                await self._consumer.commit({TopicPartition(*p): offset for p, offset in offsets.items()})
+        except (TimeoutError, CommitFailedError, IllegalStateError, KafkaError) as error:
+            log.warning("commit failed", error=f"{type(error).__name__} {error}".strip())
+            return False
+        return True
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
+    """Turns the client's words into ours; its errors would be swallowed by the client, so log them."""
+
+    def __init__(self, revoked: Rebalanced, assigned: Rebalanced) -> None:
+        self._revoked = revoked
+        self._assigned = assigned
+        self.epoch = 0
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        await self._tell("revoked", self._revoked, revoked)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        await self._tell("assigned", self._assigned, assigned)
+
+    async def _tell(self, what: str, listener: Rebalanced, places: Iterable[TopicPartition]) -> None:
+        self.epoch += 1
+        partitions = frozenset(Partition(*place) for place in places)
+        log.info("rebalance", what=what, partitions=sorted(map(str, partitions)))
+        try:
+            await listener(partitions)
+        except Exception:
+            log.exception("rebalance failed", what=what)
+
+
+def _record(raw: ConsumerRecord[bytes | None, bytes | None]) -> Record:
+    return Record(raw.topic, raw.partition, raw.offset, raw.key, raw.value, tuple(raw.headers), raw.timestamp)
+
+
+async def read_on(
+    connection: Connection, topic: str, *, last: int, follow: bool, show: Callable[[Record], None]
+) -> None:
+    """Show the newest `last` records per partition, and with `follow` what comes after, for ever.
+
+    Raises:
+        Unreachable: No broker answers.
+        ConfigurationError: There is no such topic.
+    """
+    consumer = AIOKafkaConsumer(**connection.client_options(), isolation_level="read_committed")
+    with listening_to_client_log() as heard:
+        try:
+            await consumer.start()
+        except KafkaError as error:
+            raise await connection.why_unreachable(heard) from error
+    try:
+        places = await _places(consumer, topic)
+        consumer.assign(places)
+        first, end = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        for place in places:
+            consumer.seek(place, max(first[place], end[place] - last))
+        while follow or any([await consumer.position(p) < end[p] for p in places]):
+            for batch in (await consumer.getmany(timeout_ms=250)).values():
+                for raw in batch:
+                    show(_record(raw))
+    finally:
+        await consumer.stop()
+
+
+async def _places(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    known = await consumer.topics()
+    if topic not in known:
+        raise ConfigurationError(
+            f"there is no topic {topic}; there are: {', '.join(sorted(known)) or 'none'}"
+        )
+    await consumer._client.set_topics({topic})  # noqa: SLF001 - else partitions are not known before assign
+    return [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]

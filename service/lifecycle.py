@@ -1,0 +1,64 @@
+"""How the process starts with patience and stops: the first signal drains, the second stops at once."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
+import structlog
+
+from service.errors import Unreachable
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+RETRY_SECONDS = 2.0
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM or SIGINT sets; a second signal ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            log.warning("stopped at once", signal=signal.Signals(number).name)
+            leave(128 + number)
+        log.info("stopping", signal=signal.Signals(number).name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return stop
+
+
+def leave(code: int) -> None:
+    """End the process without running the interpreter's shutdown.
+
+    The Temporal SDK's threads make a short-lived interpreter abort there now and then, after all
+    work is done (sdk-python #300).
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+async def patiently(connect: Callable[[], Awaitable[T]], patience: timedelta) -> T:
+    """Call `connect` until it does not raise Unreachable.
+
+    Raises:
+        Unreachable: It still did after `patience`.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience.total_seconds()
+    while True:
+        try:
+            return await connect()
+        except Unreachable as error:
+            if loop.time() + RETRY_SECONDS > deadline:
+                raise
+            log.warning("not there yet", reason=str(error))
+        await asyncio.sleep(RETRY_SECONDS)

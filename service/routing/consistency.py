@@ -1,0 +1,161 @@
+"""What must fit together: within a route, and between the files of a folder.
+
+Judged on the values as read, not on the grammar's models, so that one mistake does not hide another.
+"""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from service.errors import Finding
+from service.routing.reading import Document, Loc
+
+_ACTIONS = ("start", "signal", "cancel")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A map somewhere in a file."""
+
+    document: Document
+    loc: Loc
+    keys: dict[str, Any]
+
+    def text(self, key: str) -> str | None:
+        value = self.keys.get(key)
+        return value if isinstance(value, str) else None
+
+    def below(self, key: str) -> "_Entry | None":
+        value = self.keys.get(key)
+        return _Entry(self.document, (*self.loc, key), value) if isinstance(value, dict) else None
+
+    def at_key(self, key: str, problem: str, cure: str = "") -> Finding:
+        return self.document.at_key((*self.loc, key), problem, cure)
+
+    def at_value(self, key: str, problem: str, cure: str = "") -> Finding:
+        return self.document.at_value((*self.loc, key), problem, cure)
+
+    @property
+    def place(self) -> str:
+        return self.document.place(self.loc)
+
+
+def inconsistencies(documents: Sequence[Document]) -> Iterator[Finding]:
+    """Everything in `documents`, the files of one folder, that does not fit together."""
+    routes = [route for document in documents for route in _routes(document)]
+    topics = [topic for document in documents for topic in _named(document, "topics")]
+    for route in routes:
+        yield from _one_action(route)
+        yield from _exclusive_keys(route)
+    yield from _repeated(((route.text("name"), route, "name") for route in routes), "routes named")
+    yield from _repeated(((str(topic.loc[-1]), topic, None) for topic in topics), "topics named")
+    yield from _unknown_topics(routes, topics)
+    yield from _unread_topics(routes, topics)
+    for topic in topics:
+        yield from _unused_keys_of_out_topic(topic)
+    if not any(_strings(document, "namespaces") for document in documents):
+        yield from _open_namespaces(routes)
+
+
+def _root(document: Document) -> dict[str, Any]:
+    return document.values if isinstance(document.values, dict) else {}
+
+
+def _routes(document: Document) -> Iterator[_Entry]:
+    routes = _root(document).get("routes")
+    for index, keys in enumerate(routes if isinstance(routes, list) else ()):
+        if isinstance(keys, dict):
+            yield _Entry(document, ("routes", index), keys)
+
+
+def _named(document: Document, key: str) -> Iterator[_Entry]:
+    entries = _root(document).get(key)
+    for name, keys in (entries if isinstance(entries, dict) else {}).items():
+        yield _Entry(document, (key, name), keys if isinstance(keys, dict) else {})
+
+
+def _strings(document: Document, key: str) -> list[str]:
+    values = _root(document).get(key)
+    return [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
+
+
+def _one_action(route: _Entry) -> Iterator[Finding]:
+    given = [key for key in route.keys if key in _ACTIONS]
+    for extra in given[1:]:
+        yield route.at_key(extra, f"'{given[0]}' and '{extra}' in one route", "write a route for each")
+    misspelt = any(difflib.get_close_matches(key, (*_ACTIONS, "complete"), 1) for key in route.keys)
+    if not given and not misspelt:  # a misspelt one, or one of a later release, is said elsewhere
+        yield route.document.at_value(
+            route.loc, "a route without start, signal or cancel", "write one of them"
+        )
+
+
+def _exclusive_keys(route: _Entry) -> Iterator[Finding]:
+    start, signal = route.below("start"), route.below("signal")
+    or_start = signal.below("or_start") if signal else None
+    for action in (start, signal, or_start):
+        if action and {"input", "args"} <= action.keys.keys():
+            yield action.at_key(
+                "args", "'input' and 'args' together", "write input: for one argument, args: for a list"
+            )
+        if action and {"start_at", "start_delay"} <= action.keys.keys():
+            yield action.at_key("start_delay", "'start_at' and 'start_delay' together", "keep one")
+    if signal and {"missing", "or_start"} <= signal.keys.keys():
+        yield signal.at_key("missing", "'missing' never applies with 'or_start'", "leave it out")
+
+
+def _repeated(named: Any, what: str) -> Iterator[Finding]:
+    first: dict[str, _Entry] = {}
+    for name, entry, key in named:
+        if name is None:
+            continue
+        if name in first:
+            problem, cure = f"two {what} '{name}'", f"the first is at {first[name].place}"
+            yield (
+                entry.at_value(key, problem, cure) if key else entry.document.at_key(entry.loc, problem, cure)
+            )
+        first.setdefault(name, entry)
+
+
+def _unknown_topics(routes: Sequence[_Entry], topics: Sequence[_Entry]) -> Iterator[Finding]:
+    out = {str(topic.loc[-1]): topic.keys.get("out") is True for topic in topics}
+    for route in routes:
+        name = route.text("from")
+        if name is None or "${" in name:
+            continue
+        if name not in out:
+            close = difflib.get_close_matches(name, out, 1)
+            cure = f"did you mean {close[0]}?" if close else "declare it under topics:"
+            yield route.at_value("from", f"topic '{name}' is not declared", cure)
+        elif out[name]:
+            yield route.at_value(
+                "from", f"topic '{name}' is one to write to", "take out: true away, or read another"
+            )
+
+
+def _unread_topics(routes: Sequence[_Entry], topics: Sequence[_Entry]) -> Iterator[Finding]:
+    read = {route.text("from") for route in routes}
+    for topic in topics:
+        name = str(topic.loc[-1])
+        if name not in read and topic.keys.get("out") is not True:
+            cure = "write a route from it, out: true if it is only written to, or take it away"
+            yield topic.document.at_key(topic.loc, f"no route reads topic '{name}'", cure)
+
+
+def _unused_keys_of_out_topic(topic: _Entry) -> Iterator[Finding]:
+    if topic.keys.get("out") is True:
+        for key in topic.keys.keys() & {"format", "event", "key", "ordering", "tombstones", "unmatched"}:
+            yield topic.at_key(
+                key, f"'{key}' means nothing for a topic that is only written to", "leave it out"
+            )
+
+
+def _open_namespaces(routes: Sequence[_Entry]) -> Iterator[Finding]:
+    for route in routes:
+        for action in (route.below(name) for name in _ACTIONS):
+            if action and "${" in (action.text("namespace") or "").replace("$${", ""):
+                cure = "write namespaces: [ … ] at the top of a file, with those that are allowed"
+                yield action.at_value(
+                    "namespace", "a namespace that is an expression needs an allow-list", cure
+                )

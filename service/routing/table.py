@@ -1,0 +1,354 @@
+"""The table of routes: from an event to the commands it leads to."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import ValidationError
+
+from service.errors import ConfigurationError, Finding, RouteError
+from service.events.envelope import MappedEnvelope, TopicFormat
+from service.events.event import Event
+from service.expressions import Template, checked_id
+from service.routing.commands import Cancel, Command, OrStart, Rule, Signal, Start, StartOptions
+from service.routing.consistency import inconsistencies
+from service.routing.findings import findings_of
+from service.routing.grammar import (
+    CancelKeys,
+    OptionKeys,
+    RouteFile,
+    RouteKeys,
+    SignalKeys,
+    StartKeys,
+    TopicKeys,
+    WorkflowKeys,
+    rfc_3339,
+)
+from service.routing.reading import Document, read
+from service.routing.shapes import Shape
+
+MAX_SUMMARY_BYTES = 200
+MAX_FAIRNESS_KEY_BYTES = 64
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic that is read: how its records are decoded, ordered, and what becomes of unmatched events."""
+
+    name: str
+    format: TopicFormat
+    ordering: Literal["key", "partition"] = "key"
+    unmatched: Rule = Rule.DEAD_LETTER
+
+
+class Route:
+    """A named rule: which events, and what to ask of Temporal.
+
+    Args:
+        keys: What the file says.
+        allowed: The namespaces that an expression may name.
+    """
+
+    def __init__(self, keys: RouteKeys, allowed: frozenset[str]) -> None:
+        self.name = keys.name
+        self.topic = keys.topic
+        self.types = keys.types
+        self.keys = keys
+        self._allowed = allowed
+
+    def command(self, event: Event) -> Command | None:
+        """What to ask of Temporal because of `event`, or None if the route's `when` is false.
+
+        `event` must be of the route's topic and type.
+
+        Raises:
+            RouteError: No command can be made of this event; the reason names route and key.
+        """
+        variables = event.variables()
+        try:
+            when = self.keys.when
+            if when and not _at("when", lambda: when.holds(variables)):
+                return None
+            return self._command(event, variables)
+        except RouteError as error:
+            raise RouteError(f"route {self.name}: {error.reason}", cure=error.cure) from error
+
+    def _command(self, event: Event, variables: Mapping[str, Any]) -> Command:
+        if start := self.keys.start:
+            return self._start(start, event, variables)
+        if signal := self.keys.signal:
+            return self._signal(signal, event, variables)
+        if cancel := self.keys.cancel:
+            return self._cancel(cancel, event, variables)
+        raise AssertionError("a route without action passed the checks")  # pragma: no cover
+
+    def _start(self, keys: StartKeys, event: Event, variables: Mapping[str, Any]) -> Start:
+        return Start(
+            route=self.name,
+            event=event,
+            namespace=self._namespace(keys.namespace, variables),
+            workflow_id=_id("id", keys.id, variables),
+            workflow=_id("workflow", keys.workflow, variables),
+            task_queue=_id("task_queue", keys.task_queue, variables),
+            args=_args(keys.input, keys.args, variables),
+            running=keys.running,
+            closed=keys.closed,
+            options=_options(keys, variables),
+        )
+
+    def _signal(self, keys: SignalKeys, event: Event, variables: Mapping[str, Any]) -> Signal:
+        return Signal(
+            route=self.name,
+            event=event,
+            namespace=self._namespace(keys.namespace, variables),
+            workflow_id=_id("to", keys.to, variables),
+            name=_id("name", keys.name, variables),
+            args=_args(keys.input, keys.args, variables),
+            missing=keys.missing,
+            closed=keys.closed,
+            or_start=_or_start(keys.or_start, variables) if keys.or_start else None,
+        )
+
+    def _cancel(self, keys: CancelKeys, event: Event, variables: Mapping[str, Any]) -> Cancel:
+        reason = keys.reason
+        return Cancel(
+            route=self.name,
+            event=event,
+            namespace=self._namespace(keys.namespace, variables),
+            workflow_id=_id("to", keys.to, variables),
+            reason=_text("reason", reason, variables) if reason else "",
+            missing=keys.missing,
+            closed=keys.closed,
+        )
+
+    def _namespace(self, template: Template | None, variables: Mapping[str, Any]) -> str | None:
+        if template is None or template.literal is not None:
+            return template.literal if template else None
+        namespace = _id("namespace", template, variables)
+        if namespace not in self._allowed:
+            raise RouteError(f"namespace is none of the allowed ones: {', '.join(sorted(self._allowed))}")
+        return namespace
+
+
+class RouteTable:
+    """All routes of a deployment, in file order, and what their files declare.
+
+    Args:
+        files: Files that passed every check, in their order.
+    """
+
+    def __init__(self, files: Sequence[RouteFile]) -> None:
+        self._allowed = frozenset(name for file in files for name in file.namespaces)
+        self.routes = tuple(Route(keys, self._allowed) for file in files for keys in file.routes)
+        self._by_name = {route.name: route for route in self.routes}
+        declared = [(name, keys) for file in files for name, keys in file.topics.items()]
+        self.topics = {name: _topic(name, keys) for name, keys in declared if not keys.out}
+        self.out_topics = frozenset(name for name, keys in declared if keys.out)
+        self._queues = {name: keys.inbox for file in files for name, keys in file.task_queues.items()}
+        self._matching = {topic: _Matching(topic, self.routes) for topic in self.topics}
+
+    def routes_for(self, event: Event) -> Sequence[Route]:
+        """The routes whose topic and type fit `event`, in file order; empty: it is unmatched."""
+        matching = self._matching.get(event.record.topic)
+        return matching.by_type(event.type) if matching else ()
+
+    def route(self, name: str) -> Route | None:
+        """The route of that name, if today's files have one."""
+        return self._by_name.get(name)
+
+    @property
+    def search_attributes(self) -> set[str]:
+        """The names of all search attributes that starts set; they must be registered."""
+        return {name for keys in self._workflows() for name in keys.search_attributes}
+
+    @property
+    def namespaces(self) -> set[str]:
+        """All namespaces that commands may go to beyond the client's own."""
+        actions = (route.keys.start or route.keys.signal or route.keys.cancel for route in self.routes)
+        templates = (action.namespace for action in actions if action and action.namespace)
+        literal = {template.literal for template in templates if template.literal is not None}
+        return literal | self._allowed
+
+    @property
+    def task_queues(self) -> dict[str, bool]:
+        """Each task queue that is named or used, and whether its workers are known to have the inbox.
+
+        A queue that only an expression names is left out.
+        """
+        used = {keys.task_queue.literal: False for keys in self._workflows() if keys.task_queue.literal}
+        return {**{name: inbox for name, inbox in used.items() if name}, **self._queues}
+
+    def _workflows(self) -> Iterator[WorkflowKeys]:
+        for route in self.routes:
+            if route.keys.start:
+                yield route.keys.start
+            if route.keys.signal and route.keys.signal.or_start:
+                yield route.keys.signal.or_start
+
+
+class _Matching:
+    """The routes of one topic by type; types that no route names share the routes without a type."""
+
+    def __init__(self, topic: str, routes: Sequence[Route]) -> None:
+        fitting = [route for route in routes if route.topic == topic]
+        self._any = tuple(route for route in fitting if route.types is None)
+        named = {one for route in fitting for one in route.types or ()}
+        self._by_type = {
+            one: tuple(route for route in fitting if route.types is None or one in route.types)
+            for one in named
+        }
+
+    def by_type(self, type_: str) -> Sequence[Route]:
+        return self._by_type.get(type_, self._any)
+
+
+def load_routes(path: Path) -> RouteTable:
+    """The table of the file at `path`, or of all *.yaml and *.yml files in that folder and below.
+
+    Files are read in the order of their paths; those in hidden folders are left out, since a mounted
+    Kubernetes ConfigMap keeps a second copy of each file in one.
+
+    Raises:
+        ConfigurationError: Anything is wrong; with all findings, in the order of files and lines.
+    """
+    findings: list[Finding] = []
+    documents: list[Document] = []
+    files: list[RouteFile] = []
+    for file in _files(path):
+        try:
+            documents.append(read(file))
+        except ConfigurationError as error:
+            findings += error.findings
+    # A file that cannot be read may hold what seems to be missing in the others.
+    if not findings:
+        findings += inconsistencies(documents)
+    for document in documents:
+        try:
+            files.append(RouteFile.model_validate(document.values))
+        except ValidationError as error:
+            findings += findings_of(document, error)
+    if not findings and not any(file.routes for file in files):
+        findings.append(Finding(path, 0, 0, "no routes", "write at least one under routes:"))
+    if findings:
+        raise _all_at_once(path, findings)
+    return RouteTable(files)
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise _all_at_once(path, [Finding(path, 0, 0, "there is no such file or folder")])
+    found = (file for suffix in ("*.yaml", "*.yml") for file in path.rglob(suffix))
+    files = sorted(file for file in found if not _is_hidden(file.relative_to(path)))
+    if not files:
+        raise _all_at_once(path, [Finding(path, 0, 0, "holds no *.yaml or *.yml file")])
+    return files
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _all_at_once(path: Path, findings: Sequence[Finding]) -> ConfigurationError:
+    ordered = sorted(findings, key=lambda finding: (str(finding.path), finding.line, finding.column))
+    count = "1 mistake" if len(ordered) == 1 else f"{len(ordered)} mistakes"
+    return ConfigurationError(f"the routes in {path} cannot be used: {count}", ordered)
+
+
+def _topic(name: str, keys: TopicKeys) -> Topic:
+    mapping = keys.event
+    envelope: Literal["cloudevents"] | MappedEnvelope = "cloudevents"
+    if mapping:
+        envelope = MappedEnvelope(mapping.type, mapping.id, mapping.subject, mapping.source, mapping.time)
+    return Topic(name, TopicFormat(name, envelope, keys.key, keys.tombstones), keys.ordering, keys.unmatched)
+
+
+# --- parts of a command ---
+
+
+def _at(key: str, make: Callable[[], T]) -> T:
+    try:
+        return make()
+    except RouteError as error:
+        raise RouteError(f"{key}: {error.reason}", cure=error.cure) from error
+
+
+def _text(key: str, template: Template, variables: Mapping[str, Any]) -> str:
+    return template.literal or _at(key, lambda: template.text(variables))
+
+
+def _id(key: str, template: Template, variables: Mapping[str, Any]) -> str:
+    # A literal was checked when it was read.
+    return template.literal or checked_id(_text(key, template, variables), key)
+
+
+def _args(one: Shape | None, several: Shape | None, variables: Mapping[str, Any]) -> tuple[Any, ...]:
+    if one is not None:
+        return (_at("input", lambda: one.value(variables)),)
+    if several is not None:
+        return tuple(_at("args", lambda: several.value(variables)))
+    return ()
+
+
+def _or_start(keys: WorkflowKeys, variables: Mapping[str, Any]) -> OrStart:
+    return OrStart(
+        workflow=_id("workflow", keys.workflow, variables),
+        task_queue=_id("task_queue", keys.task_queue, variables),
+        args=_args(keys.input, keys.args, variables),
+        options=_options(keys, variables),
+    )
+
+
+def _options(keys: OptionKeys, variables: Mapping[str, Any]) -> StartOptions:
+    return StartOptions(
+        execution_timeout=keys.execution_timeout,
+        run_timeout=keys.run_timeout,
+        task_timeout=keys.task_timeout,
+        start_delay=keys.start_delay,
+        start_at=_moment(keys.start_at, variables) if keys.start_at else None,
+        search_attributes={
+            name: _search_attribute(name, shape, variables) for name, shape in keys.search_attributes.items()
+        },
+        memo={name: _entry(f"memo {name}", shape, variables) for name, shape in keys.memo.items()},
+        summary=_summary(keys.summary, variables) if keys.summary else None,
+        priority=keys.priority,
+        fairness_key=_fairness_key(keys.fairness_key, variables) if keys.fairness_key else None,
+        fairness_weight=keys.fairness_weight,
+    )
+
+
+def _entry(key: str, shape: Shape, variables: Mapping[str, Any]) -> Any:
+    return _at(key, lambda: shape.value(variables))
+
+
+def _moment(template: Template, variables: Mapping[str, Any]) -> Any:
+    moment = rfc_3339(_text("start_at", template, variables))
+    if moment is None:
+        raise RouteError("start_at is not RFC 3339", cure="send a time like 2026-01-31T12:00:00Z")
+    return moment
+
+
+def _search_attribute(name: str, shape: Shape, variables: Mapping[str, Any]) -> Any:
+    value = _entry(f"search attribute {name}", shape, variables)
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return value
+    if isinstance(value, str | bool | int | float):
+        return value
+    raise RouteError(f"search attribute {name} is neither text, number, boolean nor a list of texts")
+
+
+def _summary(template: Template, variables: Mapping[str, Any]) -> str:
+    # Cut, not refused: what only people read must not make a letter of an order.
+    line = " ".join(_text("summary", template, variables).split())
+    return line.encode()[:MAX_SUMMARY_BYTES].decode(errors="ignore")
+
+
+def _fairness_key(template: Template, variables: Mapping[str, Any]) -> str:
+    key = _text("fairness_key", template, variables)
+    if len(key.encode()) > MAX_FAIRNESS_KEY_BYTES:
+        raise RouteError(f"fairness_key is longer than {MAX_FAIRNESS_KEY_BYTES} bytes of UTF-8")
+    return key

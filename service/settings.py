@@ -1,0 +1,178 @@
+"""Settings: read once from the environment, `TURNOUT_…`, nested with `__`; unknown names are refused."""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from service.durations import parse_duration
+from service.errors import ConfigurationError
+
+PREFIX = "TURNOUT_"
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class KafkaSettings(_Part):
+    """The cluster, and how to log in."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    tls_ca_file: Path | None = None
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    group_instance_id: str | None = None
+    session_timeout: Duration = timedelta(seconds=45)
+
+    @model_validator(mode="after")
+    def _one_password(self) -> "KafkaSettings":
+        if self.password and self.password_file:
+            msg = "give password or password_file, not both"
+            raise ValueError(msg)
+        if self.security_protocol.startswith("SASL") and not (self.sasl_mechanism and self.username):
+            msg = "SASL needs sasl_mechanism and username"
+            raise ValueError(msg)
+        return self
+
+    def secret(self) -> str | None:
+        """The password, from wherever it was given.
+
+        Raises:
+            ConfigurationError: The file cannot be read.
+        """
+        if self.password_file is None:
+            return self.password.get_secret_value() if self.password else None
+        try:
+            return self.password_file.read_text().strip()
+        except OSError as error:
+            msg = f"TURNOUT_KAFKA__PASSWORD_FILE={self.password_file} cannot be read: {error.strerror}"
+            raise ConfigurationError(msg) from error
+
+
+class TemporalSettings(_Part):
+    """What Temporal's own environment (`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, …) does not say."""
+
+    ui_url: str = ""
+    search_attributes: bool = True
+    attribute_route: str = "TurnoutRoute"
+    attribute_event_type: str = "TurnoutEventType"
+    attribute_event_id: str = "TurnoutEventId"
+    attribute_record: str = "TurnoutRecord"
+
+
+class IntakeSettings(_Part):
+    """How much is taken in at once, and how records are limited; sizes in bytes."""
+
+    concurrency: int = Field(64, ge=1)
+    window_records: int = Field(2_000, ge=1)
+    window_bytes: int = Field(64 << 20, ge=1)
+    partition_records: int = Field(500, ge=1)
+    value_bytes: int = Field(1 << 20, ge=1)
+    value_depth: int = Field(64, ge=1)
+    drain: Duration = timedelta(seconds=20)
+
+
+class WorkerSettings(_Part):
+    """Which workflows and activities our worker runs: Python packages, separated by commas."""
+
+    task_queue: str = "turnout"
+    modules: str = ""
+    grace: Duration = timedelta(seconds=10)
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The names in `modules`."""
+        return tuple(name.strip() for name in self.modules.split(",") if name.strip())
+
+
+class LogSettings(_Part):
+    """How to log; `auto` is text on a terminal and JSON elsewhere."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+
+
+class Settings(BaseSettings):
+    """All settings. The service needs `group`, which has no default: a changed one reads all again."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    group: str = Field("", max_length=200, pattern=r"^[A-Za-z0-9._-]*$")
+    routes: Path = Path("routes")
+    start_timeout: Duration = timedelta(seconds=30)
+    kafka: KafkaSettings = KafkaSettings()
+    temporal: TemporalSettings = TemporalSettings()
+    intake: IntakeSettings = IntakeSettings()
+    worker: WorkerSettings = WorkerSettings()
+    log: LogSettings = LogSettings()
+
+
+def load_settings(environment: Mapping[str, str] = os.environ, *, need_group: bool = True) -> Settings:
+    """The settings of this process; commands that read no group do without one.
+
+    Raises:
+        ConfigurationError: Names each setting that is wrong, what is wrong, and what to write.
+    """
+    problems = [*_unknown(environment)]
+    try:
+        settings = Settings()
+        if need_group and not settings.group:
+            problems.append(NO_GROUP)
+    except (ValidationError, SettingsError) as error:
+        problems += _sentences(error)
+    if problems:
+        raise ConfigurationError("\n  ".join(["these settings are wrong:", *problems]))
+    return settings
+
+
+def _unknown(environment: Mapping[str, str]) -> Iterator[str]:
+    known = list(_names(Settings, PREFIX))
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name.upper() not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            yield f"{name}: there is no such setting" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def _names(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from _names(info.annotation, f"{prefix}{name.upper()}__")
+        else:
+            yield f"{prefix}{name.upper()}"
+
+
+def _sentences(error: ValidationError | SettingsError) -> Iterator[str]:
+    if isinstance(error, SettingsError):
+        yield f"{error}; nested settings are written TURNOUT_PART__NAME=value"
+        return
+    for one in error.errors(include_url=False, include_input=False):
+        name = PREFIX + "__".join(str(part).upper() for part in one["loc"])
+        yield f"{name}: {one['msg']}"
+
+
+NO_GROUP = (
+    "TURNOUT_GROUP: the Kafka consumer group is needed and has no default, since a changed one reads "
+    "everything again; write for example TURNOUT_GROUP=shop-turnout (letters, digits, . _ -)"
+)

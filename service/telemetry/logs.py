@@ -1,0 +1,49 @@
+"""Logs: one line per thing that happened, with the record's place; never payload values."""
+
+import logging
+import sys
+from typing import Literal, TextIO
+
+import structlog
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure_logging(
+    level: str = "info", style: Literal["auto", "json", "text"] = "auto", stream: TextIO = sys.stderr
+) -> None:
+    """Send structlog and the standard library's loggers to `stream`, as JSON or as text."""
+    text = style == "text" or (style == "auto" and stream.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.dict_tracebacks if not text else structlog.processors.format_exc_info,
+        _without_empty,
+    ]
+    renderer = structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(LEVELS[level], logging.INFO))
+    # The client logs each rebalance step at INFO and each retry at WARNING; we say both once.
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    logging.getLogger("temporalio").setLevel(logging.WARNING)
+
+
+def _without_empty(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    return {name: value for name, value in event.items() if value not in ("", None)}

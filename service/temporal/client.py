@@ -1,0 +1,116 @@
+"""Connections to Temporal, by its own environment configuration (`TEMPORAL_ADDRESS`, …)."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client, Plugin
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+from temporalio.service import RetryConfig, RPCError, RPCStatusCode
+
+from service.errors import ConfigurationError, Unreachable
+
+AttributeTypes = Mapping[str, "IndexedValueType.ValueType"]
+
+
+@cache
+def runtime() -> Runtime:
+    """The SDK core's runtime, quiet: its own retries are warnings by the hundred in an outage."""
+    quiet = LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
+    return Runtime(telemetry=TelemetryConfig(logging=quiet))
+
+
+def connect_options() -> dict[str, Any]:
+    """What Temporal's environment configuration says.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
+    try:
+        options = dict(ClientConfig.load_client_connect_config())
+    except (RuntimeError, ValueError, OSError) as error:
+        msg = f"Temporal's environment configuration (TEMPORAL_…) cannot be used: {error}"
+        raise ConfigurationError(msg) from error
+    options.setdefault("target_host", "127.0.0.1:7233")
+    options.setdefault("namespace", "default")
+    return options
+
+
+async def connect(
+    plugins: Sequence[Plugin] = (), *, retry: RetryConfig | None = None, identity: str | None = None
+) -> Client:
+    """A client for the configured address and namespace, both seen to be there.
+
+    Raises:
+        Unreachable: Nothing answers at the address; the text says which and why.
+        ConfigurationError: The namespace does not exist, or we may not see it.
+    """
+    options = connect_options()
+    address, namespace = options["target_host"], options["namespace"]
+    try:
+        async with asyncio.timeout(10):
+            client = await Client.connect(
+                **options,
+                plugins=plugins,
+                retry_config=retry,
+                identity=identity,
+                data_converter=pydantic_data_converter,
+                runtime=runtime(),
+            )
+    except (RuntimeError, TimeoutError) as error:
+        why = str(error) or "no answer within 10 s"
+        raise Unreachable(f"Temporal cannot be reached (TEMPORAL_ADDRESS={address}): {why}") from error
+    await check_namespace(client, namespace)
+    return client
+
+
+async def check_namespace(client: Client, namespace: str) -> None:
+    """See that `namespace` is there.
+
+    Raises:
+        Unreachable: Temporal does not answer.
+        ConfigurationError: It is not there.
+    """
+    try:
+        await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            msg = (
+                f"Temporal has no namespace {namespace} (TEMPORAL_NAMESPACE); create it with "
+                f"`temporal operator namespace create -n {namespace}` or name another"
+            )
+            raise ConfigurationError(msg) from error
+        address = client.service_client.config.target_host
+        msg = f"Temporal at {address} answered {error.status.name}: {error.message}"
+        raise Unreachable(msg) from error
+
+
+def for_namespace(client: Client, namespace: str | None) -> Client:
+    """The same connection, for another namespace; None is its own."""
+    if namespace in (None, client.namespace):
+        return client
+    config = client.config()
+    config["namespace"] = str(namespace)
+    return Client(**config)
+
+
+async def search_attributes(client: Client, namespace: str) -> AttributeTypes:
+    """The custom search attributes registered in `namespace`, with their types."""
+    request = ListSearchAttributesRequest(namespace=namespace)
+    return dict((await client.operator_service.list_search_attributes(request)).custom_attributes)
+
+
+def workflow_link(ui_url: str, namespace: str, workflow_id: str) -> str:
+    """The workflow's page in the Temporal UI; empty where no UI is configured."""
+    if not ui_url:
+        return ""
+    return (
+        f"{ui_url.rstrip('/')}/namespaces/{quote(namespace, safe='')}/workflows/{quote(workflow_id, safe='')}"
+    )

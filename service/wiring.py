@@ -1,0 +1,247 @@
+"""Settings become clients, clients become roles: the only reader of settings."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+from temporalio.client import Client
+from temporalio.service import RetryConfig
+
+from service.dispatch.contracts import Contracts
+from service.dispatch.dispatcher import AttributeNames, Dispatcher
+from service.dispatch.identity import IdentityPlugin
+from service.errors import ConfigurationError
+from service.events.decoding import Decoder
+from service.events.strict_json import Limits
+from service.failures.letters import HEADROOM_BYTES, Letters, letter_topic
+from service.intake.handling import Handling
+from service.intake.lanes import Lanes, Window
+from service.intake.loop import Intake, lane_key_by
+from service.intake.waiting import WaitingRoom
+from service.kafka.admin import Admin, Cluster
+from service.kafka.connection import Connection
+from service.kafka.sink import KafkaSink
+from service.kafka.source import KafkaSource
+from service.lifecycle import patiently
+from service.results.publisher import KafkaResultPublisher
+from service.routing.table import RouteTable, load_routes
+from service.settings import KafkaSettings, Settings
+from service.temporal.client import (
+    AttributeTypes,
+    check_namespace,
+    connect,
+    for_namespace,
+    search_attributes,
+    workflow_link,
+)
+from service.temporal.worker import Found, find, make_worker
+
+log = structlog.get_logger(__name__)
+
+BRIDGE_RETRY = RetryConfig(max_elapsed_time_millis=1_000, max_retries=2)
+"""Short, since a lane repeats its call itself and can be told to stop; the SDK's retry cannot."""
+
+SINK_MARGIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """What this process does."""
+
+    bridge: bool
+    worker: bool
+
+
+async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
+    """Do what `roles` say until `stop` is set; then leave nothing half done.
+
+    Raises:
+        ConfigurationError: Something someone wrote is wrong; all of it is said at once.
+        Unreachable: Kafka or Temporal did not answer within the start timeout.
+    """
+    found = find(settings.worker.packages)
+    table = load_routes(settings.routes) if roles.bridge else None
+    connection = kafka_connection(settings.kafka)
+    async with _open_sink(settings, connection, stop) as sink, asyncio.TaskGroup() as tasks:
+        if table:
+            bridge = await _make_bridge(settings, connection, sink, table, found)
+            tasks.create_task(bridge.run(stop))
+        if roles.worker:
+            tasks.create_task(_work(settings, found, sink, stop))
+
+
+def kafka_connection(kafka: KafkaSettings) -> Connection:
+    """How to reach the configured cluster."""
+    return Connection(
+        bootstrap_servers=kafka.bootstrap_servers,
+        security_protocol=kafka.security_protocol,
+        sasl_mechanism=kafka.sasl_mechanism,
+        username=kafka.username,
+        password=kafka.secret(),
+        ca_file=kafka.tls_ca_file,
+        cert_file=kafka.tls_cert_file,
+        key_file=kafka.tls_key_file,
+    )
+
+
+@asynccontextmanager
+async def _open_sink(
+    settings: Settings, connection: Connection, stop: asyncio.Event
+) -> AsyncIterator[KafkaSink]:
+    sink = KafkaSink(connection)
+    await patiently(sink.start, settings.start_timeout)
+
+    async def close_in_the_end() -> None:
+        # `publish` does not end before Kafka acknowledges or the producer closes. With Kafka away,
+        # closing it is what lets the worker stop.
+        await stop.wait()
+        patience = max(settings.intake.drain, settings.worker.grace).total_seconds()
+        await asyncio.sleep(patience + SINK_MARGIN_SECONDS)
+        await sink.stop()
+
+    closing = asyncio.create_task(close_in_the_end())
+    try:
+        yield sink
+    finally:
+        closing.cancel()
+        await sink.stop()
+
+
+async def _work(settings: Settings, found: Found, sink: KafkaSink, stop: asyncio.Event) -> None:
+    client = await patiently(connect, settings.start_timeout)
+    publisher = KafkaResultPublisher(sink)
+    worker = make_worker(client, settings.worker.task_queue, found, publisher, grace=settings.worker.grace)
+    async with worker:
+        log.info(
+            "worker ready",
+            task_queue=settings.worker.task_queue,
+            workflows=[w.__name__ for w in found.workflows],
+        )
+        await stop.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """The role that reads Kafka; made by `_make_bridge`, run once."""
+
+    intake: Intake
+    source: KafkaSource
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Read until `stop` is set; then drain, commit and leave the group."""
+        await self.source.start()
+        log.info("bridge ready")
+        try:
+            await self.intake.run(self.source, stop)
+        finally:
+            await self.source.stop()
+
+
+async def _make_bridge(
+    settings: Settings, connection: Connection, sink: KafkaSink, table: RouteTable, found: Found
+) -> Bridge:
+    async with Admin.connected(connection) as admin:
+        cluster = await admin.cluster()
+        await _check_topics(admin, cluster, table, settings)
+    client = await patiently(lambda: connect([IdentityPlugin()], retry=BRIDGE_RETRY), settings.start_timeout)
+    dispatcher = await _make_dispatcher(settings, client, table, found)
+    waiting = WaitingRoom()
+    formats = {name: topic.format for name, topic in table.topics.items()}
+    handling = Handling(
+        Decoder(formats, Limits(settings.intake.value_bytes, settings.intake.value_depth), cluster.id),
+        table,
+        dispatcher,
+        Letters(sink, settings.group),
+        waiting=waiting,
+        concurrency=settings.intake.concurrency,
+    )
+    window = Window(
+        settings.intake.window_records, settings.intake.window_bytes, settings.intake.partition_records
+    )
+    partition_ordered = frozenset(t.name for t in table.topics.values() if t.ordering == "partition")
+    intake = Intake(
+        Lanes(handling.handle, window), lane_key_by(partition_ordered), waiting, drain=settings.intake.drain
+    )
+    source = KafkaSource(
+        connection,
+        group=settings.group,
+        topics=sorted(table.topics),
+        revoked=intake.revoked,
+        assigned=intake.assigned,
+        drain=settings.intake.drain,
+        instance=settings.kafka.group_instance_id,
+        session_timeout=settings.kafka.session_timeout,
+    )
+    return Bridge(intake, source)
+
+
+async def _make_dispatcher(settings: Settings, client: Client, table: RouteTable, found: Found) -> Dispatcher:
+    temporal = settings.temporal
+    names = AttributeNames(
+        temporal.attribute_route,
+        temporal.attribute_event_type,
+        temporal.attribute_event_id,
+        temporal.attribute_record,
+    )
+    ours = [names.route, names.event_type, names.event_id, names.record] if temporal.search_attributes else []
+    types: dict[str, AttributeTypes] = {}
+    for namespace in sorted({client.namespace, *table.namespaces}):
+        await check_namespace(client, namespace)
+        types[namespace] = await search_attributes(client, namespace)
+        _check_attributes(namespace, types[namespace], [*ours, *table.search_attributes])
+    return Dispatcher(
+        lambda namespace: for_namespace(client, namespace),
+        Contracts(found.workflows),
+        names=names if temporal.search_attributes else None,
+        attribute_types=types[client.namespace],
+        link=lambda namespace, workflow_id: workflow_link(
+            temporal.ui_url, namespace or client.namespace, workflow_id
+        ),
+    )
+
+
+def _check_attributes(namespace: str, registered: AttributeTypes, wanted: Iterable[str]) -> None:
+    if missing := [name for name in dict.fromkeys(wanted) if name not in registered]:
+        commands = "\n  ".join(
+            f"temporal operator search-attribute create -n {namespace} --name {name} --type Keyword"
+            for name in missing
+        )
+        msg = (
+            f"namespace {namespace} lacks search attributes; create them, or set "
+            f"TURNOUT_TEMPORAL__SEARCH_ATTRIBUTES=false to go without ours:\n  {commands}"
+        )
+        raise ConfigurationError(msg)
+
+
+async def _check_topics(admin: Admin, cluster: Cluster, table: RouteTable, settings: Settings) -> None:
+    letters = letter_topic(settings.group)
+    wanted = [*table.topics, *table.out_topics, letters]
+    if missing := [topic for topic in dict.fromkeys(wanted) if topic not in cluster.partitions]:
+        commands = "\n  ".join(
+            f"kafka-topics.sh --bootstrap-server {settings.kafka.bootstrap_servers} --create --topic {topic}"
+            for topic in missing
+        )
+        raise ConfigurationError(
+            f"these topics do not exist, or we may not see them; create them:\n  {commands}"
+        )
+    await _check_letter_topic(admin, letters, table)
+
+
+async def _check_letter_topic(admin: Admin, letters: str, table: RouteTable) -> None:
+    kept = await admin.topic_settings(letters)
+    if "compact" in kept.get("cleanup.policy", ""):
+        msg = (
+            f"topic {letters} is compacted: letters of one key replace each other; set cleanup.policy=delete"
+        )
+        raise ConfigurationError(msg)
+    sizes = [int((await admin.topic_settings(topic)).get("max.message.bytes", 0)) for topic in table.topics]
+    needed = max(sizes, default=0) + HEADROOM_BYTES
+    if int(kept.get("max.message.bytes", needed)) < needed:
+        msg = (
+            f"topic {letters} must take the largest record and its reason; set "
+            f"max.message.bytes={needed} (kafka-configs.sh --alter --entity-type topics "
+            f"--entity-name {letters} --add-config max.message.bytes={needed})"
+        )
+        raise ConfigurationError(msg)

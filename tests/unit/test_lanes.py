@@ -1,0 +1,203 @@
+"""Lanes: order per key, side by side between keys, bounded, and safe when partitions go."""
+
+import asyncio
+from collections import defaultdict
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.intake.lanes import Lanes, Window
+from service.intake.waiting import Assignment
+from service.kafka.record import Partition, Record
+from tests.unit.records import record
+
+PLACE = Partition("shop.orders", 0)
+HERE = frozenset({PLACE})
+PATIENCE = timedelta(seconds=5)
+
+
+class Scripted:
+    """A handler whose records end when told to."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.ended: list[int] = []
+        self.gates: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
+        self.changed = asyncio.Condition()
+
+    async def __call__(self, record: Record, assignment: Assignment) -> None:
+        await self._note(self.begun, record.offset)
+        await self.gates[record.offset].wait()
+        await self._note(self.ended, record.offset)
+
+    async def _note(self, where: list[int], offset: int) -> None:
+        async with self.changed:
+            where.append(offset)
+            self.changed.notify_all()
+
+    async def until_begun(self, *offsets: int) -> None:
+        async with self.changed, asyncio.timeout(5):
+            await self.changed.wait_for(lambda: set(offsets) <= set(self.begun))
+
+    async def end(self, *offsets: int) -> None:
+        for offset in offsets:
+            self.gates[offset].set()
+        async with self.changed, asyncio.timeout(5):
+            await self.changed.wait_for(lambda: set(offsets) <= set(self.ended))
+
+
+def lanes_of(handler: Scripted, window: Window | None = None) -> Lanes:
+    lanes = Lanes(handler, window or Window())
+    lanes.assign(HERE)
+    return lanes
+
+
+def put(lanes: Lanes, offset: int, key: bytes | None = b"A") -> None:
+    lanes.put(record(offset, key=key), key)
+
+
+async def test_records_of_one_key_run_one_after_the_other() -> None:
+    handler = Scripted()
+    lanes = lanes_of(handler)
+    put(lanes, 0)
+    put(lanes, 1)
+    await handler.until_begun(0)
+    assert handler.begun == [0]
+    await handler.end(0)
+    await handler.until_begun(1)
+    await handler.end(1)
+    await lanes.drain(HERE, PATIENCE)
+
+
+async def test_records_of_other_keys_do_not_wait() -> None:
+    handler = Scripted()
+    lanes = lanes_of(handler)
+    put(lanes, 0, b"A")
+    put(lanes, 1, b"B")
+    await handler.until_begun(0, 1)
+    await handler.end(1)
+    assert lanes.offsets() == {PLACE: 0}
+    await handler.end(0)
+    await lanes.drain(HERE, PATIENCE)
+    assert lanes.offsets() == {PLACE: 2}
+
+
+async def test_a_partition_at_its_limit_is_not_read_further() -> None:
+    handler = Scripted()
+    lanes = lanes_of(handler, Window(records=10, partition_records=2))
+    put(lanes, 0)
+    assert lanes.open_partitions() == [PLACE]
+    put(lanes, 1)
+    assert lanes.open_partitions() == []
+    await handler.end(0, 1)
+    await lanes.drain(HERE, PATIENCE)
+
+
+async def test_there_is_no_room_beyond_the_window_in_records_or_in_bytes() -> None:
+    handler = Scripted()
+    lanes = lanes_of(handler, Window(records=2, bytes=1_000))
+    assert lanes.room() == 2
+    put(lanes, 0)
+    assert lanes.room() == 1
+    lanes.put(record(1, value=b"x" * 1_000), b"B")
+    assert lanes.room() == 0
+    await handler.end(0, 1)
+    await lanes.drain(HERE, PATIENCE)
+    assert lanes.room() == 2
+
+
+async def test_draining_ends_what_has_begun_and_begins_nothing_more() -> None:
+    handler = Scripted()
+    lanes = lanes_of(handler)
+    put(lanes, 0)
+    put(lanes, 1)
+    await handler.until_begun(0)
+    draining = asyncio.create_task(lanes.drain(HERE, PATIENCE))
+    await handler.end(0)
+    await draining
+    assert handler.begun == [0]
+    assert lanes.offsets() == {PLACE: 1}
+
+
+async def test_what_does_not_end_in_time_is_given_up_and_not_committed() -> None:
+    handler = Scripted()
+    lanes = lanes_of(handler)
+    put(lanes, 0)
+    await handler.until_begun(0)
+    await lanes.drain(HERE, timedelta(milliseconds=10))
+    assert lanes.offsets() == {}
+
+
+async def test_a_record_that_waits_is_let_go_at_once_when_its_partition_goes() -> None:
+    async def waits_for_ever(_record: Record, assignment: Assignment) -> None:
+        await assignment.sleep(3_600)
+
+    lanes = Lanes(waits_for_ever, Window())
+    lanes.assign(HERE)
+    put(lanes, 0)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await lanes.drain(HERE, timedelta(hours=1))
+    assert lanes.offsets() == {}
+
+
+async def test_records_of_a_partition_that_is_not_ours_are_dropped() -> None:
+    handler = Scripted()
+    lanes = lanes_of(handler)
+    lanes.release(HERE)
+    put(lanes, 0)
+    assert lanes.in_flight() == 0
+
+
+async def test_a_completion_from_an_earlier_assignment_commits_nothing_in_the_next() -> None:
+    handler = Scripted()
+    lanes = lanes_of(handler)
+    put(lanes, 0)
+    await handler.until_begun(0)
+    lanes.release(HERE)
+    lanes.assign(HERE)
+    await handler.end(0)
+    await asyncio.sleep(0)
+    assert lanes.offsets() == {}
+
+
+async def test_a_defect_holds_its_lane_alone_and_commits_nothing() -> None:
+    async def fails_on_zero(record: Record, _assignment: Assignment) -> None:
+        if record.offset == 0:
+            raise ZeroDivisionError
+
+    lanes = Lanes(fails_on_zero, Window())
+    lanes.assign(HERE)
+    put(lanes, 0, b"A")
+    put(lanes, 1, b"B")
+    async with asyncio.timeout(5):
+        while lanes.in_flight() > 1:  # noqa: ASYNC110 - lanes tell nobody when they shrink
+            await asyncio.sleep(0)
+    assert lanes.offsets() == {PLACE: 0}
+    await lanes.drain(HERE, PATIENCE)
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"A", b"B", b"C", None]), st.integers(0, 3)), max_size=40))
+def test_order_holds_per_key_whatever_the_speed(arrivals: list[tuple[bytes | None, int]]) -> None:
+    keys = [key for key, _ in arrivals]
+    seen: defaultdict[bytes | None, list[int]] = defaultdict(list)
+
+    async def handle(record: Record, _assignment: Assignment) -> None:
+        for _ in range(arrivals[record.offset][1]):
+            await asyncio.sleep(0)
+        seen[record.key].append(record.offset)
+
+    async def all_through() -> dict[Partition, int]:
+        lanes = Lanes(handle, Window())
+        lanes.assign(HERE)
+        for offset, key in enumerate(keys):
+            put(lanes, offset, key)
+        while lanes.in_flight():  # noqa: ASYNC110 - lanes tell nobody when they shrink
+            await asyncio.sleep(0)
+        return lanes.offsets()
+
+    offsets = asyncio.run(all_through())
+    assert all(order == sorted(order) for order in seen.values())
+    assert sum(map(len, seen.values())) == len(keys)
+    assert offsets == ({PLACE: len(keys)} if keys else {})

@@ -1,0 +1,309 @@
+# ruff: noqa: E501 - a case is a line
+"""What route files may say, and how they are refused: everything at once, with place and cure."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from service.errors import ConfigurationError
+from service.routing.table import load_routes
+
+KNOWN = (
+    "known are event.id, event.source, event.type, event.subject, event.time, event.ext, data, headers, "
+    "record.topic, record.partition, record.offset, record.key, record.timestamp, record.schema"
+)
+WITHOUT_QUOTES = "YAML reads that differently without quotes; write"
+
+# Line 6 is the action and line 7 what a test adds.
+HEAD = """\
+version: 1
+topics: {orders: {}}
+routes:
+  - name: placed
+    from: orders
+"""
+ROUTE = HEAD + "    cancel: {to: x}\n"
+START = HEAD + "    start: {workflow: W, id: x, task_queue: q, "
+
+
+def refused(path: Path) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        load_routes(path)
+    head, *findings = str(caught.value).split("\n")
+    assert head == f"the routes in {path} cannot be used: {len(findings)} mistake{'s' * (len(findings) > 1)}"
+    return [finding.removeprefix(f"{path.parent}/").removeprefix(f"{path.name}/") for finding in findings]
+
+
+def written(folder: Path, text: str | bytes, name: str = "r.yaml") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+# `‸` stands where the finding must point, for each finding in turn.
+LATER = {
+    ROUTE.replace("to: x", "to: x, missing: ‸{park: 15m}"): "{park: …}; write dead-letter or skip instead",
+    ROUTE.replace("to: x", "to: ‸{where: {Order: A}}"): "to: {where: …}; write to: and a workflow id instead",
+    START
+    + "‸publish_closing: orders}": "publish_closing; leave it out and publish the end from the workflow instead",
+    START + "‸contract: x.json}": "contract; leave it out: the workflow checks its input itself",
+    HEAD
+    + "    signal: {to: x, name: n, ‸batch: true}": "batch; leave it out: each event is a signal of its own",
+    HEAD + "    ‸complete: {correlation: x}": "complete; write a signal to the workflow that waits instead",
+    ROUTE.replace("orders: {}", "orders: {format: ‸avro}"): "format: avro; write format: json instead",
+    ROUTE.replace(
+        "orders: {}", "orders: {format: ‸json-schema}"
+    ): "format: json-schema; write format: json instead",
+    ROUTE.replace("orders: {}", "orders: {key: ‸avro}"): "key: avro; write key: bytes instead",
+}
+WRONG = {
+    ROUTE.replace("version: 1\n", "‸"): ["'version' is missing"],
+    ROUTE.replace("version: 1", "version: ‸2"): ["version is no version this release reads; write version: 1"],
+    ROUTE.replace("version: 1", "version: ‸'1'"): ["version is no version this release reads; write version: 1"],
+    ROUTE.replace("version: 1", "version: ‸1.0"): ["version is no version this release reads; write version: 1"],
+    ROUTE + "‸topic: {}": ["unknown key 'topic'; did you mean topics?"],
+    ROUTE.replace("{}", "{‸keyy: text}"): ["unknown key 'keyy'; did you mean key?"],
+    ROUTE + "    ‸wen: true": ["unknown key 'wen'; did you mean when?"],
+    ROUTE + "    ‸fron: x": ["unknown key 'fron'; did you mean from?"],
+    ROUTE.replace("to: x", "to: x, ‸raeson: y"): ["unknown key 'raeson'; did you mean reason?"],
+    ROUTE.replace("to: x", "to: x, ‸zzz: y"): ["unknown key 'zzz'; known here: to, reason, namespace, missing, closed"],
+    HEAD + "    ‸cancle: {to: x}": ["unknown key 'cancle'; did you mean cancel?"],
+    HEAD + "    signal: {to: x, name: n, or_start: {workflow: W, task_queue: q, ‸imput: 1}}": ["unknown key 'imput'; did you mean input?"],
+    "task_queues: {q: {‸inbux: true}}\n" + ROUTE: ["unknown key 'inbux'; did you mean inbox?"],
+    HEAD + "    start: ‸{id: x, task_queue: q}": ["in start, 'workflow' is missing"],
+    ROUTE.replace("name: placed", "‸type: a"): ["in an entry of routes, 'name' is missing"],
+    ROUTE.replace("{orders: {}}", "\n  ‸orders:"): ["orders must be a map"],
+    ROUTE + "  - ‸x": ["an entry of routes must be a map"],
+    HEAD + "    cancel: ‸x": ["cancel must be a map"],
+    HEAD.replace("name:", "‸name:"): ["a route without start, signal or cancel; write one of them"],
+    ROUTE + "    ‸signal: {to: x, name: n}": ["'cancel' and 'signal' in one route; write a route for each"],
+    ROUTE + "    ‸when:": ["when is empty; write a value, or leave the key out"],
+    ROUTE.replace("to: x", "to: ‸''"): ["to is empty"],
+    ROUTE.replace("to: x", 'to: ‸"a\\0"'): ["to holds a control character"],
+    ROUTE.replace("to: x", "to: ‸" + "x" * 241): ["to has 241 bytes of UTF-8; at most 240 are allowed"],
+    ROUTE.replace("to: x", "to: ‸7"): ["to must be text; put it in quotes"],
+    ROUTE + '    type: ‸"${data.x}"': ["type cannot be an expression; write it out"],
+    START + "input: 1, ‸args: [2]}": ["'input' and 'args' together; write input: for one argument, args: for a list"],
+    START + "args: ‸2}": ["args must be a list; write input: for a single argument"],
+    START + "start_at: '2026-01-31T12:00:00Z', ‸start_delay: 1h}": ["'start_at' and 'start_delay' together; keep one"],
+    START + "start_at: ‸tomorrow}": ["start_at must be RFC 3339; write a time like 2026-01-31T12:00:00Z"],
+    START + "start_at: ‸2026-02-30T12:00:00Z}": ["start_at must be RFC 3339; write a time like 2026-01-31T12:00:00Z"],
+    START + "run_timeout: ‸30}": ["run_timeout must be a duration of at most 100 years; write 30s, 15m, 2h, 1d or ISO 8601 like PT1H30M"],
+    START + "start_delay: ‸0s}": ["start_delay must be a duration of at most 100 years; write 30s, 15m, 2h, 1d or ISO 8601 like PT1H30M"],
+    START + "start_delay: ‸999999999d, task_timeout: ‸9999999999h}": ["start_delay must be a duration of at most 100 years; write 30s, 15m, 2h, 1d or ISO 8601 like PT1H30M", "task_timeout must be a duration of at most 100 years; write 30s, 15m, 2h, 1d or ISO 8601 like PT1H30M"],
+    START + "priority: ‸6}": ["priority must be less than or equal to 5"],
+    HEAD + "    signal: {to: x, name: n, ‸missing: skip, or_start: {workflow: W, task_queue: q}}": ["'missing' never applies with 'or_start'; leave it out"],
+    ROUTE.replace("to: x", "to: x, closed: ‸ignore"): ["closed must be dead-letter or skip"],
+    ROUTE.replace("to: x", 'to: x, namespace: ‸"${data.ns}"'): ["a namespace that is an expression needs an allow-list; write namespaces: [ … ] at the top of a file, with those that are allowed"],
+    ROUTE.replace("{orders", "{‸orders").replace("from: orders", "from: ‸order"): ["no route reads topic 'orders'; write a route from it, out: true if it is only written to, or take it away", "topic 'order' is not declared; did you mean orders?"],
+    ROUTE.replace("{}", "{out: true}").replace("from: orders", "from: ‸orders"): ["topic 'orders' is one to write to; take out: true away, or read another"],
+    ROUTE.replace("{}}", "{}, done: {out: true, ‸key: text}}"): ["'key' means nothing for a topic that is only written to; leave it out"],
+    ROUTE.replace("{orders", "{‸a b").replace("from: orders", "from: a b"): ["a b is no topic name; Kafka allows 1 to 249 letters, digits, . _ and -"],
+    ROUTE.replace("placed", "‸a b"): ["name must be 1 to 100 letters, digits, . _ / and -, and start with a letter or digit"],
+    ROUTE + "  - {name: ‸placed, from: orders, cancel: {to: y}}": ["two routes named 'placed'; the first is at r.yaml:4"],
+    ROUTE.replace("{}", "{event: ‸avro}"): ["event must be cloudevents or a mapping of type, id, subject, source and time"],
+    ROUTE.replace("{}", "{unmatched: ‸ignore}"): ["unmatched must be dead-letter or skip"],
+    ROUTE.replace("{}", "{ordering: ‸none}"): ["ordering must be 'key' or 'partition'"],
+    ROUTE.replace("{}", '{event: ‸{id: "${data.id}"}}'): ["in event, 'type' is missing"],
+    ROUTE.replace("{}", '{event: {type: "${‸event.typ}"}}'): ["type: unknown variable 'event.typ'; known are data, headers, record.topic, record.partition, record.offset, record.key, record.timestamp, record.schema"],
+    ROUTE + "    type: ‸[]": ["type is empty; leave `type` out where any type fits"],
+    ROUTE + "    when: ‸size(data)": ["when: a condition must be bool, this is an integer"],
+    ROUTE + "    when: ‸${data.x}": ["when: a condition is CEL already; write it without ${ }"],
+    ROUTE + "    when: ‸7": ["when must be text; put it in quotes"],
+    ROUTE + "    when: true && ‸dat.x": ["when: unknown variable 'dat.x'; did you mean data.x?"],
+    ROUTE + "    when: 'data.x == ''é'' && ‸dat.x'": ["when: unknown variable 'dat.x'; did you mean data.x?"],
+    ROUTE + '    when: "data.x == \\"\\u00e9\\x41\\" && ‸dat.x"': ["when: unknown variable 'dat.x'; did you mean data.x?"],
+    ROUTE + "    when: ‸>-\n      data.x == 1\n      && dat.x": ["when: unknown variable 'dat.x'; did you mean data.x?"],
+    ROUTE + "    when: ‸true &&\n      dat.x": ["when: unknown variable 'dat.x'; did you mean data.x?"],
+    ROUTE.replace("{to: x}", "\n      to: a/${data.x}/${‸zzz}"): [f"to: unknown variable 'zzz'; {KNOWN}"],
+    START + "input: {a: [1, '${‸dat.x}', {b: \"${1 +‸}\"}]}}": ["an entry of a: unknown variable 'dat.x'; did you mean data.x?", "b: the expression ends too early"],
+    START + "input: {‸'${data.x}': 1}}": ["${data.x}: a key cannot hold an expression; build the map in CEL: ${{…: …}}"],
+    START + 'search_attributes: {Order: "${‸dat.x}"}}': ["Order: unknown variable 'dat.x'; did you mean data.x?"],
+    ROUTE + "    when: ‸!data.x && data.y": [f'!data.x is a YAML tag, which has no meaning here; {WITHOUT_QUOTES} when: "!data.x && data.y"'],
+    ROUTE + "    when: ‸!has(data.x)": [f'!has(data.x) is a YAML tag, which has no meaning here; {WITHOUT_QUOTES} when: "!has(data.x)"'],
+    ROUTE + "    when: data.a ? data.b ‸: data.c": [f'YAML: mapping values are not allowed here; {WITHOUT_QUOTES} when: "data.a ? data.b : data.c"'],
+    ROUTE + '    when: data.a == ‸"A #1"': ["when: text without its closing quote; ` #` starts a YAML comment, which may have cut it; write when: 'data.a == \"A #1\"'"],
+    HEAD + '    cancel:\n      to: a/‸${data["a #1"]}': ["to: `${` without its `}`; ` #` starts a YAML comment, which may have cut it; write to: 'a/${data[\"a #1\"]}'"],
+    HEAD + "    cancel:\n      to: a/‸${data.x #1}": ['to: `${` without its `}`; ` #` starts a YAML comment, which may have cut it; write to: "a/${data.x #1}"'],
+    ROUTE + "    when: 'a' ‸in data.x": [f"YAML: expected <block end>, but found '<scalar>'; {WITHOUT_QUOTES} when: \"'a' in data.x\""],
+    ROUTE + "    when: [1]‸[0] > data.x": [f'YAML: expected <block end>, but found \'[\'; {WITHOUT_QUOTES} when: "[1][0] > data.x"'],
+    ROUTE.replace("to: x", "to: a/$‸{data.x}, reason: y"): [f"YAML: expected ',' or '}}', but got '{{'; {WITHOUT_QUOTES} cancel: {{to: \"a/${{data.x}}\", reason: y}}"],
+    ROUTE + "    when: ‸@x": [f'YAML: found character \'@\' that cannot start any token; {WITHOUT_QUOTES} when: "@x"'],
+    ROUTE + "‸\twhen: true": ["YAML: found character '\\t' that cannot start any token; use spaces, not tabs"],
+    ROUTE + "    ‸name: other": ["'name' stands twice; the first is in line 4; keep one"],
+    ROUTE.replace("to: x", "to: ‸&a x, reason: *a"): ["this anchor is used by an alias; write the value out at each place"],
+    ROUTE + "‸---\nversion: 1": ["YAML: but found another document; write one document to a file"],
+    "version: [1,‸": ["YAML: expected the node content, but found '<stream end>'"],
+    "version: 1\nx: ‸\0": ["YAML: a control character; write it as an escape in double quotes"],
+    'version: ‸"\\ud800"': ["a lone surrogate, which is no text"],
+    START + "input: ‸18446744073709551616}": ["an integer beyond 64 bits; put it in quotes if it is text"],
+    START + "input: ‸.nan}": ["not a number of JSON; put it in quotes if it is text"],
+    "version: " + "[" * 64 + "‸[]" + "]" * 64: ["nested more than 64 levels deep"],
+    "‸[1]": ["the file must be a map"],
+}  # fmt: skip
+
+
+def unmarked(text: str) -> tuple[str, list[str]]:
+    """`text` without its marks, and the line:column of each."""
+    pieces = text.split("‸")
+    before = ["".join(pieces[:count]) for count in range(1, len(pieces))]
+    return "".join(pieces), [
+        f"{part.count(chr(10)) + 1}:{len(part) - part.rfind(chr(10))}" for part in before
+    ]
+
+
+@pytest.mark.parametrize(("marked", "problem"), LATER.items())
+def test_what_comes_later_is_said_to_come_later(tmp_path: Path, marked: str, problem: str) -> None:
+    text, [place] = unmarked(marked)
+    assert refused(written(tmp_path, text)) == [f"r.yaml:{place}: not in this version yet: {problem}"]
+
+
+@pytest.mark.parametrize(("marked", "problems"), WRONG.items())
+def test_a_broken_file_is_refused_with_place_and_cure(
+    tmp_path: Path, marked: str, problems: list[str]
+) -> None:
+    text, places = unmarked(marked)
+    expected = [f"r.yaml:{place}: {problem}" for place, problem in zip(places, problems, strict=True)]
+    assert refused(written(tmp_path, text)) == expected
+
+
+def test_one_finding_in_full(tmp_path: Path) -> None:
+    path = written(tmp_path, ROUTE + "    when: data.x > 0 && dat.y\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load_routes(path)
+    assert str(caught.value) == (
+        f"the routes in {path} cannot be used: 1 mistake\n"
+        f"{path}:7:25: when: unknown variable 'dat.y'; did you mean data.y?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "finding"),
+    [
+        (b"version: 1\nx: \xff", "2:4: this byte is not UTF-8; save the file as UTF-8"),
+        (b"", "0:0: is empty; write version: 1, topics and routes"),
+        (b"# nothing", "0:0: is empty; write version: 1, topics and routes"),
+    ],
+)
+def test_a_file_that_holds_nothing_readable_is_refused(tmp_path: Path, content: bytes, finding: str) -> None:
+    assert refused(written(tmp_path, content)) == [f"r.yaml:{finding}"]
+
+
+def test_everything_is_said_at_once_in_the_order_of_files_and_lines(tmp_path: Path) -> None:
+    written(tmp_path, ROUTE.replace("to: x", "to: ''") + "    when: dat.x > 0\n    tipe: a", "a.yaml")
+    written(
+        tmp_path,
+        "version: 1\ntopics: {orders: {}, unread: {}}\nroutes: [{name: placed, from: nope}]",
+        "b/b.yml",
+    )
+    assert [finding.split(": ")[0] for finding in refused(tmp_path)] == [
+        "a.yaml:6:18",
+        "a.yaml:7:11",
+        "a.yaml:8:5",
+        "b/b.yml:2:10",
+        "b/b.yml:2:22",
+        "b/b.yml:3:10",
+        "b/b.yml:3:17",
+        "b/b.yml:3:31",
+    ]
+
+
+def test_topics_and_names_are_shared_by_all_files_of_a_folder(tmp_path: Path) -> None:
+    written(tmp_path, "version: 1\ntopics: {orders: {}}\nnamespaces: [eu]", "topics.yaml")
+    written(tmp_path, "version: 1\nroutes: [{name: b, from: orders, cancel: {to: x}}]", "team/b.yml")
+    written(
+        tmp_path,
+        'version: 1\nroutes: [{name: a, from: orders, cancel: {to: x, namespace: "${data.x}"}}]',
+        "a.yaml",
+    )
+    assert [route.name for route in load_routes(tmp_path).routes] == ["a", "b"]
+
+
+def test_a_topic_declared_in_two_files_is_refused(tmp_path: Path) -> None:
+    written(tmp_path, ROUTE, "a.yaml")
+    written(tmp_path, "version: 1\ntopics:\n  orders: {}", "b.yaml")
+    assert refused(tmp_path) == ["b.yaml:3:3: two topics named 'orders'; the first is at a.yaml:2"]
+
+
+def test_an_unreadable_file_does_not_make_its_topics_undeclared(tmp_path: Path) -> None:
+    written(tmp_path, ROUTE.replace("topics: {orders: {}}\n", ""), "a.yaml")
+    written(tmp_path, "version: 1\ntopics: {orders: {}\n", "b.yaml")
+    assert [finding.split(":")[0] for finding in refused(tmp_path)] == ["b.yaml"]
+
+
+def test_a_mounted_config_map_is_read_once(tmp_path: Path) -> None:
+    real = written(tmp_path, ROUTE, "..2026_11_24/a.yaml")
+    (tmp_path / "..data").symlink_to(real.parent)
+    (tmp_path / "a.yaml").symlink_to(tmp_path / "..data" / "a.yaml")
+    assert len(load_routes(tmp_path).routes) == 1
+
+
+def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
+    written(tmp_path, "x", "notes.txt")
+    with pytest.raises(ConfigurationError, match=r"holds no \*\.yaml or \*\.yml file"):
+        load_routes(tmp_path)
+    with pytest.raises(ConfigurationError, match="there is no such file or folder"):
+        load_routes(tmp_path / "nowhere")
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(ConfigurationError, match=r"folder\.yaml:0:0: cannot be read: Is a directory"):
+        load_routes(tmp_path)
+
+
+def test_files_without_routes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no routes; write at least one under routes:"):
+        load_routes(written(tmp_path, "version: 1"))
+
+
+@pytest.mark.parametrize(
+    "condition", ["true", "'!data.x'", "data.a > 0  # a comment", '"data.a ? data.b : data.c"']
+)
+def test_what_is_written_well_passes(tmp_path: Path, condition: str) -> None:
+    assert load_routes(written(tmp_path, f"{ROUTE}    when: {condition}"))
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("30s", 30), ("15m", 900), ("2h", 7200), ("1d", 86400), ("PT1H30M", 5400), ("P1DT0.5S", 86400.5)],
+)
+def test_durations(tmp_path: Path, value: str, seconds: float) -> None:
+    (route,) = load_routes(written(tmp_path, f"{START}run_timeout: {value}}}")).routes
+    assert route.keys.start
+    assert route.keys.start.run_timeout
+    assert route.keys.start.run_timeout.total_seconds() == seconds
+
+
+pieces = st.sampled_from(
+    [
+        *ROUTE.split(" "),
+        *START.split(" "),
+        "when:",
+        "${data.x}",
+        "!x",
+        "&a",
+        "*a",
+        "- ",
+        "? ",
+        "|",
+        ">-",
+        "\t",
+        "\n",
+    ]
+)
+garbage = st.lists(pieces | st.text(max_size=4), max_size=40).map(" ".join) | st.text()
+
+
+@settings(max_examples=200, deadline=None)
+@example("%YAML 9.9\n---\na: 1")
+@example("a: &x [*x]")
+@example("[" * 1000)
+@example("a: &a 1\nb: &a 2")
+@example("? [a]\n: b")
+@example("version: 0b")
+@given(garbage)
+def test_garbage_is_refused_and_nothing_else(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = written(tmp_path_factory.getbasetemp(), text.encode("utf-8", "surrogatepass"), "garbage.yaml")
+    with pytest.raises(ConfigurationError):
+        load_routes(path)
