@@ -22,7 +22,19 @@ from service.durations import parse_duration
 from service.errors import ConfigurationError
 
 PREFIX = "TURNOUT_"
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+
+
+def _duration(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    duration = parse_duration(value)
+    if duration is None:
+        msg = "is no time span with a unit; write for example 30s, 15m or PT30S"
+        raise ValueError(msg)
+    return duration
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 
 class _Part(BaseModel):

@@ -109,8 +109,9 @@ def _commands(stage: Stage) -> list[str]:
         '{"order_id": "A-2001", "customer_id": "C-7", "lines": [{"sku": "LAMP", "quantity": 1, '
         '"price_cents": 4900}], "total_cents": 4900, "address": "1 Station Road", "card_token": "card-4242"}'
     )
+    placed = "emit shop.orders --type shop.order.placed --subject A-2001"
     return [
-        f"{kafka}.venv/bin/turnout emit shop.orders --type shop.order.placed --subject A-2001 --data '{data}'",
+        f"{kafka}.venv/bin/turnout {placed} --data '{data}'",
         f"{kafka}.venv/bin/turnout tail shop.results",
         f"{kafka}.venv/bin/turnout tail demo.dead-letters",
         f"open {stage.ui_url}",

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
+from service.durations import parse_duration
 from service.errors import RouteError
 from service.expressions import (
     ENVELOPE_VARIABLES,
@@ -145,28 +146,11 @@ def _envelope(value: Any) -> Any:
     return None
 
 
-_SHORT = re.compile(r"([0-9]{1,9})(s|m|h|d)", re.ASCII)
-_ISO_8601 = re.compile(
-    r"P(?:(?P<days>[0-9]{1,6})D)?"
-    r"(?:T(?:(?P<hours>[0-9]{1,9})H)?(?:(?P<minutes>[0-9]{1,9})M)?(?:(?P<seconds>[0-9]{1,9}(?:\.[0-9]{1,6})?)S)?)?"
-)
-_HUNDRED_YEARS = timedelta(days=36_525)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
 def _duration(value: Any) -> timedelta:
-    duration = _parsed_duration(value) if isinstance(value, str) else None
+    duration = parse_duration(value) if isinstance(value, str) else None
     if not duration or duration > _HUNDRED_YEARS:
         refuse("must be a duration of at most 100 years", "write 30s, 15m, 2h, 1d or ISO 8601 like PT1H30M")
     return duration
-
-
-def _parsed_duration(text: str) -> timedelta | None:
-    if short := _SHORT.fullmatch(text):
-        return timedelta(**{_UNITS[short[2]]: int(short[1])})
-    if iso := _ISO_8601.fullmatch(text):
-        return timedelta(**{unit: float(number) for unit, number in iso.groupdict().items() if number})
-    return None
 
 
 _RFC_3339 = re.compile(
