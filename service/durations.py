@@ -8,14 +8,16 @@ _ISO_8601 = re.compile(
     r"P(?:(?P<days>[0-9]{1,6})D)?"
     r"(?:T(?:(?P<hours>[0-9]{1,9})H)?(?:(?P<minutes>[0-9]{1,9})M)?(?:(?P<seconds>[0-9]{1,9}(?:\.[0-9]{1,6})?)S)?)?"
 )
-_HUNDRED_YEARS = timedelta(days=36_525)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LONGEST = timedelta(days=36_525)
 
 
 def parse_duration(text: str) -> timedelta | None:
-    """The span that `text` names, or None if it names none."""
+    """The span that `text` names, or None if it names none or one of more than 100 years."""
     if short := _SHORT.fullmatch(text):
-        return timedelta(**{_UNITS[short[2]]: int(short[1])})
-    if iso := _ISO_8601.fullmatch(text):
-        return timedelta(**{unit: float(number) for unit, number in iso.groupdict().items() if number})
-    return None
+        span = timedelta(**{_UNITS[short[2]]: int(short[1])})
+    elif iso := _ISO_8601.fullmatch(text):
+        span = timedelta(**{unit: float(number) for unit, number in iso.groupdict().items() if number})
+    else:
+        return None
+    return span if span <= _LONGEST else None
