@@ -15,12 +15,12 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
@@ -134,7 +134,7 @@ class Child:
     Args:
         name: What people call it; used in messages.
         argv: The program and its arguments.
-        log_path: Where its output goes; the folder is made.
+        log_path: Where its output goes; the folder is made. None: where ours goes.
         env: Variables on top of the parent's environment.
         cwd: Its working folder; None is the parent's.
     """
@@ -144,7 +144,7 @@ class Child:
         name: str,
         argv: Sequence[str | Path],
         *,
-        log_path: Path,
+        log_path: Path | None,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> None:
@@ -164,19 +164,27 @@ class Child:
         """
         if self.alive:
             raise RuntimeError(f"{self.name} is running already")
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
         if shutil.which(self._argv[0]) is None:
             raise ConfigurationError(f"{self.name} cannot be started: there is no program {self._argv[0]}")
-        with self.log_path.open("ab") as log:
+        with self._log() as log:
             self._process = subprocess.Popen(  # noqa: S603 - the program is the caller's choice
                 self._tied(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.STDOUT if log else None,
                 env={**os.environ, **self._env},
                 cwd=self._cwd,
                 start_new_session=True,
             )
+
+    @contextmanager
+    def _log(self) -> Iterator[BinaryIO | None]:
+        if self.log_path is None:
+            yield None
+            return
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("ab") as log:
+            yield log
 
     def _tied(self) -> list[str]:
         if sys.platform != "linux":
@@ -242,6 +250,8 @@ class Child:
 
     def tail(self, lines: int = 15) -> str:
         """Return the last lines of its log, without colours; "" when there is none."""
+        if self.log_path is None:
+            return ""
         try:
             with self.log_path.open("rb") as log:
                 log.seek(0, os.SEEK_END)
@@ -439,3 +449,35 @@ async def _close(writer: asyncio.StreamWriter) -> None:
     writer.close()
     with suppress(OSError):  # the other side may have closed it with a reset
         await writer.wait_closed()
+
+
+class LocalServers:
+    """Kafka and Temporal together, on their usual ports or the next free ones, with data in `folder`.
+
+    `moved` says which usual ports were taken, and which are used instead.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        wanted = (KAFKA_PORT, TEMPORAL_PORT, TEMPORAL_UI_PORT)
+        kafka, temporal, ui = ports = tuple(map(free_port, wanted))
+        self.moved = {usual: port for usual, port in zip(wanted, ports, strict=True) if usual != port}
+        self.kafka = LocalKafka(folder, kafka)
+        self.temporal = LocalTemporal(folder, temporal, ui)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The settings that lead turnout to them."""
+        return {
+            "TURNOUT_KAFKA__BOOTSTRAP_SERVERS": self.kafka.address,
+            "TURNOUT_TEMPORAL__UI_URL": self.temporal.ui_url,
+            "TEMPORAL_ADDRESS": self.temporal.address,
+            "TEMPORAL_NAMESPACE": "default",
+        }
+
+    async def start(self) -> None:
+        """Start both; see `LocalServer.start`."""
+        await asyncio.gather(self.kafka.start(), self.temporal.start())
+
+    async def stop(self) -> None:
+        """End both in good order; may be repeated."""
+        await asyncio.gather(self.kafka.stop(), self.temporal.stop())

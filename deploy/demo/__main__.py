@@ -39,8 +39,8 @@ def main() -> None:
 
 async def _demo(folder: Path, console: Console) -> int:
     _cancel_on_signals()
-    stage = Stage.build(folder)
-    for usual, port in stage.replaced.items():
+    stage = Stage(folder)
+    for usual, port in stage.servers.moved.items():
         console.print(f"Port {usual} is taken; using {port} instead.", highlight=False)
     try:
         return await _on(stage, console)
@@ -58,14 +58,16 @@ async def _on(stage: Stage, console: Console) -> int:
     started = time.monotonic()
     with console.status("starting Kafka, Temporal, bridge, worker, neighbours"):
         await stage.open()
-    console.print(
-        f"Up in {time.monotonic() - started:.1f} s: "
-        + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stage.times.items())
-        + f". Kafka {stage.kafka.address}, Temporal {stage.temporal.address}, its UI {stage.ui_url}",
-        highlight=False,
+    servers = stage.servers
+    parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stage.times.items())
+    where = (
+        f"Kafka {servers.kafka.address}, Temporal {servers.temporal.address}, UI {servers.temporal.ui_url}"
     )
-    ledger = Ledger(stage.kafka.address, [*TOPICS, LETTERS], stage.bridge.log_path)
-    producer = AIOKafkaProducer(bootstrap_servers=stage.kafka.address, acks="all", enable_idempotence=True)
+    console.print(f"Up in {time.monotonic() - started:.1f} s ({parts}). {where}", highlight=False)
+    ledger = Ledger(stage.servers.kafka.address, [*TOPICS, LETTERS], stage.bridge_log)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=stage.servers.kafka.address, acks="all", enable_idempotence=True
+    )
     await producer.start()
     watching = asyncio.create_task(ledger.run())
     try:
@@ -103,8 +105,8 @@ async def _stay(stage: Stage, ledger: Ledger, console: Console) -> None:
 
 
 def _commands(stage: Stage) -> list[str]:
-    port = stage.kafka.port
-    kafka = "" if port == KAFKA_PORT else f"TURNOUT_KAFKA__BOOTSTRAP_SERVERS={stage.kafka.address} "
+    port = stage.servers.kafka.port
+    kafka = "" if port == KAFKA_PORT else f"TURNOUT_KAFKA__BOOTSTRAP_SERVERS={stage.servers.kafka.address} "
     data = (
         '{"order_id": "A-2001", "customer_id": "C-7", "lines": [{"sku": "LAMP", "quantity": 1, '
         '"price_cents": 4900}], "total_cents": 4900, "address": "1 Station Road", "card_token": "card-4242"}'
@@ -114,7 +116,7 @@ def _commands(stage: Stage) -> list[str]:
         f"{kafka}.venv/bin/turnout {placed} --data '{data}'",
         f"{kafka}.venv/bin/turnout tail shop.results",
         f"{kafka}.venv/bin/turnout tail demo.dead-letters",
-        f"open {stage.ui_url}",
+        f"open {stage.servers.temporal.ui_url}",
     ]
 
 

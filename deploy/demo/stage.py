@@ -3,25 +3,15 @@
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable
 from datetime import timedelta
 from pathlib import Path
 
 from service.errors import Unreachable
-from service.failures.letters import HEADROOM_BYTES, letter_topic
+from service.failures.letters import letter_topic, letter_topic_settings
 from service.kafka.admin import Admin
 from service.kafka.connection import Connection
-from service.local import (
-    HOST,
-    KAFKA_PORT,
-    TEMPORAL_PORT,
-    TEMPORAL_UI_PORT,
-    Child,
-    LocalKafka,
-    LocalTemporal,
-    free_port,
-)
+from service.local import Child, LocalServers
 
 ROOT = Path(__file__).parents[2]
 GROUP = "demo"
@@ -31,59 +21,38 @@ NEIGHBOURS = ("stock", "payment", "shipping")
 LARGEST_RECORD_BYTES = 1_048_588
 
 
-@dataclass
 class Stage:
     """The demo's processes, with their data and logs in `folder`.
 
     `times` says how many seconds each part of the start took.
     """
 
-    folder: Path
-    kafka: LocalKafka
-    temporal: LocalTemporal
-    replaced: Mapping[int, int]
-    times: dict[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def build(cls, folder: Path) -> "Stage":
-        """Choose ports; `replaced` says which usual ones were taken, and what is used instead."""
-        wanted = (KAFKA_PORT, TEMPORAL_PORT, TEMPORAL_UI_PORT)
-        kafka, temporal, ui = ports = tuple(map(free_port, wanted))
-        replaced = {usual: port for usual, port in zip(wanted, ports, strict=True) if usual != port}
-        return cls(folder, LocalKafka(folder, kafka), LocalTemporal(folder, temporal, ui), replaced)
-
-    def __post_init__(self) -> None:
-        """Name the processes; nothing is started."""
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.servers = LocalServers(folder)
+        self.times: dict[str, float] = {}
         turnout = (sys.executable, "-m", "service")
-        self.bridge = Child("bridge", [*turnout, "bridge"], log_path=self._log("bridge"), env=self.env)
+        self.bridge_log = self._log("bridge")
+        self.bridge = Child("bridge", [*turnout, "bridge"], log_path=self.bridge_log, env=self.env)
         self.worker = Child("worker", [*turnout, "worker"], log_path=self._log("worker"), env=self.env)
         self.neighbours = [self._neighbour(name) for name in NEIGHBOURS]
 
     @property
     def connection(self) -> Connection:
         """How to reach the demo's Kafka."""
-        return Connection(self.kafka.address)
-
-    @property
-    def ui_url(self) -> str:
-        """Where the Temporal UI is."""
-        return f"http://{HOST}:{self.temporal.ui_port}"
+        return Connection(self.servers.kafka.address)
 
     @property
     def env(self) -> dict[str, str]:
         """The settings of bridge and worker: the same that anyone would give them."""
-        return {
+        return self.servers.env | {
             "TURNOUT_GROUP": GROUP,
             "TURNOUT_ROUTES": str(ROOT / "deploy/demo/routes"),
-            "TURNOUT_KAFKA__BOOTSTRAP_SERVERS": self.kafka.address,
             # A static member: killed and started again, it goes on at once.
             "TURNOUT_KAFKA__GROUP_INSTANCE_ID": "demo-1",
-            "TURNOUT_TEMPORAL__UI_URL": self.ui_url,
             "TURNOUT_WORKER__MODULES": "workflows.shop,activities.shop",
             "TURNOUT_WORKER__TASK_QUEUE": "orders",
             "TURNOUT_LOG__FORMAT": "json",
-            "TEMPORAL_ADDRESS": self.temporal.address,
-            "TEMPORAL_NAMESPACE": "default",
         }
 
     async def open(self) -> None:
@@ -92,9 +61,7 @@ class Stage:
         Raises:
             Unreachable: A server does not come up; the text ends with its last log lines.
         """
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._timed("Kafka", self.kafka.start()))
-            tasks.create_task(self._timed("Temporal", self.temporal.start()))
+        await self._timed("Kafka and Temporal", self.servers.start())
         await self._timed("topics", self._create_topics())
         await self._timed("bridge, worker, neighbours", self._start_the_rest())
 
@@ -109,7 +76,7 @@ class Stage:
         """End all of it, first those that use the others."""
         users = (self.bridge, self.worker, *self.neighbours)
         await asyncio.gather(*(child.terminate(timedelta(seconds=5)) for child in users))
-        await asyncio.gather(self.temporal.stop(), self.kafka.stop())
+        await self.servers.stop()
 
     def check(self) -> None:
         """Complain when a process has ended by itself.
@@ -125,9 +92,9 @@ class Stage:
     async def kill_and_restart(self, what: str) -> None:
         """SIGKILL one of bridge, worker, Temporal, and start it again half a second later."""
         if what == "Temporal":
-            self.temporal.kill()
+            self.servers.temporal.kill()
             await asyncio.sleep(0.5)
-            await self.temporal.start()
+            await self.servers.temporal.start()
             return
         child = {"bridge": self.bridge, "worker": self.worker}[what]
         child.kill()
@@ -137,8 +104,8 @@ class Stage:
     async def _create_topics(self) -> None:
         async with Admin.connected(self.connection) as admin:
             await admin.create_topics(TOPICS, partitions=3)
-            room = {"max.message.bytes": str(LARGEST_RECORD_BYTES + HEADROOM_BYTES)}
-            await admin.create_topics([LETTERS], partitions=1, settings=room)
+            settings = letter_topic_settings(LARGEST_RECORD_BYTES)
+            await admin.create_topics([LETTERS], partitions=1, settings=settings)
 
     async def _timed(self, name: str, work: Awaitable[None]) -> None:
         started = time.monotonic()
@@ -146,7 +113,7 @@ class Stage:
         self.times[name] = time.monotonic() - started
 
     def _log(self, name: str) -> Path:
-        return self.folder / f"{name}.log"
+        return self._folder / f"{name}.log"
 
     def _neighbour(self, name: str) -> Child:
         argv = [
@@ -161,4 +128,4 @@ class Stage:
 
 
 def _says(child: Child, text: str) -> bool:
-    return f'{child.name} {text}"' in child.log_path.read_text()
+    return f'{child.name} {text}"' in child.tail(lines=100)

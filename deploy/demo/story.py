@@ -209,7 +209,7 @@ class Story:
         self._console.print(f"  {escape(text)}", highlight=False, soft_wrap=True)
 
     def _link(self, order_id: str) -> str:
-        return workflow_link(self._stage.ui_url, "default", f"order/{order_id}")
+        return workflow_link(self._stage.servers.temporal.ui_url, "default", f"order/{order_id}")
 
 
 _WHO = {

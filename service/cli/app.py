@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from service.cli import operate, run
+from service.cli import dev, operate, run
 from service.errors import ConfigurationError, Unreachable
 from service.lifecycle import leave
 
@@ -18,6 +18,7 @@ app = typer.Typer(
     add_completion=False,
 )
 run.add_to(app)
+dev.add_to(app)
 operate.add_to(app)
 
 

@@ -20,4 +20,6 @@ def _text(raw: bytes | None, limit: int) -> str:
     if raw is None:
         return "(none)"
     text = raw.decode(errors="backslashreplace")
+    if not text.replace("\n", "").replace("\t", "").isprintable():
+        text = f"0x{raw.hex()}"
     return text if len(text) <= limit else f"{text[:limit]}… ({len(raw)} bytes)"

@@ -15,6 +15,11 @@ def letter_topic(group: str) -> str:
     return f"{group}.dead-letters"
 
 
+def letter_topic_settings(largest_record_bytes: int) -> dict[str, str]:
+    """Settings with which a letter topic takes the letter of a record of that size."""
+    return {"cleanup.policy": "delete", "max.message.bytes": str(largest_record_bytes + HEADROOM_BYTES)}
+
+
 class Letters:
     """Writes letters to the letter topic of `group`."""
 

@@ -1,0 +1,63 @@
+"""Workflows for the tests of this folder, found by the worker as those of any team are."""
+
+from typing import Any
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from pydantic import BaseModel
+
+    from workflows.results import Results
+
+
+class Parcel(BaseModel):
+    """An input with a type, so that there is something to misfit."""
+
+    id: str
+    weight_grams: int
+
+
+@workflow.defn
+class Echo:
+    """Publishes its input on a topic and ends with it."""
+
+    @workflow.run
+    async def run(self, data: dict[str, Any], topic: str) -> dict[str, Any]:
+        await Results(topic, "tests/echo").publish("echoed", data["id"], data)
+        return data
+
+
+@workflow.defn
+class Weigh:
+    """Takes a `Parcel` and ends at once."""
+
+    @workflow.run
+    async def run(self, parcel: Parcel) -> int:
+        return parcel.weight_grams
+
+
+@workflow.defn
+class Keep:
+    """Keeps what it is told, in order, until it is told to end."""
+
+    @workflow.init
+    def __init__(self, data: Any) -> None:
+        self._noted: list[Any] = []
+        self._ended = False
+
+    @workflow.run
+    async def run(self, data: Any) -> list[Any]:
+        await workflow.wait_condition(lambda: self._ended)
+        return self._noted
+
+    @workflow.signal
+    def note(self, value: Any) -> None:
+        self._noted.append(value)
+
+    @workflow.signal
+    def end(self) -> None:
+        self._ended = True
+
+    @workflow.query
+    def noted(self) -> list[Any]:
+        return self._noted

@@ -1,0 +1,353 @@
+"""The service as its users have it: one group with topics and routes, run here and watched from outside."""
+
+import asyncio
+import json
+import string
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
+from temporalio.service import RPCError, RPCStatusCode
+
+from service.failures.letters import HEADROOM_BYTES, letter_topic
+from service.settings import IntakeSettings, KafkaSettings, Settings, TemporalSettings, WorkerSettings
+from service.wiring import Roles, serve
+from tests.servers import create_topic
+
+T = TypeVar("T")
+Headers = Sequence[tuple[str, bytes]]
+Read = ConsumerRecord[bytes | None, bytes | None]
+
+BOTH = Roles(bridge=True, worker=True)
+FLOWS = "tests.integration.flows"
+LARGEST_RECORD_BYTES = 8 << 20
+PATIENCE_SECONDS = 40
+OUTCOMES = frozenset({"accepted", "duplicate", "dead-lettered", "skipped"})
+DEFECTS = frozenset({"defect while handling a record", "rebalance failed"})
+
+
+class RouteText(string.Template):
+    """Routes with names to fill in: `@in` and other topics, `@queue`, and `@id` to make ids unique."""
+
+    delimiter = "@"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An outcome as the log tells it."""
+
+    kind: str
+    route: str
+    detail: str
+
+
+@dataclass
+class Site:
+    """A consumer group with its topics and routes, and what it takes to use and watch the service.
+
+    `topics` are by the name that the routes use; `lines` is the log of what runs in this process.
+    """
+
+    settings: Settings
+    temporal: str
+    topics: Mapping[str, str]
+    partitions: int
+    client: Client
+    producer: AIOKafkaProducer
+    admin: AIOKafkaAdminClient
+    reader: AIOKafkaConsumer
+    lines: list[structlog.typing.EventDict] = field(default_factory=list)
+    services: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def group(self) -> str:
+        return self.settings.group
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The same settings for a process of its own."""
+        return {
+            "TURNOUT_GROUP": self.group,
+            "TURNOUT_ROUTES": str(self.settings.routes),
+            "TURNOUT_KAFKA__BOOTSTRAP_SERVERS": self.settings.kafka.bootstrap_servers,
+            "TURNOUT_INTAKE__CONCURRENCY": str(self.settings.intake.concurrency),
+            "TURNOUT_WORKER__MODULES": self.settings.worker.modules,
+            "TURNOUT_WORKER__TASK_QUEUE": self.settings.worker.task_queue,
+            "TURNOUT_LOG__FORMAT": "json",
+            "TEMPORAL_ADDRESS": self.temporal,
+        }
+
+    # --- running it ---
+
+    @asynccontextmanager
+    async def running(self, roles: Roles = BOTH) -> AsyncIterator[None]:
+        """Run the service in this process; it is stopped in good order at the end of the block."""
+        stop = asyncio.Event()
+        with pytest.MonkeyPatch.context() as environment, _logging_to(self.lines):
+            environment.setenv("TEMPORAL_ADDRESS", self.temporal)
+            service = asyncio.create_task(serve(self.settings, roles, stop))
+            self.services.add(service)
+            try:
+                yield
+            finally:
+                stop.set()
+                self.services.discard(service)
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await service
+        assert not [line for line in self.lines if line["event"] in DEFECTS]
+
+    async def until(
+        self, found: Callable[[], Awaitable[T]], seconds: float = PATIENCE_SECONDS
+    ) -> T:
+        """Wait until `found` finds something; ends early when a service does."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not (answer := await found()):
+                    for service in self.services:
+                        if service.done():
+                            service.result()
+                            raise AssertionError("the service ended by itself")
+                    await asyncio.sleep(0.05)
+        except TimeoutError as error:
+            error.add_note("\n".join(map(str, [f"last answer: {answer}", *self.lines[-30:]])))
+            raise
+        return answer
+
+    # --- Kafka ---
+
+    async def send(self, kind: str, data: Any, *, key: str | None = None, **how: Any) -> Place:
+        """Send a CloudEvent in binary mode; `how` is as for `event_headers` and `write`."""
+        attributes = {name: how.pop(name) for name in ("id", "more") if name in how}
+        value = json.dumps(data).encode()
+        raw_key = None if key is None else key.encode()
+        return await self.write(value, key=raw_key, headers=event_headers(kind, **attributes), **how)
+
+    async def write(
+        self,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        headers: Headers = (),
+        to: str = "in",
+        partition: int | None = None,
+    ) -> Place:
+        """Write a record of these very bytes."""
+        done = await self.producer.send_and_wait(
+            self.topics[to], value, key=key, headers=list(headers), partition=partition
+        )
+        return Place(done.topic, done.partition, done.offset)
+
+    async def read(self, name: str) -> list[Read]:
+        """All records that are in the topic now."""
+        places = [TopicPartition(self.topics[name], n) for n in range(self._count(name))]
+        self.reader.assign(places)
+        await self.reader.seek_to_beginning(*places)
+        ends = await self.reader.end_offsets(places)
+        records: list[Read] = []
+        while any([await self.reader.position(place) < ends[place] for place in places]):
+            batches = await self.reader.getmany(timeout_ms=100)
+            records += [record for batch in batches.values() for record in batch]
+        return records
+
+    async def letters(self, place: Place | None = None) -> list[Read]:
+        """All letters, or those about one record."""
+        letters = await self.read("letters")
+        return [letter for letter in letters if place is None or _about(letter) == str(place)]
+
+    async def committed(self, name: str = "in") -> dict[int, int]:
+        """The group's committed offset per partition of the topic."""
+        offsets = await self.admin.list_consumer_group_offsets(self.group)
+        topic = self.topics[name]
+        return {place.partition: at.offset for place, at in offsets.items() if place.topic == topic}
+
+    async def rewind(self, place: Place) -> None:
+        """Set the group back to `place`; nothing of the group may run."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.settings.kafka.bootstrap_servers,
+            group_id=self.group,
+            enable_auto_commit=False,
+        )
+        await consumer.start()
+        try:
+            where = TopicPartition(place.topic, place.partition)
+            consumer.assign([where])
+            await consumer.commit({where: place.offset})
+        finally:
+            await consumer.stop()
+
+    async def past(self, *places: Place) -> None:
+        """Wait until the group has committed all of `places`."""
+        names = {topic: name for name, topic in self.topics.items()}
+
+        async def all_committed() -> bool:
+            committed = {place.topic: await self.committed(names[place.topic]) for place in places}
+            return all(committed[p.topic].get(p.partition, -1) > p.offset for p in places)
+
+        await self.until(all_committed)
+
+    # --- Temporal, and what was said ---
+
+    def workflow_id(self, name: str) -> str:
+        """The id that routes write as `@id/name`."""
+        return f"{self.group}/{name}"
+
+    def workflow(self, name: str) -> WorkflowHandle[Any, Any]:
+        return self.client.get_workflow_handle(self.workflow_id(name))
+
+    async def described(self, name: str) -> WorkflowExecutionDescription | None:
+        """The workflow `@id/name`, or None if there is none."""
+        try:
+            return await self.workflow(name).describe()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise
+
+    async def started(self, name: str) -> WorkflowExecutionDescription:
+        """Wait for the workflow `@id/name`."""
+        found = await self.until(lambda: self.described(name))
+        assert found is not None
+        return found
+
+    async def runs(self, query: str = "") -> list[str]:
+        """The ids of all runs of this group's workflows that fit; an id with two runs comes twice."""
+        ours = f"WorkflowId STARTS_WITH '{self.group}/'"
+        found = self.client.list_workflows(f"{ours} AND {query}" if query else ours)
+        return sorted([run.id.removeprefix(f"{self.group}/") async for run in found])
+
+    def said(self, place: Place) -> list[Said]:
+        """The outcomes of a record, in the order they came."""
+        where = (place.topic, place.partition, place.offset)
+        return [
+            Said(line["event"], line["route"], line["detail"])
+            for line in self.lines
+            if line["event"] in OUTCOMES
+            and (line.get("topic"), line.get("partition"), line.get("offset")) == where
+        ]
+
+    async def outcomes(self, place: Place, count: int = 1) -> list[Said]:
+        """Wait for `count` outcomes of a record."""
+
+        async def enough() -> list[Said]:
+            said = self.said(place)
+            return said if len(said) >= count else []
+
+        return await self.until(enough)
+
+    def _count(self, name: str) -> int:
+        return 1 if name == "letters" else self.partitions
+
+
+@asynccontextmanager
+async def site(
+    kafka: str,
+    temporal: str,
+    folder: Path,
+    routes: str,
+    *,
+    topics: Sequence[str] = ("in", "out"),
+    partitions: int = 3,
+    intake: IntakeSettings | None = None,
+) -> AsyncIterator[Site]:
+    """Create topics and write the routes file; everything has names that nobody else has."""
+    group = f"g-{uuid.uuid4().hex[:12]}"
+    names = {name: f"{group}.{name}" for name in topics}
+    room = {"max.message.bytes": str(LARGEST_RECORD_BYTES)}
+    more_room = {"max.message.bytes": str(LARGEST_RECORD_BYTES + HEADROOM_BYTES)}
+    for topic in names.values():
+        await create_topic(kafka, topic, partitions=partitions, settings=room)
+    await create_topic(kafka, letter_topic(group), partitions=1, settings=more_room)
+    file = folder / f"{group}.yaml"
+    file.write_text(RouteText(routes).substitute({**names, "queue": group, "id": group}))
+    settings = Settings(
+        group=group,
+        routes=file,
+        kafka=KafkaSettings(bootstrap_servers=kafka),
+        temporal=TemporalSettings(),
+        intake=intake or IntakeSettings(),
+        worker=WorkerSettings(task_queue=group, modules=FLOWS),
+    )
+    producer = AIOKafkaProducer(bootstrap_servers=kafka, acks="all", max_request_size=1 << 24)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    reader = AIOKafkaConsumer(bootstrap_servers=kafka, max_partition_fetch_bytes=1 << 24)
+    clients = (producer, admin, reader)
+    try:
+        for client in clients:
+            await client.start()
+        yield Site(
+            settings,
+            temporal,
+            {**names, "letters": letter_topic(group)},
+            partitions,
+            await Client.connect(temporal, lazy=True),
+            *clients,
+        )
+    finally:
+        await reader.stop()
+        await admin.close()
+        await producer.stop()
+
+
+def event_headers(kind: str, *, id: str | None = None, more: Mapping[str, str] | None = None) -> Headers:  # noqa: A002
+    """The headers of a CloudEvent in binary mode."""
+    texts = {
+        "ce_specversion": "1.0",
+        "ce_id": id or str(uuid.uuid4()),
+        "ce_source": "/tests",
+        "ce_type": kind,
+        "content-type": "application/json",
+        **(more or {}),
+    }
+    return [(name, text.encode()) for name, text in texts.items()]
+
+
+def headers_of(record: Read) -> dict[str, str]:
+    """The headers as text; of repeated ones the last."""
+    return {name: value.decode(errors="backslashreplace") for name, value in record.headers}
+
+
+def _about(letter: Read) -> str:
+    texts = headers_of(letter)
+    topic, partition, offset = (texts[f"__dlq.errors.{part}"] for part in ("topic", "partition", "offset"))
+    return f"{topic}[{partition}]@{offset}"
+
+
+class _logging_to:  # noqa: N801 - reads like the function it could be
+    """Collect what is logged, with its context; blocks may overlap."""
+
+    def __init__(self, lines: list[structlog.typing.EventDict]) -> None:
+        self._lines = lines
+
+    def __enter__(self) -> None:
+        structlog.configure(
+            processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, self._keep]
+        )
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def _keep(
+        self, _logger: object, _method: str, line: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        self._lines.append(line)
+        raise structlog.DropEvent
