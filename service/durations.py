@@ -16,7 +16,8 @@ def parse_duration(text: str) -> timedelta | None:
     """The span that `text` names, or None if it names none or one of more than 100 years."""
     if short := _SHORT.fullmatch(text):
         span = timedelta(**{_UNITS[short[2]]: int(short[1])})
-    elif iso := _ISO_8601.fullmatch(text):
+    # Not `P` or `PT`: each part may be absent, but not all.
+    elif text[-1:] not in "PT" and (iso := _ISO_8601.fullmatch(text)):
         span = timedelta(**{unit: float(number) for unit, number in iso.groupdict().items() if number})
     else:
         return None

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -22,6 +24,9 @@ from service.durations import parse_duration
 from service.errors import ConfigurationError
 
 PREFIX = "TURNOUT_"
+
+_LABEL = r"[A-Za-z0-9_-]{1,63}"
+_ADDRESS = re.compile(rf"({_LABEL}(\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+\]):[0-9]{{1,5}}", re.ASCII)
 
 
 def _duration(value: object) -> object:
@@ -56,6 +61,15 @@ class KafkaSettings(_Part):
     group_instance_id: str | None = None
     session_timeout: Duration = timedelta(seconds=45)
 
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        for address in value.split(","):
+            if not _ADDRESS.fullmatch(address.strip()) or int(address.rpartition(":")[2]) >= 1 << 16:
+                msg = f"{address!r} is not host:port; write for example 127.0.0.1:9092"
+                raise ValueError(msg)
+        return value
+
     @model_validator(mode="after")
     def _one_password(self) -> "KafkaSettings":
         if self.password and self.password_file:
@@ -85,6 +99,8 @@ class TemporalSettings(_Part):
     """What Temporal's own environment (`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, …) does not say."""
 
     ui_url: str = ""
+    trace_url: str = ""
+    runbook_url: str = ""
     search_attributes: bool = True
     attribute_route: str = "TurnoutRoute"
     attribute_event_type: str = "TurnoutEventType"
@@ -163,8 +179,11 @@ def _unknown(environment: Mapping[str, str]) -> Iterator[str]:
     known = list(_names(Settings, PREFIX))
     for name in sorted(environment):
         if name.startswith(PREFIX) and name.upper() not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            yield f"{name}: there is no such setting" + (f"; did you mean {close[0]}?" if close else "")
+            # Without the prefix that all share, else anything would be close to something.
+            ends = [one.removeprefix(PREFIX) for one in known]
+            close = difflib.get_close_matches(name.removeprefix(PREFIX).upper(), ends, n=1)
+            cure = f"; did you mean {PREFIX}{close[0]}?" if close else ""
+            yield f"{name}: there is no such setting{cure}"
 
 
 def _names(model: type[BaseModel], prefix: str) -> Iterator[str]:
@@ -181,7 +200,7 @@ def _sentences(error: ValidationError | SettingsError) -> Iterator[str]:
         return
     for one in error.errors(include_url=False, include_input=False):
         name = PREFIX + "__".join(str(part).upper() for part in one["loc"])
-        yield f"{name}: {one['msg']}"
+        yield f"{name}: {one['msg'].removeprefix('Value error, ')}"
 
 
 NO_GROUP = (

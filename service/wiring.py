@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import structlog
 from temporalio.client import Client
@@ -12,6 +13,7 @@ from temporalio.service import RetryConfig
 from service.dispatch.contracts import Contracts
 from service.dispatch.dispatcher import AttributeNames, Dispatcher
 from service.dispatch.identity import IdentityPlugin
+from service.dispatch.links import Links
 from service.errors import ConfigurationError
 from service.events.decoding import Decoder
 from service.events.strict_json import Limits
@@ -34,7 +36,6 @@ from service.temporal.client import (
     connect,
     for_namespace,
     search_attributes,
-    workflow_link,
 )
 from service.temporal.worker import Found, find, make_worker
 
@@ -192,13 +193,11 @@ async def _make_dispatcher(settings: Settings, client: Client, table: RouteTable
         types[namespace] = await search_attributes(client, namespace)
         _check_attributes(namespace, types[namespace], [*ours, *table.search_attributes])
     return Dispatcher(
-        lambda namespace: for_namespace(client, namespace),
+        cache(lambda namespace: for_namespace(client, namespace)),
         Contracts(found.workflows),
         names=names if temporal.search_attributes else None,
         attribute_types=types[client.namespace],
-        link=lambda namespace, workflow_id: workflow_link(
-            temporal.ui_url, namespace or client.namespace, workflow_id
-        ),
+        links=Links(temporal.ui_url, temporal.trace_url, temporal.runbook_url),
     )
 
 

@@ -1,5 +1,6 @@
 """`make demo`: everything on this machine, shown to a newcomer. Ctrl-C leaves nothing behind."""
 
+import argparse
 import asyncio
 import contextlib
 import shutil
@@ -24,10 +25,13 @@ from service.local import KAFKA_PORT
 
 def main() -> None:
     """Run the demo; exit 0 if everything that was promised came true."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--orders", type=int, default=100, help="how many to send during the kills (100)")
+    orders = parser.parse_args().orders
     console = Console(soft_wrap=True)
     folder = Path(tempfile.mkdtemp(prefix="turnout-demo-"))
     try:
-        code = asyncio.run(_demo(folder, console))
+        code = asyncio.run(_demo(folder, console, orders))
     except KeyboardInterrupt:
         code = 130
     if code in (0, 130):
@@ -37,13 +41,13 @@ def main() -> None:
     leave(code)
 
 
-async def _demo(folder: Path, console: Console) -> int:
+async def _demo(folder: Path, console: Console, orders: int) -> int:
     _cancel_on_signals()
     stage = Stage(folder)
     for usual, port in stage.servers.moved.items():
         console.print(f"Port {usual} is taken; using {port} instead.", highlight=False)
     try:
-        return await _on(stage, console)
+        return await _on(stage, console, orders)
     except (TurnoutError, ExceptionGroup) as error:
         console.print(f"\n{_first(error)}", style="red", highlight=False, markup=False)
         return 1
@@ -54,7 +58,7 @@ async def _demo(folder: Path, console: Console) -> int:
             await stage.close()
 
 
-async def _on(stage: Stage, console: Console) -> int:
+async def _on(stage: Stage, console: Console, orders: int) -> int:
     started = time.monotonic()
     with console.status("starting Kafka, Temporal, bridge, worker, neighbours"):
         await stage.open()
@@ -71,7 +75,7 @@ async def _on(stage: Stage, console: Console) -> int:
     await producer.start()
     watching = asyncio.create_task(ledger.run())
     try:
-        story = Story(stage, ledger, producer, console)
+        story = Story(stage, ledger, producer, console, orders=orders)
         await story.tell()
         if console.is_terminal and sys.stdin.isatty():
             await _stay(stage, ledger, console)
@@ -116,6 +120,7 @@ def _commands(stage: Stage) -> list[str]:
         f"{kafka}.venv/bin/turnout {placed} --data '{data}'",
         f"{kafka}.venv/bin/turnout tail shop.results",
         f"{kafka}.venv/bin/turnout tail demo.dead-letters",
+        f"tail -f {stage.bridge_log}",
         f"open {stage.servers.temporal.ui_url}",
     ]
 

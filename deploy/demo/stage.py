@@ -122,7 +122,7 @@ class Stage:
             "deploy.demo.neighbours",
             name,
             "--bootstrap-servers",
-            self.kafka.address,
+            self.servers.kafka.address,
         ]
         return Child(name, argv, log_path=self._log(name), cwd=ROOT)
 

@@ -11,12 +11,19 @@ from typing import Any
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core.core_schema import ErrorType
 from temporalio import workflow
 
 from service.errors import RejectedError
 from service.routing.commands import Command, Signal, Start
 
-Parameters = Sequence[TypeAdapter[Any]]
+Parameters = Sequence[TypeAdapter[Any]] | None
+"""One adapter per parameter; None takes whatever comes."""
+
+OF_PAYLOADS = frozenset({"value_error", "assertion_error", "union_tag_invalid", "uuid_parsing"})
+"""pydantic's errors whose text holds, or may hold, a value."""
+
+WITHOUT_PAYLOADS = frozenset(typing.get_args(ErrorType)) - OF_PAYLOADS
 
 
 class Contracts:
@@ -25,11 +32,14 @@ class Contracts:
     def __init__(self, workflows: Iterable[type]) -> None:
         self._starts: dict[str, Parameters] = {}
         self._signals: dict[str, dict[str, Parameters]] = defaultdict(dict)
+        self._take_any_signal: set[str] = set()
         for definition in map(_definition, workflows):
             if definition.name:
                 self._starts[definition.name] = _adapters(definition.arg_types)
                 for name, signal in definition.signals.items():
-                    if name:
+                    if name is None:
+                        self._take_any_signal.add(definition.name)
+                    else:
                         self._signals[name][definition.name] = _adapters(signal.arg_types)
 
     def check(self, command: Command) -> None:
@@ -55,7 +65,7 @@ class Contracts:
         if signal.or_start and signal.or_start.workflow in self._starts:
             name = signal.or_start.workflow
             receivers = {n: p for n, p in receivers.items() if n == name}
-            if not receivers:
+            if not receivers and name not in self._take_any_signal:
                 raise RejectedError(f"workflow {name} has no signal named {signal.name}")
         # Which of several workflows has that id is not known here: one that fits is enough.
         problems = [_misfit(parameters, signal.args) for parameters in receivers.values()]
@@ -68,12 +78,16 @@ def _definition(cls: type) -> Any:
 
 
 def _adapters(arg_types: Sequence[type] | None) -> Parameters:
-    return [TypeAdapter(Any if kind in (typing.Any, object) else kind) for kind in arg_types or ()]
+    if arg_types is None:  # as the SDK says `*args`
+        return None
+    # None: the parameter has no annotation.
+    return [TypeAdapter(Any if kind in (None, typing.Any, object) else kind) for kind in arg_types]
 
 
-def _misfit(parameters: Parameters | None, args: Sequence[Any]) -> str | None:
+def _misfit(parameters: Parameters, args: Sequence[Any]) -> str | None:
     if parameters is None:
         return None
+    # Also where parameters have defaults: a worker ignores all types when the number differs.
     if len(args) != len(parameters):
         return f"{len(args)} arguments, but it takes {len(parameters)}"
     for adapter, value in zip(parameters, args, strict=True):
@@ -87,4 +101,4 @@ def _misfit(parameters: Parameters | None, args: Sequence[Any]) -> str | None:
 def _sentences(error: ValidationError) -> Iterable[str]:
     for one in error.errors(include_url=False, include_context=False, include_input=False)[:5]:
         where = ".".join(map(str, one["loc"])) or "the whole"
-        yield f"{where}: {one['msg']}"
+        yield f"{where}: {one['msg'] if one['type'] in WITHOUT_PAYLOADS else one['type']}"

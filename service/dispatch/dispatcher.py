@@ -27,6 +27,7 @@ from temporalio.service import RPCError
 from service.dispatch.answers import Meaning, Outcome, OutcomeKind, meaning_of
 from service.dispatch.contracts import Contracts
 from service.dispatch.identity import command_id, identified_as
+from service.dispatch.links import NOWHERE, Links
 from service.errors import NotNow, RejectedError
 from service.events.event import Event
 from service.routing.commands import Cancel, Command, OrStart, Rule, Signal, Start, StartOptions
@@ -56,7 +57,7 @@ class Dispatcher:
         contracts: What known workflows accept.
         names: Names of our search attributes, or None to set none.
         attribute_types: Registered search attributes by name, for those that routes set.
-        link: Given a namespace and a workflow id, its address in the Temporal UI; may be empty.
+        links: Where the Temporal UI, traces and the runbook are.
     """
 
     def __init__(
@@ -66,13 +67,13 @@ class Dispatcher:
         *,
         names: AttributeNames | None,
         attribute_types: Mapping[str, "IndexedValueType.ValueType"],
-        link: Callable[[str | None, str], str] = lambda _namespace, _workflow_id: "",
+        links: Links = NOWHERE,
     ) -> None:
         self._client = client
         self._contracts = contracts
         self._names = names
         self._attribute_types = attribute_types
-        self._link = link
+        self._links = links
         self._self = uuid.uuid4().hex[:12]
 
     async def dispatch(self, command: Command) -> Outcome:
@@ -99,7 +100,8 @@ class Dispatcher:
 
     def link(self, command: Command) -> str:
         """The address of the command's target in the Temporal UI, or nothing."""
-        return self._link(command.namespace, command.workflow_id)
+        namespace = self._client(command.namespace).namespace
+        return self._links.workflow(namespace, command.workflow_id)
 
     async def _start(self, start: Start) -> Outcome:
         called = datetime.now(UTC)
@@ -132,7 +134,7 @@ class Dispatcher:
             memo={**options.memo, MEMO: self._memo(command)},
             search_attributes=self._search_attributes(command, options),
             static_summary=_cut(options.summary or f"{command.event.type} from {command.event.record}"),
-            static_details=_details(command),
+            static_details=self._details(command),
             priority=_priority(options),
             rpc_timeout=RPC_TIMEOUT,
             **start_signal,
@@ -178,9 +180,15 @@ class Dispatcher:
     async def _cancel(self, cancel: Cancel) -> Outcome:
         try:
             await self._handle(cancel).cancel(reason=cancel.reason, rpc_timeout=RPC_TIMEOUT)
+            found = await self._describe(cancel)
         except RPCError as error:
             return _by_target(cancel, cancel.missing, cancel.closed, error)
-        return _outcome(cancel, OutcomeKind.ACCEPTED)
+        # The server answers OK for a closed workflow too, and does nothing. Asked *after* the call,
+        # so that a repeat of one that did reach it is told apart from one that came too late.
+        asked = found.raw_description.workflow_extended_info.cancel_requested
+        if asked or found.close_time is None:
+            return _outcome(cancel, OutcomeKind.ACCEPTED)
+        return _by_rule(cancel, cancel.closed, "has closed", "closed")
 
     def _handle(self, command: Command) -> WorkflowHandle[Any, Any]:
         return self._client(command.namespace).get_workflow_handle(command.workflow_id)
@@ -202,6 +210,22 @@ class Dispatcher:
     def _by(self, event: Event) -> str:
         """Tells a start of this process for this record from any other."""
         return f"{self._self} {event.record}"
+
+    def _details(self, command: Command) -> str:
+        event = command.event
+        facts = {
+            "event": event.id,
+            "source": event.source,
+            "route": command.route,
+            "record": str(event.record),
+        }
+        links = {
+            "trace": self._links.trace(event.headers.get("traceparent", "")),
+            "runbook": self._links.runbook(command.route),
+        }
+        lines = [f"- **{name}**: `{_cut(value)}`" for name, value in facts.items()]
+        lines += [f"- [{name}]({address})" for name, address in links.items() if address]
+        return "\n".join(lines)
 
     def _search_attributes(self, command: Command, options: StartOptions) -> TypedSearchAttributes:
         event = command.event
@@ -317,7 +341,7 @@ _PAIRS: Mapping["IndexedValueType.ValueType", Callable[[str, Any], SearchAttribu
         SearchAttributeKey.for_bool(n), _typed(bool, v)
     ),
     IndexedValueType.INDEXED_VALUE_TYPE_DATETIME: lambda n, v: SearchAttributePair(
-        SearchAttributeKey.for_datetime(n), datetime.fromisoformat(_typed(str, v))
+        SearchAttributeKey.for_datetime(n), _moment(_typed(str, v))
     ),
     IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST: lambda n, v: SearchAttributePair(
         SearchAttributeKey.for_keyword_list(n), _strings(v)
@@ -325,20 +349,15 @@ _PAIRS: Mapping["IndexedValueType.ValueType", Callable[[str, Any], SearchAttribu
 }
 
 
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(text)
+    return moment
+
+
 def _strings(value: Any) -> Sequence[str]:
     return [_typed(str, item) for item in _typed(list, value)]
-
-
-def _details(command: Command) -> str:
-    event = command.event
-    lines = {
-        "event": event.id,
-        "source": event.source,
-        "route": command.route,
-        "record": str(event.record),
-        "trace": event.headers.get("traceparent", ""),
-    }
-    return "\n".join(f"- **{name}**: `{_cut(value)}`" for name, value in lines.items() if value)
 
 
 def _cut(text: str, size_bytes: int = SUMMARY_BYTES) -> str:

@@ -46,7 +46,7 @@ class Letters:
 
 
 def _reasons(record: Record, error: RecordError, route: str, group: str) -> Headers:
-    reason = str(error).encode()[:REASON_BYTES].decode(errors="ignore")
+    reason = str(error).encode(errors="replace")[:REASON_BYTES].decode(errors="ignore")
     name = type(error).__name__
     texts = {
         "__dlq.errors.topic": record.topic,

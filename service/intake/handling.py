@@ -73,27 +73,32 @@ class Handling:
     async def _carry_out(self, route: Route, event: Event, assignment: Assignment) -> Outcome:
         try:
             command = route.command(event)
-            if command is None:
-                return _noted(Outcome(OutcomeKind.SKIPPED, route.name, detail="`when` is false"))
-            return await self._dispatch(command, assignment)
         except RecordError as error:
             return await self._give_up(event.record, assignment, error, route=route.name)
+        if command is None:
+            return _noted(Outcome(OutcomeKind.SKIPPED, route.name, detail="`when` is false"))
+        with bound_contextvars(workflow_url=self._dispatcher.link(command)):
+            return await self._dispatch(command, assignment)
 
     async def _dispatch(self, command: Command, assignment: Assignment) -> Outcome:
-        with bound_contextvars(workflow_url=self._dispatcher.link(command)):
+        record, route = command.event.record, command.route
+        try:
             outcome = await self._insist(
-                command.event.record, assignment, command.route, lambda: self._dispatcher.dispatch(command)
+                record, assignment, route, lambda: self._dispatcher.dispatch(command)
             )
-            return _noted(outcome)
+        except RecordError as error:
+            return await self._give_up(record, assignment, error, route=route, to=command.workflow_id)
+        return _noted(outcome)
 
     async def _give_up(
-        self, record: Record, assignment: Assignment, error: RecordError, *, route: str = ""
+        self, record: Record, assignment: Assignment, error: RecordError, *, route: str = "", to: str = ""
     ) -> Outcome:
         written = await self._insist(
             record, assignment, route, lambda: self._letters.write(record, error, route=route)
         )
-        log.warning("letter written", stage=error.stage.value, letter=f"{written.partition}@{written.offset}")
-        return _noted(Outcome(OutcomeKind.DEAD_LETTERED, route, detail=str(error)))
+        place = f"{written.partition}@{written.offset}"
+        log.warning("letter written", stage=error.stage.value, letter=place, route=route, workflow_id=to)
+        return _noted(Outcome(OutcomeKind.DEAD_LETTERED, route, to, detail=str(error)))
 
     async def _insist(
         self, record: Record, assignment: Assignment, route: str, call: Callable[[], Awaitable[T]]

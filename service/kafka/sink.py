@@ -23,6 +23,7 @@ from service.kafka.record import Headers, RecordTooLarge, Written
 
 log = structlog.get_logger(__name__)
 
+CLOSE_SECONDS = 5.0
 FATAL = (
     InvalidProducerEpoch,
     InvalidProducerIdMapping,
@@ -134,10 +135,10 @@ class KafkaSink:
         await _close(producer)
 
 
-async def _close(producer: AIOKafkaProducer, seconds: float = 5.0) -> None:
+async def _close(producer: AIOKafkaProducer) -> None:
     """Close in bounded time: `stop` waits for ever for a batch that no broker takes."""
     stopping = asyncio.ensure_future(producer.stop())
-    await asyncio.wait({stopping}, timeout=seconds)
+    await asyncio.wait({stopping}, timeout=CLOSE_SECONDS)
     if not stopping.done():
         stopping.cancel()
         # What `stop` would do last. Without it the sender would go on in the background

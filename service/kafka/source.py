@@ -79,6 +79,7 @@ class KafkaSource:
         )
         self._stopped: dict[Partition, str] = {}
         self._fragile: set[TopicPartition] = set()
+        self._one_by_one = False
 
     @property
     def stopped(self) -> Mapping[Partition, str]:
@@ -95,6 +96,7 @@ class KafkaSource:
             try:
                 await self._consumer.start()
             except KafkaError as error:
+                await self.stop()
                 raise await self._connection.why_unreachable(heard) from error
         self._consumer.subscribe(self._topics, listener=self._listener)
 
@@ -116,7 +118,8 @@ class KafkaSource:
         """
         epoch = self._listener.epoch
         wanted = [TopicPartition(*p) for p in partitions if p not in self._stopped]
-        records = await self._take(*(wanted or [NOWHERE]), limit=1, seconds=POLL_SECONDS)
+        together, self._one_by_one = [] if self._one_by_one else wanted, False
+        records = await self._take(*(together or [NOWHERE]), limit=1, seconds=POLL_SECONDS)
         for place in wanted:
             if (room := limit - len(records)) > 0:
                 records += await self._take(place, limit=1 if place in self._fragile else room, seconds=0)
@@ -136,6 +139,10 @@ class KafkaSource:
             # A header name that is not UTF-8. The client did not move on: it reads again.
             if len(places) == 1:
                 await self._narrow_down(places[0], error)
+            else:
+                # Whose it was is not said. Next time each is asked alone: asked together again, this
+                # answer would always be the error, and that partition's own after it always empty.
+                self._one_by_one = True
         else:
             return [_record(raw) for batch in batches.values() for raw in batch]
         return []
@@ -218,6 +225,7 @@ async def read_on(
         try:
             await consumer.start()
         except KafkaError as error:
+            await consumer.stop()
             raise await connection.why_unreachable(heard) from error
     try:
         places = await _places(consumer, topic)

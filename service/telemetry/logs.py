@@ -8,6 +8,11 @@ import structlog
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
+# Without the values of local variables, which are payloads.
+_tracebacks = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 
 def configure_logging(
     level: str = "info", style: Literal["auto", "json", "text"] = "auto", stream: TextIO = sys.stderr
@@ -18,7 +23,7 @@ def configure_logging(
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.dict_tracebacks if not text else structlog.processors.format_exc_info,
+        structlog.processors.format_exc_info if text else _tracebacks,
         _without_empty,
     ]
     renderer = structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer()

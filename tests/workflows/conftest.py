@@ -1,6 +1,5 @@
 """A Temporal server that skips time, for all tests of workflows."""
 
-import shutil
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,13 +7,15 @@ import pytest_asyncio
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
+from service.local import binary
+
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def env() -> AsyncIterator[WorkflowEnvironment]:
     """The server; its clock jumps to the next timer while a result is awaited, and stands else."""
     async with await WorkflowEnvironment.start_time_skipping(
         data_converter=pydantic_data_converter,
-        test_server_existing_path=shutil.which("temporal-test-server"),
+        test_server_existing_path=str(binary("temporal-test-server")),
     ) as environment:
         yield environment
 
