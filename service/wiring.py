@@ -65,12 +65,23 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
     found = find(settings.worker.packages)
     table = load_routes(settings.routes) if roles.bridge else None
     connection = kafka_connection(settings.kafka)
-    async with _open_sink(settings, connection, stop) as sink, asyncio.TaskGroup() as tasks:
-        if table:
-            bridge = await _make_bridge(settings, connection, sink, table, found)
-            tasks.create_task(bridge.run(stop))
-        if roles.worker:
-            tasks.create_task(_work(settings, found, sink, stop))
+    async with _open_sink(settings, connection, stop) as sink:
+        bridge = await _make_bridge(settings, connection, sink, table, found) if table else None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                if bridge:
+                    tasks.create_task(bridge.run(stop))
+                if roles.worker:
+                    tasks.create_task(_work(settings, found, sink, stop))
+        except BaseExceptionGroup as group:
+            # One of the roles ended them all: it alone is the reason.
+            raise _first(group) from group
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def kafka_connection(kafka: KafkaSettings) -> Connection:

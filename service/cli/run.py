@@ -39,14 +39,4 @@ def _serve(roles: Roles) -> None:
     async def until_stopped() -> None:
         await serve(settings, roles, stop_on_signals())
 
-    try:
-        asyncio.run(until_stopped())
-    except BaseExceptionGroup as group:
-        # One of the roles ended them all: it alone is the reason.
-        raise _first(group) from group
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    asyncio.run(until_stopped())

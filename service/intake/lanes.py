@@ -2,15 +2,16 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
 
+from service.intake.offset_map import decode
 from service.intake.offsets import OffsetTracker
 from service.intake.waiting import Abandoned, Assignment
-from service.kafka.record import Partition, Record
+from service.kafka.record import Commit, Partition, Record
 
 log = structlog.get_logger(__name__)
 
@@ -35,8 +36,8 @@ class Window:
 class _Held:
     """What one assigned partition has in flight."""
 
+    tracker: OffsetTracker
     assignment: Assignment = field(default_factory=Assignment)
-    tracker: OffsetTracker = field(default_factory=OffsetTracker)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     lanes: dict[bytes | None, deque[Record]] = field(default_factory=dict)
     bytes: int = 0
@@ -58,10 +59,10 @@ class Lanes:
         self.finished: Counter[str] = Counter()
         """Records finished so far, by topic."""
 
-    def assign(self, partitions: frozenset[Partition]) -> None:
-        """Begin to hold `partitions`, with nothing in flight."""
-        for partition in partitions:
-            self._held[partition] = _Held()
+    def assign(self, commits: Mapping[Partition, Commit]) -> None:
+        """Begin to hold partitions, with nothing in flight; what their maps say is done is not done again."""
+        for partition, commit in commits.items():
+            self._held[partition] = _Held(OffsetTracker(_ahead(partition, commit)))
 
     def room(self) -> int:
         """How many more records may come in now."""
@@ -100,16 +101,16 @@ class Lanes:
         else:
             lane.append(record)
 
-    def offsets(self) -> dict[Partition, int]:
-        """Per partition, the next offset to read, where that is news to Kafka."""
-        points = {place: held.tracker.to_commit() for place, held in self._held.items()}
-        return {place: point for place, point in points.items() if point is not None}
+    def to_commit(self) -> dict[Partition, Commit]:
+        """Per partition, what is news to Kafka."""
+        commits = {place: held.tracker.to_commit() for place, held in self._held.items()}
+        return {place: commit for place, commit in commits.items() if commit is not None}
 
-    def committed(self, offsets: dict[Partition, int]) -> None:
+    def stored(self, commits: Mapping[Partition, Commit]) -> None:
         """Note what Kafka has stored."""
-        for place, offset in offsets.items():
+        for place, commit in commits.items():
             if held := self._held.get(place):
-                held.tracker.committed(offset)
+                held.tracker.stored(commit)
 
     async def drain(self, partitions: frozenset[Partition], patience: timedelta) -> None:
         """Begin nothing new for `partitions`, and let what has begun come to its end.
@@ -163,3 +164,12 @@ class Lanes:
                 await assignment.sleep(RETRY_SECONDS)
             except Abandoned:
                 return False
+
+
+def _ahead(partition: Partition, commit: Commit) -> frozenset[int]:
+    try:
+        return decode(commit.offset, commit.metadata)
+    except ValueError as error:
+        # Another tool wrote it, or an older version of us. Less is known, which costs repeats.
+        log.warning("offset map ignored", topic=partition.topic, partition=partition.number, error=str(error))
+        return frozenset()

@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 import structlog
 
 from service.intake.lanes import Lanes
 from service.intake.waiting import WaitingRoom
-from service.kafka.record import Partition, Record, RecordSource
+from service.kafka.record import Commit, Partition, Record, RecordSource
 
 log = structlog.get_logger(__name__)
 
@@ -41,9 +41,9 @@ class Intake:
         self._drain = drain
         self._source: RecordSource | None = None
 
-    async def assigned(self, partitions: frozenset[Partition]) -> None:
-        """Take `partitions` on."""
-        self._lanes.assign(partitions)
+    def assigned(self, commits: Mapping[Partition, Commit]) -> None:
+        """Take partitions on, from where the group has committed them."""
+        self._lanes.assign(commits)
 
     async def revoked(self, partitions: frozenset[Partition]) -> None:
         """Let `partitions` go: finish what has begun, commit it, forget them."""
@@ -76,9 +76,9 @@ class Intake:
             await self._commit()
 
     async def _commit(self) -> None:
-        offsets = self._lanes.offsets()
-        if offsets and self._source and await self._source.commit(offsets):
-            self._lanes.committed(offsets)
+        commits = self._lanes.to_commit()
+        if commits and self._source and await self._source.commit(commits):
+            self._lanes.stored(commits)
 
     async def _keep_reporting(self) -> None:
         while True:

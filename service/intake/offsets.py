@@ -2,29 +2,49 @@
 
 from collections.abc import Iterable
 
+from service.intake.offset_map import LIMIT_BYTES, encode
+from service.kafka.record import Commit
+
+BRAKE_BYTES = LIMIT_BYTES * 3 // 4
+"""From this size of the map on, a partition is not read further: beyond the limit it would not fit."""
+
 
 class OffsetTracker:
     """Tracks one partition for one assignment; records finish in any order.
 
     Gaps between offsets are normal (compaction, transaction markers) and never filled in.
+
+    Args:
+        ahead: Finished offsets beyond the one that the assignment starts at, from an earlier commit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ahead: Iterable[int] = ()) -> None:
         self._unfinished: dict[int, None] = {}  # in the order received, which is offset order
+        self._finished = set(ahead)
         self._next: int | None = None
-        self._highest_finished = -1
-        self._committed: int | None = None
+        self._stored: Commit | None = None
+        self._map_bytes = 0
 
     @property
     def unfinished(self) -> Iterable[int]:
         """Offsets received and not finished, in ascending order."""
         return self._unfinished.keys()
 
+    @property
+    def braked(self) -> bool:
+        """Whether so much is finished out of order that no more should be read."""
+        return self._map_bytes > BRAKE_BYTES
+
     def receive(self, offset: int) -> bool:
-        """Note that `offset` was delivered; False if it was before, in this assignment."""
+        """Note that `offset` was delivered; False if it needs no handling.
+
+        That is so when it was delivered before in this assignment, or finished in an earlier one.
+        """
         if self._next is not None and offset < self._next:
             return False
         self._next = offset + 1
+        if offset in self._finished:
+            return False
         self._unfinished[offset] = None
         return True
 
@@ -35,21 +55,33 @@ class OffsetTracker:
             KeyError: `offset` is not in flight.
         """
         del self._unfinished[offset]
-        self._highest_finished = max(self._highest_finished, offset)
+        self._finished.add(offset)
 
-    def to_commit(self) -> int | None:
-        """The offset of the next record to read, or None if nothing new may be committed.
+    def to_commit(self) -> Commit | None:
+        """What may be stored, or None if that is nothing new; offset and map from one snapshot.
 
-        The lowest unfinished offset, or the one after the highest *finished* one. Never what was
-        merely seen: that would lose what is in flight.
+        The offset is the lowest unfinished one; with none unfinished, the one after the last that
+        was received. The map holds what is finished beyond it.
 
         Source: commitSync in the KafkaConsumer Javadoc (commit last processed + 1).
         """
-        if self._highest_finished < 0:
+        if self._next is None:
             return None
-        point = next(iter(self._unfinished), self._highest_finished + 1)
-        return point if self._committed is None or point > self._committed else None
+        point = next(iter(self._unfinished), self._next)
+        self._finished = {offset for offset in self._finished if offset >= point}
+        commit = Commit(point, self._map(point))
+        return commit if commit != self._stored else None
 
-    def committed(self, offset: int) -> None:
-        """Note that `offset` was stored as the next one to read."""
-        self._committed = offset
+    def stored(self, commit: Commit) -> None:
+        """Note that `commit` was stored."""
+        self._stored = commit
+
+    def _map(self, point: int) -> str:
+        text = encode(point, self._finished)
+        self._map_bytes = len(text)
+        kept = sorted(self._finished)
+        while len(text) > LIMIT_BYTES:
+            # Less is known after a crash then, which costs repeats.
+            kept = kept[: len(kept) // 2]
+            text = encode(point, kept)
+        return text

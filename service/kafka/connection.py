@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -85,7 +86,9 @@ async def _probe(address: str) -> str:
     except TimeoutError:
         return f"no answer within {PROBE_SECONDS:.0f} s; is a firewall in the way?"
     except OSError as error:
-        return f"{error.strerror or error}; does a broker listen there?"
+        # asyncio puts the address in the place of the reason.
+        reason = os.strerror(error.errno) if error.errno else error
+        return f"{reason}; does a broker listen there?"
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
@@ -106,8 +109,12 @@ def listening_to_client_log() -> Iterator[list[str]]:
 
     ear = Ear(level=logging.WARNING)
     logger = logging.getLogger("aiokafka")
+    level = logger.level
+    # Our own logging has set it to ERROR.
+    logger.setLevel(logging.WARNING)
     logger.addHandler(ear)
     try:
         yield heard
     finally:
         logger.removeHandler(ear)
+        logger.setLevel(level)

@@ -19,6 +19,16 @@ class Partition(NamedTuple):
         return f"{self.topic}[{self.number}]"
 
 
+class Commit(NamedTuple):
+    """What a group stores about a partition: the next offset to read, and what is done beyond it.
+
+    `metadata` is text of at most 4,096 bytes, empty where nothing is done beyond.
+    """
+
+    offset: int
+    metadata: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """What Kafka delivered: bytes, and where they lie.
@@ -65,8 +75,8 @@ class RecordSource(Protocol):
         """
         ...
 
-    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
-        """Store the next offset to read per partition; False if it could not be stored now."""
+    async def commit(self, commits: Mapping[Partition, Commit]) -> bool:
+        """Store `commits`; False if they could not be stored now."""
         ...
 
 

@@ -15,14 +15,16 @@ from aiokafka.errors import (
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
 )
+from aiokafka.structs import OffsetAndMetadata
 
 from service.errors import ConfigurationError
 from service.kafka.connection import Connection, listening_to_client_log
-from service.kafka.record import Partition, Record
+from service.kafka.record import Commit, Partition, Record
 
 log = structlog.get_logger(__name__)
 
-Rebalanced = Callable[[frozenset[Partition]], Awaitable[None]]
+Revoked = Callable[[frozenset[Partition]], Awaitable[None]]
+Assigned = Callable[[Mapping[Partition, Commit]], None]
 
 POLL_SECONDS = 0.25
 CALL_SECONDS = 5.0
@@ -39,7 +41,7 @@ class KafkaSource:
         group: The consumer group.
         topics: Topics that exist.
         revoked: Awaited before partitions go to another member; may commit.
-        assigned: Awaited when partitions have come.
+        assigned: Called, out of `poll`, when partitions have come, with what the group has committed.
         drain: How long `revoked` may take.
         instance: The name of a static member, or None. A static member that dies and comes back
             within the session timeout goes on at once; another is waited for until that is over.
@@ -52,21 +54,22 @@ class KafkaSource:
         *,
         group: str,
         topics: Sequence[str],
-        revoked: Rebalanced,
-        assigned: Rebalanced,
+        revoked: Revoked,
+        assigned: Assigned,
         drain: timedelta = timedelta(seconds=20),
         instance: str | None = None,
         session_timeout: timedelta = timedelta(seconds=45),
     ) -> None:
         self._connection = connection
         self._topics = topics
-        self._listener = _Listener(revoked, assigned)
+        self._assigned = assigned
+        self._listener = _Listener(revoked)
         self._consumer = AIOKafkaConsumer(
             **connection.client_options(),
             group_id=group,
             group_instance_id=instance,
             enable_auto_commit=False,
-            # None of our partitions is ever moved by itself: see `_settle`.
+            # None of our partitions is ever moved by itself: see `_take_on`.
             auto_offset_reset="none",
             isolation_level="read_committed",
             session_timeout_ms=int(session_timeout.total_seconds() * 1000),
@@ -116,6 +119,8 @@ class KafkaSource:
         check of silent members off for good. And it never drains two partitions at once: an
         error in the second would lose what was taken from the first.
         """
+        if self._listener.new:
+            await self._take_on(self._listener.new)
         epoch = self._listener.epoch
         wanted = [TopicPartition(*p) for p in partitions if p not in self._stopped]
         together, self._one_by_one = [] if self._one_by_one else wanted, False
@@ -123,15 +128,49 @@ class KafkaSource:
         for place in wanted:
             if (room := limit - len(records)) > 0:
                 records += await self._take(place, limit=1 if place in self._fragile else room, seconds=0)
-        # After a rebalance the position starts again at the committed offset. What was taken before
-        # comes once more, and in front of it what was not finished: old records first would hide that.
+        # After a rebalance all of it is dropped, also what the client answered out of the new
+        # assignment: `_take_on` has yet to set the positions, so it comes again.
         return records if epoch == self._listener.epoch else []
+
+    async def _take_on(self, new: frozenset[TopicPartition]) -> None:
+        """Set the positions of new partitions, then report them; left for the next poll if that fails.
+
+        Here and not in the client's callback: until it is done nothing is polled from them, so nothing
+        can be taken that nobody waits for.
+        """
+        epoch = self._listener.epoch
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                commits = await self._committed(new)
+        except (KafkaError, TimeoutError) as error:
+            log.warning("committed offsets not known yet", error=f"{type(error).__name__} {error}".strip())
+            return
+        if epoch != self._listener.epoch:
+            return
+        for place, commit in commits.items():
+            self._consumer.seek(place, commit.offset)
+            self._fragile.discard(place)
+            self._stopped.pop(Partition(*place), None)
+        self._listener.new = frozenset()
+        self._assigned({Partition(*place): commit for place, commit in commits.items()})
+
+    async def _committed(self, new: frozenset[TopicPartition]) -> dict[TopicPartition, Commit]:
+        """What the group has committed; the beginning where it has nothing."""
+        # Not `committed()`, which drops the metadata.
+        known = await self._consumer._coordinator.fetch_committed_offsets(list(new))  # noqa: SLF001
+        first = await self._consumer.beginning_offsets([place for place in new if place not in known])
+        return {p: Commit(c.offset, c.metadata) for p, c in known.items()} | {
+            place: Commit(offset) for place, offset in first.items()
+        }
 
     async def _take(self, *places: TopicPartition, limit: int, seconds: float) -> list[Record]:
         try:
             batches = await self._consumer.getmany(*places, timeout_ms=int(seconds * 1000), max_records=limit)
-        except (NoOffsetForPartitionError, OffsetOutOfRangeError) as error:
-            await self._settle(error)
+        except NoOffsetForPartitionError:
+            pass  # said before `_take_on` set the position
+        except OffsetOutOfRangeError as error:
+            for place, offset in error.args[0].items():
+                self._stop_partition(place, f"offset {offset} is no longer in the topic")
         except KafkaError as error:
             log.warning("poll failed", error=f"{type(error).__name__} {error}".strip())
             await asyncio.sleep(POLL_SECONDS)
@@ -147,17 +186,6 @@ class KafkaSource:
             return [_record(raw) for batch in batches.values() for raw in batch]
         return []
 
-    async def _settle(self, error: NoOffsetForPartitionError | OffsetOutOfRangeError) -> None:
-        """Start at the beginning where the group has no offset; stop where its offset is gone."""
-        if isinstance(error, NoOffsetForPartitionError):
-            place = error.args[0]
-            with contextlib.suppress(KafkaError, TimeoutError):
-                async with asyncio.timeout(CALL_SECONDS):
-                    await self._consumer.seek_to_beginning(place)
-            return
-        for place, offset in error.args[0].items():
-            self._stop_partition(place, f"offset {offset} is no longer in the topic")
-
     async def _narrow_down(self, place: TopicPartition, error: Exception) -> None:
         if place not in self._fragile:
             self._fragile.add(place)
@@ -169,14 +197,15 @@ class KafkaSource:
         log.error("partition stopped", topic=place.topic, partition=place.partition, reason=reason)
         self._stopped[Partition(*place)] = reason
 
-    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
+    async def commit(self, commits: Mapping[Partition, Commit]) -> bool:
         """See `RecordSource.commit`; one attempt, bounded in time."""
         if self._consumer._coordinator.generation < 0:  # noqa: SLF001 - the client has no public word for it
             # Not a member. The broker would take this commit, unfenced, if the group is empty.
             return False
+        stored = {TopicPartition(*p): OffsetAndMetadata(*commit) for p, commit in commits.items()}
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                await self._consumer.commit({TopicPartition(*p): offset for p, offset in offsets.items()})
+                await self._consumer.commit(stored)
         except (TimeoutError, CommitFailedError, IllegalStateError, KafkaError) as error:
             log.warning("commit failed", error=f"{type(error).__name__} {error}".strip())
             return False
@@ -184,27 +213,28 @@ class KafkaSource:
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
-    """Turns the client's words into ours; its errors would be swallowed by the client, so log them."""
+    """What the client says of rebalances. `epoch` counts what it said; `new` waits to be taken on."""
 
-    def __init__(self, revoked: Rebalanced, assigned: Rebalanced) -> None:
+    def __init__(self, revoked: Revoked) -> None:
         self._revoked = revoked
-        self._assigned = assigned
         self.epoch = 0
+        self.new: frozenset[TopicPartition] = frozenset()
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        await self._tell("revoked", self._revoked, revoked)
+        self._note("revoked", revoked)
+        self.new = frozenset()
+        try:
+            await self._revoked(frozenset(Partition(*place) for place in revoked))
+        except Exception:
+            log.exception("rebalance failed")  # the client would swallow it
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        await self._tell("assigned", self._assigned, assigned)
+        self._note("assigned", assigned)
+        self.new = frozenset(assigned)
 
-    async def _tell(self, what: str, listener: Rebalanced, places: Iterable[TopicPartition]) -> None:
+    def _note(self, what: str, places: Iterable[TopicPartition]) -> None:
         self.epoch += 1
-        partitions = frozenset(Partition(*place) for place in places)
-        log.info("rebalance", what=what, partitions=sorted(map(str, partitions)))
-        try:
-            await listener(partitions)
-        except Exception:
-            log.exception("rebalance failed", what=what)
+        log.info("rebalance", what=what, partitions=sorted(str(Partition(*place)) for place in places))
 
 
 def _record(raw: ConsumerRecord[bytes | None, bytes | None]) -> Record:

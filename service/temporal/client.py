@@ -66,7 +66,11 @@ async def connect(
             )
     except (RuntimeError, TimeoutError) as error:
         why = str(error) or "no answer within 10 s"
-        raise Unreachable(f"Temporal cannot be reached (TEMPORAL_ADDRESS={address}): {why}") from error
+        msg = (
+            f"Temporal cannot be reached (TEMPORAL_ADDRESS={address}): {why}; "
+            "does a Temporal frontend listen there, and is TLS (TEMPORAL_TLS) as it expects?"
+        )
+        raise Unreachable(msg) from error
     await check_namespace(client, namespace)
     return client
 

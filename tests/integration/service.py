@@ -4,27 +4,29 @@ import asyncio
 import json
 import string
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from service.failures.letters import HEADROOM_BYTES, letter_topic
+from service.intake import loop
+from service.kafka.record import Record
 from service.settings import IntakeSettings, KafkaSettings, Settings, TemporalSettings, WorkerSettings
 from service.wiring import Roles, serve
 from tests.servers import create_topic
 
 T = TypeVar("T")
 Headers = Sequence[tuple[str, bytes]]
-Read = ConsumerRecord[bytes | None, bytes | None]
 
 BOTH = Roles(bridge=True, worker=True)
 FLOWS = "tests.integration.flows"
@@ -76,7 +78,7 @@ class Site:
     producer: AIOKafkaProducer
     admin: AIOKafkaAdminClient
     reader: AIOKafkaConsumer
-    lines: list[structlog.typing.EventDict] = field(default_factory=list)
+    lines: list[structlog.typing.EventDict]
     services: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -100,11 +102,15 @@ class Site:
     # --- running it ---
 
     @asynccontextmanager
-    async def running(self, roles: Roles = BOTH) -> AsyncIterator[None]:
-        """Run the service in this process; it is stopped in good order at the end of the block."""
+    async def running(self, roles: Roles = BOTH, *, commit_seconds: float = 0.1) -> AsyncIterator[None]:
+        """Run the service in this process; it is stopped in good order at the end of the block.
+
+        It commits more often than it does elsewhere, since so many tests wait for that.
+        """
         stop = asyncio.Event()
-        with pytest.MonkeyPatch.context() as environment, _logging_to(self.lines):
+        with pytest.MonkeyPatch.context() as environment:
             environment.setenv("TEMPORAL_ADDRESS", self.temporal)
+            environment.setattr(loop, "COMMIT_SECONDS", commit_seconds)
             service = asyncio.create_task(serve(self.settings, roles, stop))
             self.services.add(service)
             try:
@@ -116,9 +122,7 @@ class Site:
                     await service
         assert not [line for line in self.lines if line["event"] in DEFECTS]
 
-    async def until(
-        self, found: Callable[[], Awaitable[T]], seconds: float = PATIENCE_SECONDS
-    ) -> T:
+    async def until(self, found: Callable[[], Awaitable[T]], seconds: float = PATIENCE_SECONDS) -> T:
         """Wait until `found` finds something; ends early when a service does."""
         try:
             async with asyncio.timeout(seconds):
@@ -150,35 +154,53 @@ class Site:
         headers: Headers = (),
         to: str = "in",
         partition: int | None = None,
+        timestamp_ms: int | None = None,
     ) -> Place:
         """Write a record of these very bytes."""
         done = await self.producer.send_and_wait(
-            self.topics[to], value, key=key, headers=list(headers), partition=partition
+            self.topics[to],
+            value,
+            key=key,
+            headers=list(headers),
+            partition=partition,
+            timestamp_ms=timestamp_ms,
         )
         return Place(done.topic, done.partition, done.offset)
 
-    async def read(self, name: str) -> list[Read]:
+    async def read(self, name: str) -> list[Record]:
         """All records that are in the topic now."""
         places = [TopicPartition(self.topics[name], n) for n in range(self._count(name))]
         self.reader.assign(places)
         await self.reader.seek_to_beginning(*places)
         ends = await self.reader.end_offsets(places)
-        records: list[Read] = []
+        records: list[Record] = []
         while any([await self.reader.position(place) < ends[place] for place in places]):
             batches = await self.reader.getmany(timeout_ms=100)
-            records += [record for batch in batches.values() for record in batch]
+            records += [_record(raw) for batch in batches.values() for raw in batch]
         return records
 
-    async def letters(self, place: Place | None = None) -> list[Read]:
+    async def letters(self, place: Place | None = None) -> list[Record]:
         """All letters, or those about one record."""
         letters = await self.read("letters")
         return [letter for letter in letters if place is None or _about(letter) == str(place)]
 
     async def committed(self, name: str = "in") -> dict[int, int]:
         """The group's committed offset per partition of the topic."""
-        offsets = await self.admin.list_consumer_group_offsets(self.group)
+        try:
+            offsets = await self.admin.list_consumer_group_offsets(self.group)
+        except GroupCoordinatorNotAvailableError:  # a new broker has none yet
+            return {}
         topic = self.topics[name]
         return {place.partition: at.offset for place, at in offsets.items() if place.topic == topic}
+
+    async def members(self) -> int:
+        """How many members share the partitions now; 0 while they are being shared out."""
+        try:
+            (answer,) = await self.admin.describe_consumer_groups([self.group])
+        except GroupCoordinatorNotAvailableError:
+            return 0
+        _, _, state, _, _, members, *_ = answer.groups[0]
+        return len(members) if state == "Stable" else 0
 
     async def rewind(self, place: Place) -> None:
         """Set the group back to `place`; nothing of the group may run."""
@@ -291,17 +313,20 @@ async def site(
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     reader = AIOKafkaConsumer(bootstrap_servers=kafka, max_partition_fetch_bytes=1 << 24)
     clients = (producer, admin, reader)
+    lines: list[structlog.typing.EventDict] = []
     try:
         for client in clients:
             await client.start()
-        yield Site(
-            settings,
-            temporal,
-            {**names, "letters": letter_topic(group)},
-            partitions,
-            await Client.connect(temporal, lazy=True),
-            *clients,
-        )
+        with _log_to(lines):
+            yield Site(
+                settings,
+                temporal,
+                {**names, "letters": letter_topic(group)},
+                partitions,
+                await Client.connect(temporal, lazy=True),
+                *clients,
+                lines=lines,
+            )
     finally:
         await reader.stop()
         await admin.close()
@@ -321,33 +346,33 @@ def event_headers(kind: str, *, id: str | None = None, more: Mapping[str, str] |
     return [(name, text.encode()) for name, text in texts.items()]
 
 
-def headers_of(record: Read) -> dict[str, str]:
+def headers_of(record: Record) -> dict[str, str]:
     """The headers as text; of repeated ones the last."""
-    return {name: value.decode(errors="backslashreplace") for name, value in record.headers}
+    return {name: (value or b"").decode(errors="backslashreplace") for name, value in record.headers}
 
 
-def _about(letter: Read) -> str:
+def _record(raw: Any) -> Record:
+    return Record(raw.topic, raw.partition, raw.offset, raw.key, raw.value, tuple(raw.headers), raw.timestamp)
+
+
+def _about(letter: Record) -> str:
     texts = headers_of(letter)
     topic, partition, offset = (texts[f"__dlq.errors.{part}"] for part in ("topic", "partition", "offset"))
     return f"{topic}[{partition}]@{offset}"
 
 
-class _logging_to:  # noqa: N801 - reads like the function it could be
-    """Collect what is logged, with its context; blocks may overlap."""
+@contextmanager
+def _log_to(lines: list[structlog.typing.EventDict]) -> Iterator[None]:
+    """Collect what is logged, with its context; the innermost block gets it."""
 
-    def __init__(self, lines: list[structlog.typing.EventDict]) -> None:
-        self._lines = lines
-
-    def __enter__(self) -> None:
-        structlog.configure(
-            processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, self._keep]
-        )
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def _keep(
-        self, _logger: object, _method: str, line: structlog.typing.EventDict
-    ) -> structlog.typing.EventDict:
-        self._lines.append(line)
+    def keep(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        lines.append(line)
         raise structlog.DropEvent
+
+    before = structlog.get_config()
+    merge = structlog.contextvars.merge_contextvars
+    structlog.configure(processors=[merge, structlog.processors.add_log_level, keep])
+    try:
+        yield
+    finally:
+        structlog.configure(**before)

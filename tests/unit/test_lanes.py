@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.intake.lanes import Lanes, Window
 from service.intake.waiting import Assignment
-from service.kafka.record import Partition, Record
+from service.kafka.record import Commit, Partition, Record
 from tests.unit.records import record
 
 PLACE = Partition("shop.orders", 0)
@@ -49,8 +49,12 @@ class Scripted:
 
 def lanes_of(handler: Scripted, window: Window | None = None) -> Lanes:
     lanes = Lanes(handler, window or Window())
-    lanes.assign(HERE)
+    lanes.assign({PLACE: Commit(0)})
     return lanes
+
+
+def points(lanes: Lanes) -> dict[Partition, int]:
+    return {place: commit.offset for place, commit in lanes.to_commit().items()}
 
 
 def put(lanes: Lanes, offset: int, key: bytes | None = b"A") -> None:
@@ -77,10 +81,10 @@ async def test_records_of_other_keys_do_not_wait() -> None:
     put(lanes, 1, b"B")
     await handler.until_begun(0, 1)
     await handler.end(1)
-    assert lanes.offsets() == {PLACE: 0}
+    assert points(lanes) == {PLACE: 0}
     await handler.end(0)
     await lanes.drain(HERE, PATIENCE)
-    assert lanes.offsets() == {PLACE: 2}
+    assert points(lanes) == {PLACE: 2}
 
 
 async def test_a_partition_at_its_limit_is_not_read_further() -> None:
@@ -117,7 +121,7 @@ async def test_draining_ends_what_has_begun_and_begins_nothing_more() -> None:
     await handler.end(0)
     await draining
     assert handler.begun == [0]
-    assert lanes.offsets() == {PLACE: 1}
+    assert points(lanes) == {PLACE: 1}
 
 
 async def test_what_does_not_end_in_time_is_given_up_and_not_committed() -> None:
@@ -126,7 +130,7 @@ async def test_what_does_not_end_in_time_is_given_up_and_not_committed() -> None
     put(lanes, 0)
     await handler.until_begun(0)
     await lanes.drain(HERE, timedelta(milliseconds=10))
-    assert lanes.offsets() == {}
+    assert points(lanes) == {PLACE: 0}
 
 
 async def test_a_record_that_waits_is_let_go_at_once_when_its_partition_goes() -> None:
@@ -134,12 +138,12 @@ async def test_a_record_that_waits_is_let_go_at_once_when_its_partition_goes() -
         await assignment.sleep(3_600)
 
     lanes = Lanes(waits_for_ever, Window())
-    lanes.assign(HERE)
+    lanes.assign({PLACE: Commit(0)})
     put(lanes, 0)
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await lanes.drain(HERE, timedelta(hours=1))
-    assert lanes.offsets() == {}
+    assert points(lanes) == {PLACE: 0}
 
 
 async def test_records_of_a_partition_that_is_not_ours_are_dropped() -> None:
@@ -156,10 +160,10 @@ async def test_a_completion_from_an_earlier_assignment_commits_nothing_in_the_ne
     put(lanes, 0)
     await handler.until_begun(0)
     lanes.release(HERE)
-    lanes.assign(HERE)
+    lanes.assign({PLACE: Commit(0)})
     await handler.end(0)
     await asyncio.sleep(0)
-    assert lanes.offsets() == {}
+    assert points(lanes) == {}
 
 
 async def test_a_defect_holds_its_lane_alone_and_commits_nothing() -> None:
@@ -168,13 +172,13 @@ async def test_a_defect_holds_its_lane_alone_and_commits_nothing() -> None:
             raise ZeroDivisionError
 
     lanes = Lanes(fails_on_zero, Window())
-    lanes.assign(HERE)
+    lanes.assign({PLACE: Commit(0)})
     put(lanes, 0, b"A")
     put(lanes, 1, b"B")
     async with asyncio.timeout(5):
         while lanes.in_flight() > 1:  # noqa: ASYNC110 - lanes tell nobody when they shrink
             await asyncio.sleep(0)
-    assert lanes.offsets() == {PLACE: 0}
+    assert points(lanes) == {PLACE: 0}
     await lanes.drain(HERE, PATIENCE)
 
 
@@ -190,12 +194,12 @@ def test_order_holds_per_key_whatever_the_speed(arrivals: list[tuple[bytes | Non
 
     async def all_through() -> dict[Partition, int]:
         lanes = Lanes(handle, Window())
-        lanes.assign(HERE)
+        lanes.assign({PLACE: Commit(0)})
         for offset, key in enumerate(keys):
             put(lanes, offset, key)
         while lanes.in_flight():  # noqa: ASYNC110 - lanes tell nobody when they shrink
             await asyncio.sleep(0)
-        return lanes.offsets()
+        return points(lanes)
 
     offsets = asyncio.run(all_through())
     assert all(order == sorted(order) for order in seen.values())

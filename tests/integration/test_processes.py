@@ -1,0 +1,186 @@
+"""The process: SIGTERM drains, a second one stops at once, and SIGKILL loses nothing."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from service.local import Child, LocalTemporal
+from service.settings import IntakeSettings
+from tests.integration.proxy import Mode, proxy
+from tests.integration.service import Place, Site, site
+from tests.servers import random_port
+
+ROOT = Path(__file__).parents[2]
+ROUTES = """
+version: 1
+topics:
+  @in: {}
+  @out: {out: true}
+routes:
+  - name: echo
+    from: @in
+    type: placed
+    start: {workflow: Echo, id: "@id/${data.id}", task_queue: @queue, args: ["${data}", @out]}
+"""
+COUNT = 300
+NAMES = [f"{n:03}" for n in range(COUNT)]
+SOON = timedelta(seconds=30)
+
+
+async def test_sigterm_in_the_middle_ends_with_0_and_a_new_process_does_the_rest(
+    kafka: str, temporal: LocalTemporal, tmp_path: Path
+) -> None:
+    async with _site(kafka, temporal.address, tmp_path) as here:
+        sent = await _send(here)
+        async with _turnout(here, tmp_path / "first.log") as first:
+            await here.until(lambda: _has_accepted(first, 20))
+            first.send_signal(signal.SIGTERM)
+            assert await first.wait(SOON) == 0
+        done = _outcomes(first)
+        assert set(done.values()) == {"accepted"}
+        assert 20 <= len(done) < COUNT
+        # It left in good order: all that it accepted in a row is committed.
+        committed = await here.committed()
+        assert {place for place in sent if place.offset < committed.get(place.partition, 0)} <= done.keys()
+        assert sum(committed.values()) > 0
+        async with _turnout(here, tmp_path / "second.log") as second:
+            await _all_is_done_once(here, sent)
+        both = Counter(_outcomes(first).keys()) + Counter(_outcomes(second).keys())
+        repeats = [place for place, count in both.items() if count > 1]
+        assert {_outcomes(second)[place] for place in repeats} <= {"duplicate"}
+        assert both.keys() == set(sent)
+
+
+async def test_sigkill_in_the_middle_loses_nothing_and_does_nothing_twice(
+    kafka: str, temporal: LocalTemporal, tmp_path: Path
+) -> None:
+    async with _site(kafka, temporal.address, tmp_path) as here:
+        sent = await _send(here)
+        async with _turnout(here, tmp_path / "first.log") as first:
+            await here.until(lambda: _has_accepted(first, 20))
+            first.kill()
+        assert len(_outcomes(first)) < COUNT
+        async with _turnout(here, tmp_path / "second.log") as second:
+            await _all_is_done_once(here, sent)
+        assert Counter(_outcomes(second).values())["duplicate"] > 0
+
+
+async def test_the_bridge_stops_within_its_drain_time_though_temporal_hangs(
+    kafka: str, temporal: LocalTemporal, tmp_path: Path
+) -> None:
+    # The bridge alone: a worker of the SDK waits 30 s for the hanging server.
+    async with _hanging(kafka, temporal, tmp_path, "bridge", drain="1s") as (here, process):
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait(timedelta(seconds=10)) == 0
+        assert not any((await here.committed()).values())
+
+
+async def test_a_second_sigterm_stops_at_once_though_temporal_hangs(
+    kafka: str, temporal: LocalTemporal, tmp_path: Path
+) -> None:
+    async with _hanging(kafka, temporal, tmp_path, "run", drain="60s") as (here, process):
+        process.send_signal(signal.SIGTERM)
+        await here.until(lambda: _says(process, "stopping"))
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait(timedelta(seconds=5)) == 128 + signal.SIGTERM
+        assert not any((await here.committed()).values())
+
+
+@asynccontextmanager
+async def _site(kafka: str, temporal: str, folder: Path) -> AsyncIterator[Site]:
+    # One call at a time, so that there is a middle.
+    async with site(kafka, temporal, folder, ROUTES, intake=IntakeSettings(concurrency=1)) as here:
+        yield here
+
+
+@asynccontextmanager
+async def _hanging(
+    kafka: str, temporal: LocalTemporal, folder: Path, command: str, *, drain: str
+) -> AsyncIterator[tuple[Site, Child]]:
+    """A process in the middle of a call that is not answered."""
+    async with (
+        proxy(temporal.address, random_port()) as before_temporal,
+        _site(kafka, before_temporal.address, folder) as here,
+        _turnout(here, folder / "turnout.log", command, TURNOUT_INTAKE__DRAIN=drain) as process,
+    ):
+        await here.until(lambda: _says(process, "rebalance"))
+        before_temporal.become(Mode.SILENT)
+        await here.send("placed", {"id": "unheard"})
+
+        async def is_calling() -> bool:
+            return before_temporal.turned_down > 0
+
+        await here.until(is_calling)
+        yield here, process
+
+
+@asynccontextmanager
+async def _turnout(here: Site, log: Path, command: str = "run", **env: str) -> AsyncIterator[Child]:
+    """The service in a process; a static member, so that its successor goes on at once."""
+    more = {"TURNOUT_KAFKA__GROUP_INSTANCE_ID": "one", "TURNOUT_WORKER__GRACE": "1s", **env}
+    child = Child(
+        "turnout",
+        [sys.executable, "-m", "service", command],
+        log_path=log,
+        env={**here.env, **more},
+        cwd=ROOT,
+    )
+    child.start()
+    try:
+        yield child
+    finally:
+        await child.terminate(SOON)
+
+
+async def _send(here: Site) -> list[Place]:
+    return await asyncio.gather(
+        *(here.send("placed", {"id": name}, key=f"k{n % 20}") for n, name in enumerate(NAMES))
+    )
+
+
+async def _all_is_done_once(here: Site, places: list[Place]) -> None:
+    await here.past(*places)
+
+    async def all_published() -> bool:
+        return len({record.key for record in await here.read("out")}) == COUNT
+
+    await here.until(all_published)
+
+    async def all_listed() -> bool:
+        return len(await here.runs()) >= COUNT
+
+    await here.until(all_listed)
+    assert await here.runs() == NAMES
+    ids = [dict(record.headers)["ce_id"] for record in await here.read("out")]
+    assert len(set(ids)) == COUNT
+    assert not await here.letters()
+
+
+async def _has_accepted(process: Child, count: int) -> bool:
+    return len(_outcomes(process)) >= count
+
+
+def _outcomes(process: Child) -> dict[Place, str]:
+    """The outcome of each record, as the log tells it."""
+    return {
+        Place(line["topic"], line["partition"], line["offset"]): line["event"]
+        for line in _lines(process)
+        if line["event"] in {"accepted", "duplicate", "skipped", "dead-lettered"}
+    }
+
+
+async def _says(process: Child, event: str) -> bool:
+    return any(line["event"] == event for line in _lines(process))
+
+
+def _lines(process: Child) -> list[dict[str, Any]]:
+    assert process.log_path
+    whole = process.log_path.read_text().rpartition("\n")[0]
+    return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]

@@ -1,0 +1,80 @@
+"""Fakes that several tests share; each keeps the promises of what it stands for."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from service.dispatch.answers import Outcome, OutcomeKind
+from service.dispatch.dispatcher import Dispatcher
+from service.errors import NotNow
+from service.intake.waiting import Abandoned, Assignment
+from service.kafka.record import Headers, Written
+from service.routing.commands import Command
+
+
+class NoTime(Assignment):
+    """An assignment in which sleeping takes no time; ends after `naps` of them, if given."""
+
+    def __init__(self, naps: int | None = None) -> None:
+        super().__init__()
+        self.slept: list[float] = []
+        self._naps = naps
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if self._naps is not None and len(self.slept) >= self._naps:
+            self.end()
+        if self.over:
+            raise Abandoned
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One record that a sink took."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    def header(self, name: str) -> bytes | None:
+        """The last header of that name."""
+        return dict(self.headers).get(name)
+
+
+@dataclass(slots=True)
+class FakeSink:
+    """A sink that raises what it was given to raise, and then takes everything."""
+
+    errors: deque[Exception] = field(default_factory=deque)
+    sent: list[Sent] = field(default_factory=list)
+
+    async def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers) -> Written:
+        if self.errors:
+            raise self.errors.popleft()
+        self.sent.append(Sent(topic, key, value, headers))
+        return Written(topic, 0, len(self.sent) - 1)
+
+
+class ScriptedDispatcher(Dispatcher):
+    """Accepts every command, after the errors that it was given for the command's route."""
+
+    def __init__(self, **errors: Iterable[Exception]) -> None:
+        self.calls: list[Command] = []
+        self._errors = {route.replace("_", "-"): deque(given) for route, given in errors.items()}
+        self.before_call: Callable[[Command], None] = lambda _command: None
+
+    async def dispatch(self, command: Command) -> Outcome:
+        self.calls.append(command)
+        self.before_call(command)
+        if errors := self._errors.get(command.route):
+            raise errors.popleft()
+        return Outcome(OutcomeKind.ACCEPTED, command.route, command.workflow_id)
+
+    def link(self, command: Command) -> str:
+        return f"http://ui/{command.workflow_id}"
+
+
+def outage(times: int) -> list[Exception]:
+    """What a neighbour that is away answers."""
+    return [NotNow("is away") for _ in range(times)]

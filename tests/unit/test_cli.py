@@ -1,0 +1,101 @@
+"""The command line: what is said, and the exit code that scripts go by."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from service.cli import app as app_module
+
+CLOSED = "127.0.0.1:1"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, logging_as_before: None) -> None:
+    for name in [name for name in os.environ if name.startswith("TURNOUT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TURNOUT_KAFKA__BOOTSTRAP_SERVERS", CLOSED)
+    monkeypatch.setenv("TURNOUT_START_TIMEOUT", "0s")
+
+
+def exit_code(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Of the command in this process, which goes on."""
+    codes: list[int] = []
+    monkeypatch.setattr(app_module, "leave", codes.append)
+    monkeypatch.setattr(sys, "argv", ["turnout", *arguments])
+    app_module.main()
+    (code,) = codes
+    return code
+
+
+def turnout(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "service", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_help_names_every_command_and_is_no_mistake() -> None:
+    ended = turnout("--help")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    for command in ("run", "bridge", "worker", "dev", "emit", "tail"):
+        assert command in ended.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["emit"],
+        ["emit", "t"],
+        ["emit", "t", "--type", "x", "--data", "{"],
+        ["tail", "t", "--last", "x"],
+    ],
+)
+def test_a_usage_that_is_wrong_ends_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: Sequence[str]
+) -> None:
+    assert exit_code(monkeypatch, *arguments) == 2
+    said = capsys.readouterr()
+    assert "Usage: turnout" in said.out + said.err
+
+
+@pytest.mark.parametrize("command", ["run", "bridge", "worker"])
+def test_a_setting_that_is_missing_ends_with_1_and_the_cure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert exit_code(monkeypatch, command) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("turnout: these settings are wrong:\n  TURNOUT_GROUP: ")
+    assert "Traceback" not in said
+
+
+def test_a_setting_that_is_wrong_ends_with_1_in_the_shell_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TURNOUT_GRUOP", "shop")
+    ended = turnout("tail", "shop.orders")
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "turnout: these settings are wrong:\n"
+        "  TURNOUT_GRUOP: there is no such setting; did you mean TURNOUT_GROUP?\n"
+    )
+
+
+def test_routes_that_are_wrong_end_with_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TURNOUT_GROUP", "shop")
+    monkeypatch.setenv("TURNOUT_ROUTES", "no-such-folder")
+    assert exit_code(monkeypatch, "bridge") == 1
+    assert "there is no such file or folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["emit", "t", "--type", "x"], ["tail", "t"], ["worker"]])
+def test_a_neighbour_that_is_not_there_ends_with_3_and_the_reason(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: Sequence[str]
+) -> None:
+    monkeypatch.setenv("TURNOUT_GROUP", "shop")
+    assert exit_code(monkeypatch, *arguments) == 3
+    said = capsys.readouterr().err
+    assert f"turnout: Kafka cannot be reached (TURNOUT_KAFKA__BOOTSTRAP_SERVERS={CLOSED})" in said
+    assert "Traceback" not in said

@@ -1,0 +1,305 @@
+"""The way of one record through decoding, routes, dispatch and letters."""
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
+
+from service.dispatch.answers import Outcome, OutcomeKind
+from service.errors import RejectedError
+from service.events.decoding import Decoder
+from service.events.strict_json import Limits
+from service.failures.letters import Letters
+from service.intake.handling import Handling
+from service.intake.waiting import Abandoned, Assignment, WaitingRoom
+from service.kafka.record import Record
+from service.routing.commands import Command
+from service.routing.table import RouteTable, load_routes
+from tests.unit.fakes import FakeSink, NoTime, ScriptedDispatcher, outage
+from tests.unit.records import record
+
+ROUTES = """\
+version: 1
+topics:
+  shop.orders: {format: json, event: cloudevents, tombstones: skip, unmatched: dead-letter}
+  shop.news: {format: json, event: cloudevents, unmatched: skip}
+routes:
+  - name: first
+    from: shop.orders
+    type: [placed, all]
+    start: {workflow: Order, id: "order/${data.id}", task_queue: orders, input: "${data}"}
+  - name: second
+    from: shop.orders
+    type: all
+    signal: {to: "customer/${data.customer.name}", name: ordered, input: "${data}"}
+  - name: third
+    from: shop.orders
+    type: [all, big]
+    when: data.total > 10
+    cancel: {to: "order/${data.id}"}
+  - name: news
+    from: shop.news
+    type: told
+    start: {workflow: News, id: "news/${event.id}", task_queue: news, input: "${data}"}
+"""
+MARKER = "MARKER-of-a-payload"
+ORDER = {"id": "A-1", "customer": {"name": "c-7"}, "total": 12, "note": MARKER}
+FAILED_MAPPING = {**ORDER, "customer": {"secret": MARKER}}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> RouteTable:
+    path = tmp_path_factory.mktemp("routes") / "shop.yaml"
+    path.write_text(ROUTES)
+    return load_routes(path)
+
+
+class World:
+    """A `Handling` between fakes."""
+
+    def __init__(self, table: RouteTable, dispatcher: ScriptedDispatcher, concurrency: int = 8) -> None:
+        self.dispatcher = dispatcher
+        self.sink = FakeSink()
+        self.waiting = WaitingRoom()
+        formats = {name: topic.format for name, topic in table.topics.items()}
+        self.handling = Handling(
+            Decoder(formats, Limits(), "cluster-1"),
+            table,
+            dispatcher,
+            Letters(self.sink, "shop"),
+            waiting=self.waiting,
+            concurrency=concurrency,
+        )
+
+    async def handle(self, given: Record, assignment: Assignment | None = None) -> Sequence[Outcome]:
+        return await self.handling.handle(given, assignment or NoTime())
+
+    @property
+    def called(self) -> list[str]:
+        return [command.route for command in self.dispatcher.calls]
+
+    @property
+    def letters(self) -> list[tuple[str, str]]:
+        """Stage and route of each."""
+        return [
+            ((sent.header("turnout-stage") or b"").decode(), (sent.header("turnout-route") or b"").decode())
+            for sent in self.sink.sent
+        ]
+
+
+def fact(type_: str, data: Mapping[str, Any] = ORDER, *, topic: str = "shop.orders") -> Record:
+    return record(
+        1042,
+        topic=topic,
+        partition=2,
+        value=json.dumps(data).encode(),
+        headers=(
+            ("ce_specversion", b"1.0"),
+            ("ce_id", b"e-1"),
+            ("ce_source", b"/shop"),
+            ("ce_type", type_.encode()),
+        ),
+    )
+
+
+def kinds(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
+    return [(outcome.route, outcome.kind.value) for outcome in outcomes]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 200))
+async def test_an_outage_delays_a_record_but_never_makes_a_letter_of_it(
+    table: RouteTable, failures: int
+) -> None:
+    world = World(table, ScriptedDispatcher(first=outage(failures)))
+    assert kinds(await world.handle(fact("placed"))) == [("first", "accepted")]
+    assert len(world.dispatcher.calls) == failures + 1
+    assert len({id(command) for command in world.dispatcher.calls}) == 1
+    assert world.sink.sent == []
+
+
+async def test_a_letter_topic_that_cannot_be_written_to_holds_the_record(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher())
+    world.sink.errors.extend(outage(20))
+    assignment = NoTime()
+    outcomes = await world.handle(fact("unknown"), assignment)
+    assert kinds(outcomes) == [("", "dead-lettered")]
+    assert len(assignment.slept) == 20
+    assert len(world.sink.sent) == 1
+
+
+async def test_all_matching_routes_run_in_file_order_one_after_the_other(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher(first=outage(3)))
+    outcomes = await world.handle(fact("all"))
+    assert kinds(outcomes) == [("first", "accepted"), ("second", "accepted"), ("third", "accepted")]
+    assert world.called == ["first", "first", "first", "first", "second", "third"]
+
+
+async def test_a_route_that_is_refused_does_not_stop_the_others(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher(first=[RejectedError("is too large")]))
+    outcomes = await world.handle(fact("all"))
+    assert kinds(outcomes) == [("first", "dead-lettered"), ("second", "accepted"), ("third", "accepted")]
+    assert world.letters == [("dispatch", "first")]
+
+
+async def test_a_route_that_cannot_make_its_command_does_not_stop_the_others(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher())
+    outcomes = await world.handle(fact("all", FAILED_MAPPING))
+    assert kinds(outcomes) == [("first", "accepted"), ("second", "dead-lettered"), ("third", "accepted")]
+    assert world.letters == [("route", "second")]
+
+
+async def test_a_false_when_is_a_skip_that_someone_wrote(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher())
+    assert kinds(await world.handle(fact("big", {**ORDER, "total": 1}))) == [("third", "skipped")]
+    assert (world.called, world.sink.sent) == ([], [])
+
+
+NOT_ROUTED = {
+    "unmatched, dead-letter": (fact("unknown"), OutcomeKind.DEAD_LETTERED, [("route", "")]),
+    "unmatched, skip": (fact("unknown", topic="shop.news"), OutcomeKind.SKIPPED, []),
+    "tombstone, skip": (record(topic="shop.orders", value=None), OutcomeKind.SKIPPED, []),
+    "tombstone, not declared": (
+        record(topic="shop.news", value=None),
+        OutcomeKind.DEAD_LETTERED,
+        [("decode", "")],
+    ),
+    "undecodable": (record(topic="shop.orders", value=b"\xff"), OutcomeKind.DEAD_LETTERED, [("decode", "")]),
+}
+
+
+@pytest.mark.parametrize(("given", "kind", "letters"), NOT_ROUTED.values(), ids=NOT_ROUTED)
+async def test_what_no_route_takes_has_one_outcome(
+    table: RouteTable, given: Record, kind: OutcomeKind, letters: list[tuple[str, str]]
+) -> None:
+    world = World(table, ScriptedDispatcher())
+    assert kinds(await world.handle(given)) == [("", kind.value)]
+    assert world.letters == letters
+    assert world.called == []
+
+
+async def test_a_record_is_abandoned_when_its_assignment_ends_while_it_waits(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher(first=outage(100)))
+    with pytest.raises(Abandoned):
+        await world.handle(fact("all"), NoTime(naps=3))
+    assert world.called == ["first"] * 3
+    assert (world.sink.sent, len(world.waiting)) == ([], 0)
+
+
+async def test_a_record_whose_letter_waits_is_abandoned_too(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher())
+    world.sink.errors.extend(outage(100))
+    with pytest.raises(Abandoned):
+        await world.handle(fact("unknown"), NoTime(naps=3))
+    assert world.sink.sent == []
+
+
+async def test_no_more_calls_are_in_flight_than_set(table: RouteTable) -> None:
+    in_flight = most = 0
+
+    class Slow(ScriptedDispatcher):
+        async def dispatch(self, command: Command) -> Outcome:
+            nonlocal in_flight, most
+            in_flight += 1
+            most = max(most, in_flight)
+            await asyncio.sleep(0)
+            in_flight -= 1
+            return await super().dispatch(command)
+
+    world = World(table, Slow(), concurrency=2)
+    await asyncio.gather(*(world.handle(fact("placed")) for _ in range(10)))
+    assert most == 2
+
+
+async def test_a_record_that_waits_keeps_no_other_from_calling(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher(first=outage(1)), concurrency=1)
+    assignment = Assignment()
+    waits = asyncio.create_task(world.handle(fact("placed"), assignment))
+    while not world.waiting.oldest():  # noqa: ASYNC110 - the room tells nobody when it fills
+        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        assert kinds(await world.handle(fact("big"))) == [("third", "accepted")]
+    assert not waits.done()
+    assignment.end()
+    with pytest.raises(Abandoned):
+        await waits
+
+
+# --- log lines ---
+
+
+@pytest.fixture
+def lines() -> Iterator[list[Any]]:
+    with capture_logs([merge_contextvars]) as entries:
+        yield entries
+
+
+PLACE = {"topic": "shop.orders", "partition": 2, "offset": 1042}
+FACT = {**PLACE, "event_id": "e-1", "event_type": "all"}
+
+
+async def test_a_line_says_record_event_route_and_workflow(table: RouteTable, lines: list[Any]) -> None:
+    await World(table, ScriptedDispatcher()).handle(fact("all"))
+    links = [
+        ("first", "order/A-1"),
+        ("second", "customer/c-7"),
+        ("third", "order/A-1"),
+    ]
+    for line, (route, workflow_id) in zip(lines, links, strict=True):
+        where = {"route": route, "workflow_id": workflow_id, "workflow_url": f"http://ui/{workflow_id}"}
+        assert line == line | FACT | where | {"event": "accepted"}
+
+
+async def test_the_lines_of_a_refused_command_say_the_same(table: RouteTable, lines: list[Any]) -> None:
+    dispatcher = ScriptedDispatcher(third=[RejectedError("is too large")])
+    await World(table, dispatcher).handle(fact("big"))
+    where = {"route": "third", "workflow_id": "order/A-1", "workflow_url": "http://ui/order/A-1"}
+    assert [line["event"] for line in lines] == ["letter written", "dead-lettered"]
+    for line in lines:
+        assert line == line | FACT | where | {"event_type": "big"}
+    assert lines[0]["letter"] == "0@0"
+    assert lines[1]["detail"] == "is too large"
+
+
+async def test_what_was_bound_for_one_record_is_not_said_of_the_next(
+    table: RouteTable, lines: list[Any]
+) -> None:
+    world = World(table, ScriptedDispatcher())
+    await world.handle(fact("all"))
+    lines.clear()
+    await world.handle(record(9, value=None))
+    (line,) = lines
+    assert line == line | {"event": "skipped", "offset": 9}
+    assert not {"event_id", "workflow_url"} & line.keys()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        fact("all"),
+        fact("all", FAILED_MAPPING),
+        fact("big", {**ORDER, "total": MARKER}),
+        fact("placed", {"id": [MARKER]}),
+        fact("placed", {"id": {MARKER: MARKER}}),
+        fact("placed", {"id": f"{MARKER}\n"}),
+        fact("unknown"),
+        record(value=MARKER.encode()),
+        record(value=f'{{"a": "{MARKER}", "a": 1}}'.encode(), headers=fact("all").headers),
+        record(value=f'"{MARKER}'.encode(), headers=fact("all").headers),
+    ],
+)
+async def test_no_line_and_no_reason_holds_a_payload_value(
+    table: RouteTable, given: Record, lines: list[Any]
+) -> None:
+    world = World(table, ScriptedDispatcher(first=[*outage(2), RejectedError("is too large")]))
+    await world.handle(given)
+    assert lines
+    assert MARKER not in repr(lines)
+    for sent in world.sink.sent:
+        assert MARKER not in repr(sent.headers)

@@ -1,0 +1,110 @@
+"""Logs: one line of JSON per thing that happened, without payloads."""
+
+import io
+import json
+import logging
+from typing import Any, Literal
+
+import pytest
+import structlog
+
+from service.telemetry.logs import configure_logging
+
+MARKER = "MARKER-of-a-payload"
+
+
+@pytest.fixture
+def out(logging_as_before: None) -> io.StringIO:
+    return io.StringIO()
+
+
+def lines(out: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_a_line_is_json_with_what_is_bound(out: io.StringIO) -> None:
+    configure_logging("info", "json", out)
+    with structlog.contextvars.bound_contextvars(topic="shop.orders", partition=0, offset=0):
+        structlog.get_logger("x").info("accepted", text='a "quote"\nand é', raw=b"\xff")
+    (line,) = lines(out)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "event": "accepted",
+        "level": "info",
+        "topic": "shop.orders",
+        "partition": 0,
+        "offset": 0,
+        "text": 'a "quote"\nand é',
+        "raw": r"b'\xff'",
+    }
+
+
+def test_empty_fields_are_left_out_but_zero_and_false_are_not(out: io.StringIO) -> None:
+    configure_logging("info", "json", out)
+    structlog.get_logger("x").info("accepted", route="", detail=None, offset=0, follow=False)
+    (line,) = lines(out)
+    assert line.keys() == {"event", "level", "timestamp", "offset", "follow"}
+
+
+def test_lines_of_libraries_look_the_same_and_say_whose_they_are(out: io.StringIO) -> None:
+    configure_logging("info", "json", out)
+    with structlog.contextvars.bound_contextvars(offset=7):
+        logging.getLogger("some.library").warning("lost %s of %d", "x", 2)
+    (line,) = lines(out)
+    assert line == line | {
+        "event": "lost x of 2",
+        "logger": "some.library",
+        "level": "warning",
+        "offset": 7,
+    }
+
+
+@pytest.mark.parametrize(("level", "seen"), [("info", 3), ("warning", 2), ("error", 1)])
+def test_what_is_below_the_level_is_not_written(out: io.StringIO, level: str, seen: int) -> None:
+    configure_logging(level, "json", out)
+    log = structlog.get_logger("x")
+    log.debug("a")
+    log.info("b")
+    log.warning("c")
+    log.error("d")
+    assert len(lines(out)) == seen
+
+
+def test_retries_of_the_clients_are_not_written(out: io.StringIO) -> None:
+    configure_logging("debug", "json", out)
+    logging.getLogger("aiokafka.conn").warning("retry")
+    logging.getLogger("temporalio.worker").info("retry")
+    assert out.getvalue() == ""
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+@pytest.mark.parametrize("logger", [structlog.get_logger("x"), logging.getLogger("x")])
+def test_an_exception_is_told_with_its_place_but_without_local_values(
+    out: io.StringIO, style: Literal["json", "text"], logger: Any
+) -> None:
+    def fails() -> None:
+        payload = {"card": [MARKER]}
+        raise ZeroDivisionError(len(payload))
+
+    configure_logging("info", style, out)
+    try:
+        fails()
+    except ZeroDivisionError:
+        logger.exception("defect")
+    text = out.getvalue()
+    assert MARKER not in text
+    assert all(word in text for word in ("ZeroDivisionError", "fails", "test_logs.py"))
+
+
+def test_auto_is_json_where_nobody_looks(out: io.StringIO) -> None:
+    configure_logging("info", "auto", out)
+    structlog.get_logger("x").info("accepted")
+    assert lines(out)
+
+
+def test_auto_is_text_on_a_terminal(out: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(out, "isatty", lambda: True)
+    configure_logging("info", "auto", out)
+    structlog.get_logger("x").info("accepted")
+    with pytest.raises(json.JSONDecodeError):
+        lines(out)

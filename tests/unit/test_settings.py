@@ -1,0 +1,199 @@
+"""Settings: what is wrong is said all at once, with the cure; secrets are never said."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.durations import parse_duration
+from service.errors import ConfigurationError
+from service.settings import Settings, load_settings
+from service.wiring import kafka_connection
+
+SECRET = "s3cret-of-kafka"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("TURNOUT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TURNOUT_GROUP", "shop-turnout")
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"TURNOUT_{name}", value)
+    return load_settings()
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+    with pytest.raises(ConfigurationError) as refused:
+        load(monkeypatch, **variables)
+    return str(refused.value)
+
+
+def test_nested_names_reach_their_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(
+        monkeypatch,
+        KAFKA__BOOTSTRAP_SERVERS="kafka-1.shop:9092, [::1]:9093",
+        INTAKE__WINDOW_RECORDS="7",
+        WORKER__MODULES="shop.orders, shop.customers,",
+        LOG__FORMAT="json",
+    )
+    assert settings.group == "shop-turnout"
+    assert settings.kafka.bootstrap_servers == "kafka-1.shop:9092, [::1]:9093"
+    assert settings.intake.window_records == 7
+    assert settings.worker.packages == ("shop.orders", "shop.customers")
+    assert settings.log.format == "json"
+
+
+UNKNOWN = [
+    ("GRUOP", "TURNOUT_GROUP"),
+    ("BOOTSTRAP_SERVERS", "TURNOUT_KAFKA__BOOTSTRAP_SERVERS"),
+    ("KAFKA_BOOTSTRAP_SERVERS", "TURNOUT_KAFKA__BOOTSTRAP_SERVERS"),
+    ("KAFKA__BOOTSTRAP_SERVER", "TURNOUT_KAFKA__BOOTSTRAP_SERVERS"),
+    ("INTAKE__CONCURENCY", "TURNOUT_INTAKE__CONCURRENCY"),
+]
+
+
+@pytest.mark.parametrize(("name", "meant"), UNKNOWN)
+def test_an_unknown_name_is_refused_with_the_one_that_was_meant(
+    monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    text = refusal(monkeypatch, **{name: "1"})
+    assert f"TURNOUT_{name}: there is no such setting; did you mean {meant}?" in text
+
+
+def test_a_name_that_is_close_to_none_is_refused_without_a_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refusal(monkeypatch, X="1").endswith("TURNOUT_X: there is no such setting")
+
+
+def test_names_without_our_prefix_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:7233")
+    assert load(monkeypatch)
+
+
+def test_a_missing_group_is_refused_with_the_reason_and_an_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TURNOUT_GROUP")
+    text = refusal(monkeypatch)
+    assert "TURNOUT_GROUP: the Kafka consumer group is needed" in text
+    assert "write for example TURNOUT_GROUP=shop-turnout" in text
+    assert load_settings(need_group=False).group == ""
+
+
+def test_all_mistakes_are_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = refusal(monkeypatch, GROUP="with blank", INTAKE__CONCURRENCY="0", LOG__LEVEL="loud", GRUOP="x")
+    for name in ("TURNOUT_GROUP", "TURNOUT_INTAKE__CONCURRENCY", "TURNOUT_LOG__LEVEL", "TURNOUT_GRUOP"):
+        assert f"\n  {name}: " in text
+
+
+SPANS = {
+    "30s": timedelta(seconds=30),
+    "15m": timedelta(minutes=15),
+    "2h": timedelta(hours=2),
+    "1d": timedelta(days=1),
+    "PT30S": timedelta(seconds=30),
+    "PT0.5S": timedelta(milliseconds=500),
+    "P1DT2H3M4S": timedelta(days=1, hours=2, minutes=3, seconds=4),
+}
+
+
+@pytest.mark.parametrize(("text", "span"), SPANS.items())
+def test_time_spans_are_written_with_a_unit(
+    monkeypatch: pytest.MonkeyPatch, text: str, span: timedelta
+) -> None:
+    assert load(monkeypatch, INTAKE__DRAIN=text).intake.drain == span
+
+
+@pytest.mark.parametrize(
+    "text", ["30", "", "s", "30 s", "30S", "-1s", "1w", "P", "PT", "P1DT", "P1Y", "1.5h", "1000000d"]
+)
+def test_a_bare_number_or_anything_else_is_no_time_span(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    text = refusal(monkeypatch, INTAKE__DRAIN=text)
+    assert text.endswith(
+        "TURNOUT_INTAKE__DRAIN: is no time span with a unit; write for example 30s, 15m or PT30S"
+    )
+
+
+@given(st.integers(0, 99_999), st.sampled_from("smhd"))
+def test_the_short_and_the_iso_8601_form_of_a_span_are_equal(number: int, unit: str) -> None:
+    iso = f"P{number}D" if unit == "d" else f"PT{number}{unit.upper()}"
+    assert parse_duration(f"{number}{unit}") == parse_duration(iso)
+
+
+@given(st.text(max_size=20) | st.from_regex(r"P[0-9DTHMS.]*", fullmatch=True))
+def test_any_text_is_a_span_or_none(text: str) -> None:
+    span = parse_duration(text)
+    assert span is None or span >= timedelta(0)
+
+
+# --- Kafka ---
+
+
+@pytest.mark.parametrize(
+    "servers", ["", "localhost", "localhost:", "localhost:abc", ":9092", "a..b:9092", "a:9092,", "a:65536"]
+)
+def test_an_address_that_is_not_host_and_port_is_refused(
+    monkeypatch: pytest.MonkeyPatch, servers: str
+) -> None:
+    assert "is not host:port; write for example 127.0.0.1:9092" in refusal(
+        monkeypatch, KAFKA__BOOTSTRAP_SERVERS=servers
+    )
+
+
+@pytest.mark.parametrize("protocol", ["SASL_SSL", "SASL_PLAINTEXT"])
+def test_sasl_needs_a_mechanism_and_a_user(monkeypatch: pytest.MonkeyPatch, protocol: str) -> None:
+    text = refusal(monkeypatch, KAFKA__SECURITY_PROTOCOL=protocol, KAFKA__USERNAME="turnout")
+    assert text.endswith("TURNOUT_KAFKA: SASL needs sasl_mechanism and username")
+
+
+SASL = {
+    "KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+    "KAFKA__SASL_MECHANISM": "PLAIN",
+    "KAFKA__USERNAME": "turnout",
+}
+
+
+def test_a_secret_is_never_in_the_text_of_what_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, **SASL, KAFKA__PASSWORD=SECRET)
+    connection = kafka_connection(settings.kafka)
+    assert connection.client_options()["sasl_plain_password"] == SECRET
+    for thing in (settings, settings.kafka, connection):
+        assert SECRET not in f"{thing!r} {thing}"
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        {"KAFKA__PASSWORD_FILE": "/run/secrets/kafka"},
+        {"KAFKA__SASL_MECHANISM": "GSSAPI"},
+        {"KAFKA": f'{{"password": "{SECRET}"'},
+        {"KAFKA": f'{{"password": ["{SECRET}"]}}'},
+        {"KAFKA__PASSWORT": SECRET},
+    ],
+)
+def test_a_secret_is_never_in_a_refusal(monkeypatch: pytest.MonkeyPatch, mistake: dict[str, str]) -> None:
+    assert SECRET not in refusal(monkeypatch, **SASL | {"KAFKA__PASSWORD": SECRET} | mistake)
+
+
+def test_a_password_may_lie_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text(f"{SECRET}\n")
+    settings = load(monkeypatch, **SASL, KAFKA__PASSWORD_FILE=str(file))
+    assert settings.kafka.secret() == SECRET
+
+
+def test_a_password_file_that_cannot_be_read_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = load(monkeypatch, **SASL, KAFKA__PASSWORD_FILE=str(tmp_path / "absent"))
+    with pytest.raises(ConfigurationError, match=r"TURNOUT_KAFKA__PASSWORD_FILE=.*absent cannot be read"):
+        settings.kafka.secret()
+
+
+def test_two_passwords_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = refusal(monkeypatch, **SASL, KAFKA__PASSWORD=SECRET, KAFKA__PASSWORD_FILE="x")
+    assert "give password or password_file, not both" in text

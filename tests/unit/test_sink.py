@@ -1,0 +1,216 @@
+"""The sink: a producer that can no longer write is replaced, and its caller told to come again."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    InvalidProducerIdMapping,
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    NotLeaderForPartitionError,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+)
+
+from service.errors import NotNow, Unreachable
+from service.kafka import sink as sink_module
+from service.kafka.connection import Connection
+from service.kafka.record import RecordTooLarge, Written
+from service.kafka.sink import KafkaSink
+
+
+class FakeProducer:
+    """Acknowledges everything, unless told to fail, or never to answer."""
+
+    made: list["FakeProducer"]
+    start_failure: Exception | None
+    start_hangs: bool
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        self.sent: list[tuple[str, bytes | None, bytes | None, list[tuple[str, bytes | None]]]] = []
+        self.failure: Exception | None = None
+        self.answers = True
+        self.stop_hangs = False
+        self.closed: list[str] = []
+        self.pending: list[asyncio.Future[Any]] = []
+        self._sender = SimpleNamespace(close=self._noting("sender"))
+        self.client = SimpleNamespace(close=self._noting("client"))
+        self.made.append(self)
+
+    async def start(self) -> None:
+        if self.start_hangs:
+            await asyncio.Event().wait()
+        if self.start_failure:
+            raise self.start_failure
+
+    async def send(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[tuple[str, bytes | None]],
+    ) -> asyncio.Future[Any]:
+        self.sent.append((topic, key, value, headers))
+        await asyncio.sleep(0)
+        future = asyncio.get_running_loop().create_future()
+        self.pending.append(future)
+        if self.failure:
+            future.set_exception(self.failure)
+        elif self.answers:
+            future.set_result(SimpleNamespace(topic=topic, partition=3, offset=len(self.sent) - 1))
+        return future
+
+    async def stop(self) -> None:
+        if self.stop_hangs:
+            await asyncio.Event().wait()
+        self.closed.append("stopped")
+
+    def _noting(self, what: str) -> Callable[[], Any]:
+        async def note() -> None:
+            self.closed.append(what)
+
+        return note
+
+
+@pytest.fixture
+def producers(monkeypatch: pytest.MonkeyPatch) -> list[FakeProducer]:
+    """All producers that the sink has made, in order."""
+    FakeProducer.made, FakeProducer.start_failure, FakeProducer.start_hangs = [], None, False
+    monkeypatch.setattr(sink_module, "AIOKafkaProducer", FakeProducer)
+    monkeypatch.setattr(sink_module, "CLOSE_SECONDS", 0.2)
+    return FakeProducer.made
+
+
+@pytest.fixture
+async def sink(producers: list[FakeProducer]) -> KafkaSink:
+    sink = KafkaSink(Connection("127.0.0.1:1"), send_timeout=timedelta(milliseconds=200))
+    await sink.start()
+    return sink
+
+
+async def send(sink: KafkaSink, topic: str = "shop.results") -> Written:
+    return await sink.send(topic, key=b"A", value=None, headers=(("a", b"1"), ("a", None)))
+
+
+async def test_a_record_is_written_as_given_and_its_place_told(
+    sink: KafkaSink, producers: list[FakeProducer]
+) -> None:
+    assert await send(sink) == Written("shop.results", 3, 0)
+    assert await send(sink) == Written("shop.results", 3, 1)
+    (producer,) = producers
+    assert producer.sent[0] == ("shop.results", b"A", None, [("a", b"1"), ("a", None)])
+
+
+async def test_each_record_is_acknowledged_by_all_in_sync_replicas(
+    sink: KafkaSink, producers: list[FakeProducer]
+) -> None:
+    assert producers[0].options == producers[0].options | {"enable_idempotence": True, "acks": "all"}
+
+
+@pytest.mark.parametrize(
+    "error", [OutOfOrderSequenceNumber, InvalidProducerEpoch, InvalidProducerIdMapping, ProducerFenced]
+)
+async def test_a_producer_that_lost_its_sequence_is_replaced(
+    sink: KafkaSink, producers: list[FakeProducer], error: type[Exception]
+) -> None:
+    producers[0].failure = error()
+    with pytest.raises(NotNow, match=f"replaced after {error.__name__}"):
+        await send(sink)
+    assert producers[0].closed == ["stopped"]
+    assert await send(sink) == Written("shop.results", 3, 0)
+    assert len(producers) == 2
+
+
+async def test_a_record_that_the_topic_does_not_take_is_too_large_and_costs_the_producer(
+    sink: KafkaSink, producers: list[FakeProducer]
+) -> None:
+    producers[0].failure = MessageSizeTooLargeError()
+    with pytest.raises(RecordTooLarge):
+        await send(sink)
+    await send(sink)
+    assert len(producers) == 2
+
+
+async def test_a_producer_that_does_not_answer_in_time_is_replaced(
+    sink: KafkaSink, producers: list[FakeProducer]
+) -> None:
+    producers[0].answers = False
+    with pytest.raises(NotNow, match="no acknowledgement within"):
+        await send(sink)
+    await send(sink)
+    assert len(producers) == 2
+    # Giving up is not cancelling: others share the batch.
+    assert not producers[0].pending[0].done()
+
+
+@pytest.mark.parametrize("error", [NotLeaderForPartitionError, KafkaTimeoutError, KafkaConnectionError])
+async def test_an_error_that_passes_keeps_the_producer(
+    sink: KafkaSink, producers: list[FakeProducer], error: type[Exception]
+) -> None:
+    producers[0].failure = error()
+    with pytest.raises(NotNow, match=error.__name__):
+        await send(sink)
+    producers[0].failure = None
+    await send(sink)
+    assert len(producers) == 1
+
+
+async def test_many_failures_of_one_producer_replace_it_once(
+    sink: KafkaSink, producers: list[FakeProducer]
+) -> None:
+    producers[0].failure = OutOfOrderSequenceNumber()
+    answers = await asyncio.gather(*(send(sink) for _ in range(10)), return_exceptions=True)
+    assert {type(answer) for answer in answers} == {NotNow}
+    await asyncio.gather(*(send(sink) for _ in range(10)))
+    assert len(producers) == 2
+    assert producers[0].closed == ["stopped"]
+
+
+async def test_a_producer_whose_stop_hangs_is_closed_all_the_same(
+    sink: KafkaSink, producers: list[FakeProducer]
+) -> None:
+    producers[0].stop_hangs = True
+    async with asyncio.timeout(5):
+        await sink.stop()
+    assert producers[0].closed == ["sender", "client"]
+
+
+async def test_what_is_sent_after_the_end_waits(sink: KafkaSink, producers: list[FakeProducer]) -> None:
+    await sink.stop()
+    with pytest.raises(NotNow):
+        await send(sink)
+    assert len(producers) == 1
+
+
+@pytest.mark.parametrize("trouble", ["fails", "hangs"])
+async def test_a_producer_that_cannot_start_is_closed_and_tried_again(
+    sink: KafkaSink, producers: list[FakeProducer], trouble: str
+) -> None:
+    producers[0].failure = OutOfOrderSequenceNumber()
+    with pytest.raises(NotNow):
+        await send(sink)
+    FakeProducer.start_failure = KafkaConnectionError() if trouble == "fails" else None
+    FakeProducer.start_hangs = trouble == "hangs"
+    with pytest.raises(NotNow):
+        await send(sink)
+    assert producers[1].closed == ["stopped"]
+    FakeProducer.start_failure, FakeProducer.start_hangs = None, False
+    await send(sink)
+    assert len(producers) == 3
+
+
+async def test_a_cluster_that_is_not_there_at_the_start_is_said_with_the_reason(
+    producers: list[FakeProducer],
+) -> None:
+    FakeProducer.start_failure = KafkaConnectionError()
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1: "):
+        await KafkaSink(Connection("127.0.0.1:1")).start()
+    assert producers[0].closed == ["stopped"]
