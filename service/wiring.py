@@ -174,7 +174,10 @@ async def _make_bridge(
     )
     partition_ordered = frozenset(t.name for t in table.topics.values() if t.ordering == "partition")
     intake = Intake(
-        Lanes(handling.handle, window), lane_key_by(partition_ordered), waiting, drain=settings.intake.drain
+        Lanes(handling.handle_next, window),
+        lane_key_by(partition_ordered),
+        waiting,
+        drain=settings.intake.drain,
     )
     source = KafkaSource(
         connection,

@@ -85,7 +85,7 @@ class Dispatcher:
         """
         self._contracts.check(command)
         try:
-            with identified_as(command_id(command)):
+            with identified_as(command):
                 match command:
                     case Start():
                         return await self._start(command)

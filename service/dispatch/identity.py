@@ -8,7 +8,7 @@ typed client all keep working.
 
 import json
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -32,7 +32,13 @@ from service.routing.commands import Cancel, Command, Signal, Start
 TURNOUT = uuid.UUID("8d0a8bd4-5c3f-5a0e-9c29-2f2f0f1f7e11")
 """The namespace of all ids derived here. It never changes: redelivered events would act again."""
 
-_current: ContextVar[str] = ContextVar("turnout_command_id")
+INBOX_HEADER = "turnout-id"
+"""The header by which a workflow's inbox knows the events of a signal: 16 raw bytes each.
+
+The contract with workers in any language is in `workflows/inbox.py`, which has the same name.
+"""
+
+_current: ContextVar[Command] = ContextVar("turnout_command")
 
 
 def derived_id(event_key: EventKey, route: str, kind: str) -> uuid.UUID:
@@ -44,8 +50,8 @@ def derived_id(event_key: EventKey, route: str, kind: str) -> uuid.UUID:
     return uuid.uuid5(TURNOUT, name)
 
 
-def command_id(command: Command) -> uuid.UUID:
-    """The id of `command`; a signal has the same one with and without `or_start`."""
+def event_ids(command: Command) -> Sequence[uuid.UUID]:
+    """One id per event that `command` tells of; a signal has the same with and without `or_start`."""
     match command:
         case Start():
             kind = "start"
@@ -56,13 +62,20 @@ def command_id(command: Command) -> uuid.UUID:
         case _:
             msg = f"{type(command).__name__} is not a command"
             raise TypeError(msg)
-    return derived_id(command.event.key, command.route, kind)
+    events = command.events if isinstance(command, Signal) else (command.event,)
+    return [derived_id(event.key, command.route, kind) for event in events]
+
+
+def command_id(command: Command) -> uuid.UUID:
+    """The id of `command`: that of its event, or for a batch one made of those of its events."""
+    ids = event_ids(command)
+    return ids[0] if len(ids) == 1 else uuid.uuid5(TURNOUT, " ".join(map(str, ids)))
 
 
 @contextmanager
-def identified_as(request_id: uuid.UUID) -> Iterator[None]:
-    """Calls made in this block, by this task, carry `request_id`."""
-    token = _current.set(str(request_id))
+def identified_as(command: Command) -> Iterator[None]:
+    """Calls made in this block, by this task, carry the ids of `command`."""
+    token = _current.set(command)
     try:
         yield
     finally:
@@ -92,23 +105,45 @@ class _IdentifiedWorkflowService(WorkflowService):
     async def start_workflow_execution(
         self, req: StartWorkflowExecutionRequest, *args: Any, **options: Any
     ) -> StartWorkflowExecutionResponse:
-        req.request_id = _current.get(req.request_id)
+        _identify(req)
         return await super().start_workflow_execution(req, *args, **options)
 
     async def signal_workflow_execution(
         self, req: SignalWorkflowExecutionRequest, *args: Any, **options: Any
     ) -> SignalWorkflowExecutionResponse:
-        req.request_id = _current.get(req.request_id)
+        _identify(req)
+        _tell_inbox(req)
         return await super().signal_workflow_execution(req, *args, **options)
 
     async def signal_with_start_workflow_execution(
         self, req: SignalWithStartWorkflowExecutionRequest, *args: Any, **options: Any
     ) -> SignalWithStartWorkflowExecutionResponse:
-        req.request_id = _current.get(req.request_id)
+        _identify(req)
+        _tell_inbox(req)
         return await super().signal_with_start_workflow_execution(req, *args, **options)
 
     async def request_cancel_workflow_execution(
         self, req: RequestCancelWorkflowExecutionRequest, *args: Any, **options: Any
     ) -> RequestCancelWorkflowExecutionResponse:
-        req.request_id = _current.get(req.request_id)
+        _identify(req)
         return await super().request_cancel_workflow_execution(req, *args, **options)
+
+
+_Request = (
+    StartWorkflowExecutionRequest
+    | SignalWorkflowExecutionRequest
+    | SignalWithStartWorkflowExecutionRequest
+    | RequestCancelWorkflowExecutionRequest
+)
+
+
+def _identify(request: _Request) -> None:
+    if command := _current.get(None):
+        request.request_id = str(command_id(command))
+
+
+def _tell_inbox(request: SignalWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest) -> None:
+    if command := _current.get(None):
+        header = request.header.fields[INBOX_HEADER]
+        header.metadata["encoding"] = b"binary/plain"
+        header.data = b"".join(id_.bytes for id_ in event_ids(command))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import structlog
@@ -15,11 +16,15 @@ from service.events.event import Event
 from service.failures.letters import Letters
 from service.intake.waiting import Assignment, WaitingRoom
 from service.kafka.record import Record
-from service.routing.commands import Command, Rule
+from service.routing.commands import Command, Rule, Signal, joined
 from service.routing.table import Route, RouteTable
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
+
+BATCH_EVENTS = 100
+BATCH_BYTES = 256 << 10
+"""How much goes as one signal; a larger event goes alone."""
 
 
 class Handling:
@@ -55,8 +60,63 @@ class Handling:
                 return [await self._give_up(record, assignment, error)]
             if isinstance(event, Tombstone):
                 return [_noted(Outcome(OutcomeKind.SKIPPED, detail="tombstone"))]
-            with bound_contextvars(event_id=event.id, event_type=event.type):
+            with _in_the_log(event):
                 return await self._follow_routes(event, assignment)
+
+    async def handle_next(self, records: Sequence[Record], assignment: Assignment) -> int:
+        """Handle the first of `records`, and those right behind it that can be told in the same call.
+
+        `records` is what queues in one lane; returns how many of it are handled.
+
+        Raises:
+            Abandoned: See `handle`.
+        """
+        batch = self._batch(records)
+        if len(batch) < 2:
+            await self.handle(records[0], assignment)
+        else:
+            await self._handle_batch(batch, assignment)
+        return max(len(batch), 1)
+
+    def _batch(self, records: Sequence[Record]) -> Sequence[Signal]:
+        """Signals of the leading records, as long as each leads to one that joins the first."""
+        if len(records) < 2 or records[0].topic not in self._routes.batching_topics:
+            return ()
+        batch: list[Signal] = []
+        size = 0
+        for record in records[:BATCH_EVENTS]:
+            signal = self._only_signal(record)
+            size += record.size_bytes
+            if signal is None or size > BATCH_BYTES or not (batch or [signal])[0].joins(signal):
+                break
+            batch.append(signal)
+        return batch
+
+    def _only_signal(self, record: Record) -> Signal | None:
+        """The signal that `record` leads to, if that is all it leads to."""
+        try:
+            event = self._decoder.decode(record)
+            routes = () if isinstance(event, Tombstone) else self._routes.routes_for(event)
+            command = routes[0].command(event) if len(routes) == 1 and isinstance(event, Event) else None
+        except RecordError:
+            return None
+        return command if isinstance(command, Signal) else None
+
+    async def _handle_batch(self, batch: Sequence[Signal], assignment: Assignment) -> None:
+        signal = joined(batch)
+        try:
+            outcome = await self._insist(
+                signal.event.record, assignment, signal.route, lambda: self._dispatcher.dispatch(signal)
+            )
+        except RecordError:
+            # One of them may be at fault: alone it takes no other along.
+            for one in batch:
+                with _in_the_log(one.event):
+                    await self._dispatch(one, assignment)
+            return
+        for event in signal.events:
+            with _in_the_log(event):
+                _noted(outcome)
 
     async def _follow_routes(self, event: Event, assignment: Assignment) -> Sequence[Outcome]:
         routes = self._routes.routes_for(event)
@@ -109,6 +169,18 @@ class Handling:
                 return await call()
 
         return await self._waiting.insist(record, assignment, route, in_a_slot)
+
+
+def _in_the_log(event: Event) -> AbstractContextManager[None]:
+    """Lines logged in this block carry the event and its record's place."""
+    record = event.record
+    return bound_contextvars(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        event_id=event.id,
+        event_type=event.type,
+    )
 
 
 def _noted(outcome: Outcome) -> Outcome:

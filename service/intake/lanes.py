@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import islice
 
 import structlog
 
@@ -15,8 +16,14 @@ from service.kafka.record import Commit, Partition, Record
 
 log = structlog.get_logger(__name__)
 
-Handle = Callable[[Record, Assignment], Awaitable[object]]
+Handle = Callable[[Sequence[Record], Assignment], Awaitable[int]]
+"""Handles the first of a lane's records, and as many right behind it as it likes; returns how many."""
+
 RETRY_SECONDS = 5.0
+LOOK_AHEAD = 100
+LANE_RECORDS = 100
+"""From how many unstored records on a lane is full, so that what is delivered again after a crash stays
+inside the window of a workflow's inbox (1,000), which may hear several lanes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +47,36 @@ class _Held:
     assignment: Assignment = field(default_factory=Assignment)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     lanes: dict[bytes | None, deque[Record]] = field(default_factory=dict)
-    bytes: int = 0
+    size_bytes: int = 0
     records: int = 0
+    unstored: Counter[bytes | None] = field(default_factory=Counter)
+    finished: list[bytes | None] = field(default_factory=list)
+    offered: list[bytes | None] = field(default_factory=list)
+
+    def may_be_read(self, limit: int) -> bool:
+        """Whether more records of it may come in."""
+        lane_is_full = max(self.unstored.values(), default=0) >= LANE_RECORDS
+        return not (self.records >= limit or lane_is_full or self.tracker.braked or self.assignment.over)
+
+    def to_commit(self) -> Commit | None:
+        """What may be stored; with it, the lanes of what it covers."""
+        self.offered += self.finished
+        self.finished = []
+        return self.tracker.to_commit()
+
+    def stored(self, commit: Commit) -> None:
+        """What was offered is stored."""
+        self.tracker.stored(commit)
+        self.unstored.subtract(self.offered)
+        self.unstored += Counter()  # forgets lanes that hold nothing
+        self.offered = []
 
 
 class Lanes:
     """The records in flight, by partition and ordering key.
 
     Args:
-        handle: Handles one record; returns when each command it led to is durable.
+        handle: Handles the next records of a lane; returns when each command they led to is durable.
         window: How much may be in flight.
     """
 
@@ -58,6 +86,8 @@ class Lanes:
         self._held: dict[Partition, _Held] = {}
         self.finished: Counter[str] = Counter()
         """Records finished so far, by topic."""
+        self.commit_soon = asyncio.Event()
+        """Set when a lane should not wait for the next regular commit."""
 
     def assign(self, commits: Mapping[Partition, Commit]) -> None:
         """Begin to hold partitions, with nothing in flight; what their maps say is done is not done again."""
@@ -66,7 +96,7 @@ class Lanes:
 
     def room(self) -> int:
         """How many more records may come in now."""
-        if sum(held.bytes for held in self._held.values()) >= self._window.bytes:
+        if sum(held.size_bytes for held in self._held.values()) >= self._window.bytes:
             return 0
         return max(self._window.records - self.in_flight(), 0)
 
@@ -81,9 +111,7 @@ class Lanes:
     def open_partitions(self) -> list[Partition]:
         """Assigned partitions that may be read further."""
         limit = self._window.partition_records
-        return [
-            place for place, held in self._held.items() if held.records < limit and not held.assignment.over
-        ]
+        return [place for place, held in self._held.items() if held.may_be_read(limit)]
 
     def put(self, record: Record, key: bytes | None) -> None:
         """Queue `record` in the lane of `key`; one of a partition that is not ours is dropped."""
@@ -91,7 +119,8 @@ class Lanes:
         if held is None or held.assignment.over or not held.tracker.receive(record.offset):
             return
         held.records += 1
-        held.bytes += record.size_bytes
+        held.unstored[key] += 1
+        held.size_bytes += record.size_bytes
         lane = held.lanes.get(key)
         if lane is None:
             held.lanes[key] = deque([record])
@@ -103,14 +132,14 @@ class Lanes:
 
     def to_commit(self) -> dict[Partition, Commit]:
         """Per partition, what is news to Kafka."""
-        commits = {place: held.tracker.to_commit() for place, held in self._held.items()}
+        commits = {place: held.to_commit() for place, held in self._held.items()}
         return {place: commit for place, commit in commits.items() if commit is not None}
 
     def stored(self, commits: Mapping[Partition, Commit]) -> None:
         """Note what Kafka has stored."""
         for place, commit in commits.items():
             if held := self._held.get(place):
-                held.tracker.stored(commit)
+                held.stored(commit)
 
     async def drain(self, partitions: frozenset[Partition], patience: timedelta) -> None:
         """Begin nothing new for `partitions`, and let what has begun come to its end.
@@ -137,33 +166,39 @@ class Lanes:
     async def _run(self, held: _Held, key: bytes | None) -> None:
         lane = held.lanes[key]
         while lane and not held.assignment.over:
-            if not await self._finish(lane[0], held.assignment):
+            done = await self._handle_next(list(islice(lane, LOOK_AHEAD)), held.assignment)
+            if done == 0:
                 return
-            record = lane.popleft()
-            held.records -= 1
-            held.bytes -= record.size_bytes
-            held.tracker.finish(record.offset)
-            self.finished[record.topic] += 1
+            for _ in range(done):
+                self._finish(held, key, lane.popleft())
         # No await between the check above and here: put() sees either the lane or its absence.
         if not lane:
             del held.lanes[key]
 
-    async def _finish(self, record: Record, assignment: Assignment) -> bool:
+    def _finish(self, held: _Held, key: bytes | None, record: Record) -> None:
+        held.records -= 1
+        held.size_bytes -= record.size_bytes
+        held.tracker.finish(record.offset)
+        held.finished.append(key)
+        self.finished[record.topic] += 1
+        if held.unstored[key] >= LANE_RECORDS // 2:
+            self.commit_soon.set()
+
+    async def _handle_next(self, records: Sequence[Record], assignment: Assignment) -> int:
+        """How many of `records` are handled; 0 when their partition went meanwhile."""
         while True:
             try:
-                await self._handle(record, assignment)
+                return await self._handle(records, assignment)
             except Abandoned:
-                return False
+                return 0
             except Exception:
                 # A defect of ours. Going on would lose the record, stopping would stop all keys:
                 # this lane alone waits, and says so.
-                log.exception("defect while handling a record", record=str(record))
-            else:
-                return True
+                log.exception("defect while handling a record", record=str(records[0]))
             try:
                 await assignment.sleep(RETRY_SECONDS)
             except Abandoned:
-                return False
+                return 0
 
 
 def _ahead(partition: Partition, commit: Commit) -> frozenset[int]:

@@ -3,17 +3,21 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 
 import structlog
 
-from service.intake.lanes import Lanes
+from service.intake.lanes import LANE_RECORDS, Lanes
 from service.intake.waiting import WaitingRoom
 from service.kafka.record import Commit, Partition, Record, RecordSource
 
 log = structlog.get_logger(__name__)
 
 COMMIT_SECONDS = 1.0
+LEAST_SECONDS = 0.02
+"""Between two commits, however busy a lane is."""
+
 REPORT_SECONDS = 10.0
 
 
@@ -67,13 +71,18 @@ class Intake:
             room = self._lanes.room()
             # Polled also when nothing has room: a member that does not poll is put out of its group.
             partitions = self._lanes.open_partitions() if room else []
-            for record in await source.poll(partitions, max(room, 1)):
+            # No more at once than a lane holds: all of it may be of one key.
+            for record in await source.poll(partitions, min(max(room, 1), LANE_RECORDS)):
                 self._lanes.put(record, self._lane_key(record))
 
     async def _keep_committing(self) -> None:
         while True:
-            await asyncio.sleep(COMMIT_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(COMMIT_SECONDS):
+                    await self._lanes.commit_soon.wait()
+            self._lanes.commit_soon.clear()
             await self._commit()
+            await asyncio.sleep(LEAST_SECONDS)
 
     async def _commit(self) -> None:
         commits = self._lanes.to_commit()

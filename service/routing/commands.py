@@ -1,7 +1,7 @@
 """What is asked of Temporal: start, signal, cancel."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -76,13 +76,40 @@ class OrStart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal(Command):
-    """Signal `name` to the workflow of that id; `missing` is unused where `or_start` is given."""
+    """Signal `name` to the workflow of that id; `missing` is unused where `or_start` is given.
+
+    With `batch` its one argument is a list with one item per event: `event`, then `others`.
+    """
 
     name: str
     args: Sequence[Any]
+    batch: bool = False
+    others: Sequence[Event] = ()
     missing: Rule = Rule.DEAD_LETTER
     closed: Rule = Rule.DEAD_LETTER
     or_start: OrStart | None = None
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """All events that it tells of, in order."""
+        return (self.event, *self.others)
+
+    def joins(self, other: Command) -> bool:
+        """Whether `other`, which follows it in its lane, can be told in the same call."""
+        return (
+            isinstance(other, Signal)
+            and self.batch
+            and (self.route, self.namespace, self.workflow_id, self.name)
+            == (other.route, other.namespace, other.workflow_id, other.name)
+        )
+
+
+def joined(signals: Sequence[Signal]) -> Signal:
+    """One signal that tells of the events of all `signals`, each of which joins the first."""
+    items = [item for signal in signals for item in signal.args[0]]
+    others = [event for signal in signals[1:] for event in signal.events]
+    first = signals[0]
+    return replace(first, args=(items,), others=(*first.others, *others))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

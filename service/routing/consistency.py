@@ -54,6 +54,11 @@ def inconsistencies(documents: Sequence[Document]) -> Iterator[Finding]:
     yield from _unread_topics(routes, topics)
     for topic in topics:
         yield from _unused_keys_of_out_topic(topic)
+    inboxes = {
+        str(q.loc[-1]) for d in documents for q in _named(d, "task_queues") if q.keys.get("inbox") is True
+    }
+    for route in routes:
+        yield from _batch_needs_inbox(route, inboxes)
     if not any(_strings(document, "namespaces") for document in documents):
         yield from _open_namespaces(routes)
 
@@ -149,6 +154,25 @@ def _unused_keys_of_out_topic(topic: _Entry) -> Iterator[Finding]:
             yield topic.at_key(
                 key, f"'{key}' means nothing for a topic that is only written to", "leave it out"
             )
+
+
+def _batch_needs_inbox(route: _Entry, inboxes: set[str]) -> Iterator[Finding]:
+    """A batch is put together anew after a crash: only the inbox can tell what of it was taken already."""
+    signal = route.below("signal")
+    if signal is None or signal.keys.get("batch") is not True:
+        return
+    if "args" in signal.keys or "input" not in signal.keys:
+        yield signal.at_key("batch", "'batch' needs 'input'", "write input: it becomes an item of the list")
+    or_start = signal.below("or_start")
+    queue = or_start.text("task_queue") if or_start else None
+    if queue is None and not inboxes:
+        cure = "declare the task queue of its workers: task_queues: {NAME: {inbox: true}}"
+        yield signal.at_key("batch", "'batch' for workers that are not known to have the inbox", cure)
+    elif queue is not None and "${" not in queue and queue not in inboxes:
+        cure = f"declare task_queues: {{{queue}: {{inbox: true}}}} if its workers have it"
+        yield signal.at_key(
+            "batch", f"'batch', but workers of '{queue}' are not known to have the inbox", cure
+        )
 
 
 def _open_namespaces(routes: Sequence[_Entry]) -> Iterator[Finding]:

@@ -14,7 +14,6 @@ from service.routing.reading import Document, Loc
 from service.routing.shapes import KEY
 
 LATER_KEYS: Mapping[str, str] = {
-    "batch": "leave it out: each event is a signal of its own",
     "complete": "write a signal to the workflow that waits instead",
     "publish_closing": "leave it out and publish the end from the workflow instead",
     "contract": "leave it out: the workflow checks its input itself",

@@ -278,6 +278,7 @@ class SignalKeys(_Keys):
     input: Annotated[AnyShape | None, GIVEN] = None
     args: Annotated[Arguments | None, GIVEN] = None
     namespace: Annotated[IdText | None, GIVEN] = None
+    batch: bool = False
     missing: RuleName = Rule.DEAD_LETTER
     closed: RuleName = Rule.DEAD_LETTER
     or_start: Annotated[WorkflowKeys | None, GIVEN] = None

@@ -106,7 +106,10 @@ class Route:
             namespace=self._namespace(keys.namespace, variables),
             workflow_id=_id("to", keys.to, variables),
             name=_id("name", keys.name, variables),
-            args=_args(keys.input, keys.args, variables),
+            args=([*_args(keys.input, None, variables)],)
+            if keys.batch
+            else _args(keys.input, keys.args, variables),
+            batch=keys.batch,
             missing=keys.missing,
             closed=keys.closed,
             or_start=_or_start(keys.or_start, variables) if keys.or_start else None,
@@ -148,6 +151,9 @@ class RouteTable:
         self.topics = {name: _topic(name, keys) for name, keys in declared if not keys.out}
         self.out_topics = frozenset(name for name, keys in declared if keys.out)
         self._queues = {name: keys.inbox for file in files for name, keys in file.task_queues.items()}
+        self._batching_topics = frozenset(
+            route.topic for route in self.routes if route.keys.signal and route.keys.signal.batch
+        )
         self._matching = {topic: _Matching(topic, self.routes) for topic in self.topics}
 
     def routes_for(self, event: Event) -> Sequence[Route]:
@@ -158,6 +164,11 @@ class RouteTable:
     def route(self, name: str) -> Route | None:
         """The route of that name, if today's files have one."""
         return self._by_name.get(name)
+
+    @property
+    def batching_topics(self) -> frozenset[str]:
+        """Topics with a route whose signals may be told several at once."""
+        return self._batching_topics
 
     @property
     def search_attributes(self) -> set[str]:

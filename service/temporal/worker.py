@@ -16,6 +16,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.ports import ResultPublisher
 from activities.publishing import PublishingActivities
 from service.errors import ConfigurationError
+from workflows.inbox import Inbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ def make_worker(
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=grace,
+        plugins=[Inbox()],
     )
 
 

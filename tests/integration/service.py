@@ -31,7 +31,7 @@ Headers = Sequence[tuple[str, bytes]]
 BOTH = Roles(bridge=True, worker=True)
 FLOWS = "tests.integration.flows"
 LARGEST_RECORD_BYTES = 8 << 20
-PATIENCE_SECONDS = 40
+PATIENCE_SECONDS = 60
 OUTCOMES = frozenset({"accepted", "duplicate", "dead-lettered", "skipped"})
 DEFECTS = frozenset({"defect while handling a record", "rebalance failed"})
 

@@ -19,6 +19,10 @@ routes:
     from: @in
     type: kept
     start: {workflow: Keep, id: "@id/${data.id}", task_queue: @queue, input: "${data}"}
+  - name: note
+    from: @in
+    type: note
+    signal: {to: "@id/${data.id}", name: note, input: "${data.n}"}
 """
 
 
@@ -39,6 +43,21 @@ async def test_a_record_delivered_again_after_a_restart_starts_nothing(
         assert again.kind == "duplicate"
         assert (await here.started("redelivered")).run_id == workflow.run_id
         assert len(await here.read("out")) == 1
+        assert not await here.letters()
+
+
+async def test_signals_delivered_again_after_a_restart_reach_their_workflow_once(
+    kafka: str, temporal: LocalTemporal, tmp_path: Path
+) -> None:
+    async with site(kafka, temporal.address, tmp_path, ROUTES) as here:
+        async with here.running():
+            await here.send("kept", {"id": "told"}, key="told")
+            places = [await here.send("note", {"id": "told", "n": n}, key="told") for n in range(3)]
+            await here.past(*places)
+        await here.rewind(places[0])
+        async with here.running():
+            await here.outcomes(places[-1], 2)
+            assert await here.workflow("told").query("noted") == [0, 1, 2]
         assert not await here.letters()
 
 

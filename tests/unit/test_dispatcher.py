@@ -546,3 +546,38 @@ async def test_an_answer_of_the_closed_list_is_a_letter(wire: Wire, dispatcher: 
     wire.answers[START].append(RPCError("Blob data size exceeds limit.", RPCStatusCode.INVALID_ARGUMENT, b""))
     with pytest.raises(RejectedError, match="Blob data size"):
         await dispatcher.dispatch(start())
+
+
+# --- what the inbox is told ---
+
+
+@pytest.mark.parametrize("or_start", [None, OrStart(workflow="Customer", task_queue="customers")])
+async def test_a_signal_tells_the_inbox_its_ids_as_raw_bytes(
+    wire: Wire, dispatcher: Dispatcher, or_start: OrStart | None
+) -> None:
+    if or_start:
+        wire.answers[SIGNAL].append(MISSING)
+    events = [event(f"e-{n}") for n in range(3)]
+    batch = Signal(
+        route="points", event=events[0], workflow_id="c", name="earned", args=([1, 2, 3],), batch=True,
+        others=events[1:], or_start=or_start,
+    )  # fmt: skip
+    await dispatcher.dispatch(batch)
+    ids = [derived_id(e.key, "points", "signal") for e in events]
+    for rpc, request in wire.requests:
+        assert rpc in {SIGNAL, SIGNAL_WITH_START}
+        assert request.header.fields["turnout-id"].data == b"".join(i.bytes for i in ids)
+        assert request.request_id == str(command_id(batch))
+
+
+async def test_a_batch_of_one_has_the_id_of_its_event(wire: Wire, dispatcher: Dispatcher) -> None:
+    one = Signal(route="points", event=event(), workflow_id="c", name="earned", args=([1],), batch=True)
+    await dispatcher.dispatch(one)
+    assert wire.request.request_id == str(derived_id(event().key, "points", "signal"))
+
+
+async def test_a_start_tells_no_inbox(wire: Wire, dispatcher: Dispatcher) -> None:
+    await dispatcher.dispatch(
+        Start(route="placed", event=event(), workflow_id="o", workflow="Order", task_queue="q", args=())
+    )
+    assert not wire.request.header.fields

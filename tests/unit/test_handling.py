@@ -19,14 +19,16 @@ from service.failures.letters import Letters
 from service.intake.handling import Handling
 from service.intake.waiting import Abandoned, Assignment, WaitingRoom
 from service.kafka.record import Record
-from service.routing.commands import Command
+from service.routing.commands import Command, Signal
 from service.routing.table import RouteTable, load_routes
 from tests.unit.fakes import FakeSink, NoTime, ScriptedDispatcher, outage
 from tests.unit.records import record
 
 ROUTES = """\
 version: 1
+task_queues: {points: {inbox: true}}
 topics:
+  shop.points: {format: json, event: cloudevents}
   shop.orders: {format: json, event: cloudevents, tombstones: skip, unmatched: dead-letter}
   shop.news: {format: json, event: cloudevents, unmatched: skip}
 routes:
@@ -47,6 +49,13 @@ routes:
     from: shop.news
     type: told
     start: {workflow: News, id: "news/${event.id}", task_queue: news, input: "${data}"}
+"""
+ROUTES += """\
+  - name: points
+    from: shop.points
+    type: earned
+    when: data.points != 0
+    signal: {to: "customer/${data.customer}", name: earned, input: "${data.points}", batch: true}
 """
 MARKER = "MARKER-of-a-payload"
 ORDER = {"id": "A-1", "customer": {"name": "c-7"}, "total": 12, "note": MARKER}
@@ -303,3 +312,67 @@ async def test_no_line_and_no_reason_holds_a_payload_value(
     assert MARKER not in repr(lines)
     for sent in world.sink.sent:
         assert MARKER not in repr(sent.headers)
+
+
+# --- batches ---
+
+
+def earned(customer: str, points: Any, number: int = 0) -> Record:
+    headers = (
+        ("ce_specversion", b"1.0"),
+        ("ce_id", str(number).encode()),
+        ("ce_source", b"/shop"),
+        ("ce_type", b"earned"),
+    )
+    value = json.dumps({"customer": customer, "points": points}).encode()
+    return record(number, topic="shop.points", value=value, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("queue", "told"),
+    [
+        ([("a", 1)], [1]),
+        ([("a", 1), ("a", 2), ("a", 3)], [1, 2, 3]),
+        ([("a", 1), ("b", 2), ("a", 3)], [1]),
+        ([("a", 1), ("a", 0), ("a", 3)], [1]),
+        ([("a", 1), ("a", 2)] * 80, [1, 2] * 50),
+        ([("a", "x" * 200_000), ("a", "y" * 200_000)], ["x" * 200_000]),
+    ],
+    ids=["alone", "neighbours", "another target", "a skip between", "a hundred at most", "256 KiB at most"],
+)
+async def test_neighbours_of_one_target_are_told_as_one_signal_always_a_list(
+    table: RouteTable, queue: Sequence[tuple[str, Any]], told: Sequence[Any]
+) -> None:
+    world = World(table, ScriptedDispatcher())
+    records = [earned(customer, points, n) for n, (customer, points) in enumerate(queue)]
+    assert await world.handling.handle_next(records, NoTime()) == len(told)
+    assert [command.args for command in signals(world)] == [(list(told),)]
+    assert [[e.id for e in command.events] for command in signals(world)] == [
+        [str(n) for n in range(len(told))]
+    ]
+
+
+async def test_a_batch_is_frozen_until_it_is_answered(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher(points=outage(3)))
+    queue = [earned("a", n, n) for n in (1, 2)]
+    world.dispatcher.before_call = lambda _command: queue.append(earned("a", 9, 9))
+    assert await world.handling.handle_next(queue, NoTime()) == 2
+    assert {tuple(command.args[0]) for command in signals(world)} == {(1, 2)}
+
+
+async def test_a_rejected_batch_is_told_one_by_one_and_takes_no_neighbour_along(table: RouteTable) -> None:
+    refusal = [RejectedError("one is wrong"), RejectedError("this one")]
+    world = World(table, ScriptedDispatcher(points=refusal))
+    assert await world.handling.handle_next([earned("a", n, n) for n in (1, 2, 3)], NoTime()) == 3
+    assert [command.args[0] for command in signals(world)] == [[1, 2, 3], [1], [2], [3]]
+    assert world.letters == [("dispatch", "points")]
+
+
+@pytest.mark.parametrize("type_", ["placed", "all"])
+async def test_routes_that_do_not_batch_are_told_record_by_record(table: RouteTable, type_: str) -> None:
+    world = World(table, ScriptedDispatcher())
+    assert await world.handling.handle_next([fact(type_), fact(type_)], NoTime()) == 1
+
+
+def signals(world: World) -> list[Signal]:
+    return [command for command in world.dispatcher.calls if isinstance(command, Signal)]

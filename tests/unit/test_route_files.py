@@ -50,8 +50,6 @@ LATER = {
     START
     + "‸publish_closing: orders}": "publish_closing; leave it out and publish the end from the workflow instead",
     START + "‸contract: x.json}": "contract; leave it out: the workflow checks its input itself",
-    HEAD
-    + "    signal: {to: x, name: n, ‸batch: true}": "batch; leave it out: each event is a signal of its own",
     HEAD + "    ‸complete: {correlation: x}": "complete; write a signal to the workflow that waits instead",
     ROUTE.replace("orders: {}", "orders: {format: ‸avro}"): "format: avro; write format: json instead",
     ROUTE.replace(
@@ -307,3 +305,34 @@ def test_garbage_is_refused_and_nothing_else(tmp_path_factory: pytest.TempPathFa
     path = written(tmp_path_factory.getbasetemp(), text.encode("utf-8", "surrogatepass"), "garbage.yaml")
     with pytest.raises(ConfigurationError):
         load_routes(path)
+
+
+BATCH = HEAD + "    signal: {to: x, name: n, ‸batch: true"
+NO_INBOX = "'batch' for workers that are not known to have the inbox; declare the task queue of its workers: task_queues: {NAME: {inbox: true}}"
+
+
+@pytest.mark.parametrize(
+    ("marked", "problem"),
+    [
+        (BATCH + ", input: 1}", NO_INBOX),
+        (
+            "task_queues: {a: {inbox: true}}\n"
+            + BATCH
+            + ", input: 1, or_start: {workflow: W, task_queue: b}}",
+            "'batch', but workers of 'b' are not known to have the inbox; declare task_queues: {b: {inbox: true}} if its workers have it",
+        ),
+        (
+            "task_queues: {a: {inbox: true}}\n" + BATCH + ", args: [1]}",
+            "'batch' needs 'input'; write input: it becomes an item of the list",
+        ),
+    ],
+)
+def test_a_batch_needs_an_input_and_workers_with_the_inbox(tmp_path: Path, marked: str, problem: str) -> None:
+    text, [place] = unmarked(marked)
+    assert refused(written(tmp_path, text)) == [f"r.yaml:{place}: {problem}"]
+
+
+@pytest.mark.parametrize("or_start", ["", ", or_start: {workflow: W, task_queue: a}"])
+def test_a_batch_for_workers_with_the_inbox_is_fine(tmp_path: Path, or_start: str) -> None:
+    text, _ = unmarked("task_queues: {a: {inbox: true}}\n" + BATCH + ", input: 1" + or_start + "}")
+    assert load_routes(written(tmp_path, text)).batching_topics == {"orders"}

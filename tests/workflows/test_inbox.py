@@ -1,0 +1,169 @@
+"""The inbox drops repeats inside workflows that know nothing of it, against a server."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from temporalio import workflow
+from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
+from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
+from temporalio.client import WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Replayer, Worker
+
+from service.dispatch.identity import INBOX_HEADER
+from workflows import inbox
+from workflows.inbox import ID_HEADER, WINDOW, Inbox
+
+
+@workflow.defn(sandboxed=False)
+class Collects:
+    """Keeps what it is told; starts a new run on `turn over`."""
+
+    @workflow.init
+    def __init__(self, taken: list[str]) -> None:
+        self._taken = list(taken)
+        self._turn_over = self._end = False
+
+    @workflow.run
+    async def run(self, taken: list[str]) -> list[str]:
+        await workflow.wait_condition(lambda: self._turn_over or self._end)
+        if not self._end:
+            workflow.continue_as_new(self._taken)
+        return self._taken
+
+    @workflow.signal
+    def told(self, item: str) -> None:
+        self._taken.append(item)
+
+    @workflow.signal
+    def told_many(self, items: list[str]) -> None:
+        self._taken += items
+
+    @workflow.signal
+    def turn_over(self) -> None:
+        self._turn_over = True
+
+    @workflow.signal
+    def end(self) -> None:
+        self._end = True
+
+    @workflow.query
+    def taken(self) -> list[str]:
+        return self._taken
+
+
+Handle = WorkflowHandle[Collects, list[str]]
+
+
+@asynccontextmanager
+async def collecting(env: WorkflowEnvironment, cached: int) -> AsyncIterator[Handle]:
+    queue = uuid.uuid4().hex
+    async with Worker(
+        env.client, task_queue=queue, workflows=[Collects], plugins=[Inbox()], max_cached_workflows=cached
+    ):
+        handle = await env.client.start_workflow(Collects.run, [], id=queue, task_queue=queue)
+        yield handle
+        await handle.signal(Collects.end)
+        await handle.result()
+
+
+def id_of(name: str) -> bytes:
+    return uuid.uuid5(uuid.NAMESPACE_URL, name).bytes
+
+
+async def tell(env: WorkflowEnvironment, handle: Handle, name: str, value: object, *ids: bytes) -> None:
+    """Signal as the bridge does; each call has a request id of its own, so the server drops nothing."""
+    request = SignalWorkflowExecutionRequest(
+        namespace=env.client.namespace,
+        workflow_execution=WorkflowExecution(workflow_id=handle.id),
+        signal_name=name,
+        input=Payloads(payloads=await pydantic_data_converter.encode([value])),
+        request_id=str(uuid.uuid4()),
+    )
+    if ids:
+        header = Payload(metadata={"encoding": b"binary/plain"}, data=b"".join(ids))
+        request.header.fields[ID_HEADER].CopyFrom(header)
+    await env.client.workflow_service.signal_workflow_execution(request)
+
+
+async def test_a_repeat_is_dropped_and_another_is_not(
+    env: WorkflowEnvironment, max_cached_workflows: int
+) -> None:
+    async with collecting(env, max_cached_workflows) as handle:
+        for name in ("a", "b", "a", "c", "b"):
+            await tell(env, handle, "told", name, id_of(name))
+        assert await handle.query(Collects.taken) == ["a", "b", "c"]
+
+
+async def test_a_signal_from_elsewhere_always_passes(
+    env: WorkflowEnvironment, max_cached_workflows: int
+) -> None:
+    async with collecting(env, max_cached_workflows) as handle:
+        await tell(env, handle, "told", "by hand")
+        await tell(env, handle, "told", "by hand")
+        assert await handle.query(Collects.taken) == ["by hand", "by hand"]
+
+
+async def test_a_repeat_is_dropped_by_later_runs_of_the_chain(
+    env: WorkflowEnvironment, max_cached_workflows: int
+) -> None:
+    async with collecting(env, max_cached_workflows) as handle:
+        await tell(env, handle, "told", "a", id_of("a"))
+        for _ in range(2):
+            before = (await handle.describe()).run_id
+            await handle.signal(Collects.turn_over)
+            async with asyncio.timeout(30):
+                while (await handle.describe()).run_id == before:  # noqa: ASYNC110 - only the server knows
+                    await asyncio.sleep(0.01)
+            await tell(env, handle, "told", "a", id_of("a"))
+        await tell(env, handle, "told", "b", id_of("b"))
+        assert await handle.query(Collects.taken) == ["a", "b"]
+
+
+async def test_of_a_batch_only_the_news_are_taken(
+    env: WorkflowEnvironment, max_cached_workflows: int
+) -> None:
+    async with collecting(env, max_cached_workflows) as handle:
+        await tell(env, handle, "told_many", ["a", "b"], id_of("a"), id_of("b"))
+        await tell(env, handle, "told_many", ["b", "c", "a", "d"], *map(id_of, "bcad"))
+        await tell(env, handle, "told_many", ["a", "d"], *map(id_of, "ad"))
+        assert await handle.query(Collects.taken) == ["a", "b", "c", "d"]
+
+
+async def test_a_history_with_repeats_replays(env: WorkflowEnvironment, max_cached_workflows: int) -> None:
+    async with collecting(env, max_cached_workflows) as handle:
+        for name in "aba":
+            await tell(env, handle, "told", name, id_of(name))
+    replayer = Replayer(workflows=[Collects], plugins=[Inbox()], data_converter=pydantic_data_converter)
+    await replayer.replay_workflow(await handle.fetch_history())
+
+
+@given(st.lists(st.integers(0, 30), max_size=200), st.integers(1, 20))
+@settings(max_examples=50)
+def test_the_window_holds_the_newest_ids_and_survives_being_packed(order: Sequence[int], window: int) -> None:
+    expected: list[bytes] = []
+    seen = inbox._Seen()  # noqa: SLF001
+    seen._ids = {}  # noqa: SLF001 - no workflow here to read them from
+    original, inbox.WINDOW = inbox.WINDOW, window
+    try:
+        for number in order:
+            id_ = id_of(str(number))
+            assert seen.first_time(id_) == (id_ not in expected)
+            if id_ not in expected:
+                expected = [*expected, id_][-window:]
+    finally:
+        inbox.WINDOW = original
+    assert list(inbox._split(seen.packed())) == expected  # noqa: SLF001
+
+
+def test_the_window_is_what_histories_were_written_with() -> None:
+    assert WINDOW == 1_000
+
+
+def test_bridge_and_inbox_mean_the_same_header() -> None:
+    assert INBOX_HEADER == ID_HEADER
