@@ -79,6 +79,10 @@ class Finding:
         return f"{text}; {self.cure}" if self.cure else text
 
 
+class Throttled(NotNow):
+    """It can be taken, but not at this rate: Temporal's quota is used up."""
+
+
 class ConfigurationError(TurnoutError):
     """We are at fault: do not start; say what is wrong and what to write instead.
 

@@ -40,6 +40,7 @@ class Meaning(Enum):
     MISSING = auto()
     CLOSED = auto()
     REJECTED = auto()
+    THROTTLED = auto()
     NOT_NOW = auto()
 
 
@@ -62,6 +63,7 @@ TABLE = (
     Row(RPCStatusCode.INVALID_ARGUMENT, "exceeds size limit", Meaning.REJECTED),
     # With details it is a rate limit; without, the gRPC library refused this one request.
     Row(RPCStatusCode.RESOURCE_EXHAUSTED, "larger than max", Meaning.REJECTED, bare=True),
+    Row(RPCStatusCode.RESOURCE_EXHAUSTED, "rate limit exceeded", Meaning.THROTTLED),
 )
 
 

@@ -28,7 +28,7 @@ from service.dispatch.answers import Meaning, Outcome, OutcomeKind, meaning_of
 from service.dispatch.contracts import Contracts
 from service.dispatch.identity import command_id, identified_as
 from service.dispatch.links import NOWHERE, Links
-from service.errors import NotNow, RejectedError
+from service.errors import NotNow, RejectedError, Throttled
 from service.events.event import Event
 from service.routing.commands import Cancel, Command, OrStart, Rule, Signal, Start, StartOptions
 
@@ -269,9 +269,13 @@ def _by_rule(command: Command, rule: Rule, state: str, name: str) -> Outcome:
 
 def _not_now_or_rejected(error: RPCError) -> NotNow | RejectedError:
     text = f"Temporal answered {error.status.name}: {error.message}"
-    if meaning_of(error) is Meaning.REJECTED:
-        return RejectedError(text)
-    return NotNow(text)
+    match meaning_of(error):
+        case Meaning.REJECTED:
+            return RejectedError(text)
+        case Meaning.THROTTLED:
+            return Throttled(text)
+        case _:
+            return NotNow(text)
 
 
 def _is_older(handle: WorkflowHandle[Any, Any], called: datetime) -> bool:

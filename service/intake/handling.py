@@ -1,9 +1,7 @@
 """The way of one record: decode, match, dispatch; with a letter where that cannot be done."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TypeVar
 
 import structlog
 from structlog.contextvars import bound_contextvars
@@ -14,13 +12,13 @@ from service.errors import RecordError, RouteError
 from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
 from service.failures.letters import Letters
+from service.intake.pace import Pace
 from service.intake.waiting import Assignment, WaitingRoom
 from service.kafka.record import Record
 from service.routing.commands import Command, Rule, Signal, joined
 from service.routing.table import Route, RouteTable
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
 
 BATCH_EVENTS = 100
 BATCH_BYTES = 256 << 10
@@ -45,7 +43,7 @@ class Handling:
         self._dispatcher = dispatcher
         self._letters = letters
         self._waiting = waiting
-        self._slots = asyncio.Semaphore(concurrency)
+        self._pace = Pace(concurrency)
 
     async def handle(self, record: Record, assignment: Assignment) -> Sequence[Outcome]:
         """Carry out all that `record` leads to; returns when each command of it is durable.
@@ -105,9 +103,7 @@ class Handling:
     async def _handle_batch(self, batch: Sequence[Signal], assignment: Assignment) -> None:
         signal = joined(batch)
         try:
-            outcome = await self._insist(
-                signal.event.record, assignment, signal.route, lambda: self._dispatcher.dispatch(signal)
-            )
+            outcome = await self._ask(signal, assignment)
         except RecordError:
             # One of them may be at fault: alone it takes no other along.
             for one in batch:
@@ -141,34 +137,29 @@ class Handling:
             return await self._dispatch(command, assignment)
 
     async def _dispatch(self, command: Command, assignment: Assignment) -> Outcome:
-        record, route = command.event.record, command.route
         try:
-            outcome = await self._insist(
-                record, assignment, route, lambda: self._dispatcher.dispatch(command)
-            )
+            return _noted(await self._ask(command, assignment))
         except RecordError as error:
-            return await self._give_up(record, assignment, error, route=route, to=command.workflow_id)
-        return _noted(outcome)
+            record = command.event.record
+            return await self._give_up(record, assignment, error, route=command.route, to=command.workflow_id)
 
     async def _give_up(
         self, record: Record, assignment: Assignment, error: RecordError, *, route: str = "", to: str = ""
     ) -> Outcome:
-        written = await self._insist(
+        written = await self._waiting.insist(
             record, assignment, route, lambda: self._letters.write(record, error, route=route)
         )
         place = f"{written.partition}@{written.offset}"
         log.warning("letter written", stage=error.stage.value, letter=place, route=route, workflow_id=to)
         return _noted(Outcome(OutcomeKind.DEAD_LETTERED, route, to, detail=str(error)))
 
-    async def _insist(
-        self, record: Record, assignment: Assignment, route: str, call: Callable[[], Awaitable[T]]
-    ) -> T:
-        async def in_a_slot() -> T:
+    async def _ask(self, command: Command, assignment: Assignment) -> Outcome:
+        async def at_our_pace() -> Outcome:
             # Held for the call alone: a lane that waits must not keep others from calling.
-            async with self._slots:
-                return await call()
+            async with self._pace.call():
+                return await self._dispatcher.dispatch(command)
 
-        return await self._waiting.insist(record, assignment, route, in_a_slot)
+        return await self._waiting.insist(command.event.record, assignment, command.route, at_our_pace)
 
 
 def _in_the_log(event: Event) -> AbstractContextManager[None]:

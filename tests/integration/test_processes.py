@@ -164,6 +164,7 @@ async def _all_is_done_once(here: Site, places: list[Place]) -> None:
 
 
 async def _has_accepted(process: Child, count: int) -> bool:
+    assert process.alive, process.tail()
     return len(_outcomes(process)) >= count
 
 
@@ -177,6 +178,7 @@ def _outcomes(process: Child) -> dict[Place, str]:
 
 
 async def _says(process: Child, event: str) -> bool:
+    assert process.alive, process.tail()
     return any(line["event"] == event for line in _lines(process))
 
 

@@ -1,0 +1,138 @@
+"""How many calls may be on their way to Temporal, and how fast: as much as it takes, and no more."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from statistics import median
+
+from service.errors import Throttled
+
+LEAST_CALLS = 16
+"""Below this, fewer calls at once only cost throughput (measured: 16 use a small server fully)."""
+
+PERIOD_SECONDS = 0.5
+SLOW = 4.0
+"""How many times the usual latency is a sign that more calls only wait longer."""
+
+RATE_UP = 1.05
+RATE_DOWN = 0.9
+RATE_FORGOTTEN = 4.0
+LEAST_RATE = 1.0
+
+
+class Pace:
+    """Limits calls in number by their latency, and in rate by what Temporal refuses.
+
+    The number begins at `most`, falls while calls take several times the usual latency, and rises
+    again. There is no limit on the rate until Temporal answers RESOURCE_EXHAUSTED; it then follows
+    the rate that was accepted, and grows by a twentieth a period until it is refused again.
+
+    Args:
+        most: Calls at once, at most.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._limit = float(most)
+        self._used = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._rate: float | None = None
+        self._next_call = 0.0
+        self._period_ends = clock() + PERIOD_SECONDS
+        self._latencies: list[float] = []
+        self._refused = 0
+        self._usual: float | None = None
+
+    @property
+    def limit(self) -> int:
+        """Calls at once, now."""
+        return int(self._limit)
+
+    @property
+    def rate(self) -> float | None:
+        """Calls per second, now; None is without limit."""
+        return self._rate
+
+    @asynccontextmanager
+    async def call(self) -> AsyncIterator[None]:
+        """Make one call in this block; waits until it may be made, and learns from how it goes."""
+        await self._enter()
+        try:
+            await self._until_due()
+            started = self._clock()
+            try:
+                yield
+            except Throttled:
+                self._refused += 1
+                raise
+            else:
+                self._latencies.append(self._clock() - started)
+            finally:
+                self._learn()
+        finally:
+            self._leave()
+
+    async def _enter(self) -> None:
+        while self._used >= self.limit:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._wake()  # it was our turn: pass it on
+                raise
+        self._used += 1
+
+    def _leave(self) -> None:
+        self._used -= 1
+        self._wake()
+
+    def _wake(self) -> None:
+        free = self.limit - self._used
+        while free > 0 and self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                free -= 1
+
+    async def _until_due(self) -> None:
+        if self._rate is None:
+            return
+        now = self._clock()
+        due = max(self._next_call, now)
+        self._next_call = due + 1 / self._rate
+        if due > now:
+            await asyncio.sleep(due - now)
+
+    def _learn(self) -> None:
+        now = self._clock()
+        if now < self._period_ends:
+            return
+        seconds = now - self._period_ends + PERIOD_SECONDS
+        self._adapt_rate(len(self._latencies) / seconds)
+        if self._latencies:
+            self._adapt_number(median(self._latencies))
+        self._period_ends = now + PERIOD_SECONDS
+        self._latencies, self._refused = [], 0
+
+    def _adapt_rate(self, accepted: float) -> None:
+        if self._refused:
+            self._rate = max(accepted if self._rate is None else self._rate * RATE_DOWN, LEAST_RATE)
+        elif self._rate is not None:
+            self._rate *= RATE_UP
+            if self._rate > RATE_FORGOTTEN * max(accepted, LEAST_RATE):
+                self._rate = None  # far above what is asked for: nothing is limited by it
+
+    def _adapt_number(self, latency: float) -> None:
+        # The usual latency follows a faster one at once, a slower one in minutes.
+        usual = latency if self._usual is None else min(latency, self._usual * 1.005)
+        self._usual = usual
+        if latency > SLOW * usual:
+            self._limit = max(self._limit * 0.8, min(LEAST_CALLS, self._most))
+        else:
+            self._limit = min(self._limit + 2, self._most)
