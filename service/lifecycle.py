@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import TypeVar
 
@@ -46,11 +47,16 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
-async def patiently(connect: Callable[[], Awaitable[T]], patience: timedelta) -> T:
+class Stopped(Exception):  # noqa: N818 - not an error: someone asked for it
+    """We were told to stop before everything was there."""
+
+
+async def patiently(connect: Callable[[], Awaitable[T]], patience: timedelta, stop: asyncio.Event) -> T:
     """Call `connect` until it does not raise Unreachable.
 
     Raises:
         Unreachable: It still did after `patience`.
+        Stopped: `stop` was set meanwhile.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience.total_seconds()
@@ -61,4 +67,8 @@ async def patiently(connect: Callable[[], Awaitable[T]], patience: timedelta) ->
             if loop.time() + RETRY_SECONDS > deadline:
                 raise
             log.warning("not there yet", reason=str(error))
-        await asyncio.sleep(RETRY_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RETRY_SECONDS):
+                await stop.wait()
+        if stop.is_set():
+            raise Stopped

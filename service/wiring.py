@@ -45,6 +45,7 @@ BRIDGE_RETRY = RetryConfig(max_elapsed_time_millis=1_000, max_retries=2)
 """Short, since a lane repeats its call itself and can be told to stop; the SDK's retry cannot."""
 
 SINK_MARGIN_SECONDS = 5.0
+WORKER_MARGIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,13 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
     Raises:
         ConfigurationError: Something someone wrote is wrong; all of it is said at once.
         Unreachable: Kafka or Temporal did not answer within the start timeout.
+        Stopped: `stop` was set before everything was there.
     """
     found = find(settings.worker.packages)
     table = load_routes(settings.routes) if roles.bridge else None
     connection = kafka_connection(settings.kafka)
     async with _open_sink(settings, connection, stop) as sink:
-        bridge = await _make_bridge(settings, connection, sink, table, found) if table else None
+        bridge = await _make_bridge(settings, connection, sink, table, found, stop) if table else None
         try:
             async with asyncio.TaskGroup() as tasks:
                 if bridge:
@@ -103,7 +105,7 @@ async def _open_sink(
     settings: Settings, connection: Connection, stop: asyncio.Event
 ) -> AsyncIterator[KafkaSink]:
     sink = KafkaSink(connection)
-    await patiently(sink.start, settings.start_timeout)
+    await patiently(sink.start, settings.start_timeout, stop)
 
     async def close_in_the_end() -> None:
         # `publish` does not end before Kafka acknowledges or the producer closes. With Kafka away,
@@ -122,16 +124,31 @@ async def _open_sink(
 
 
 async def _work(settings: Settings, found: Found, sink: KafkaSink, stop: asyncio.Event) -> None:
-    client = await patiently(connect, settings.start_timeout)
+    client = await patiently(connect, settings.start_timeout, stop)
     publisher = KafkaResultPublisher(sink)
     worker = make_worker(client, settings.worker.task_queue, found, publisher, grace=settings.worker.grace)
-    async with worker:
-        log.info(
-            "worker ready",
-            task_queue=settings.worker.task_queue,
-            workflows=[w.__name__ for w in found.workflows],
-        )
-        await stop.wait()
+    running, stopping = asyncio.create_task(worker.run()), asyncio.create_task(stop.wait())
+    log.info(
+        "worker ready",
+        task_queue=settings.worker.task_queue,
+        workflows=[w.__name__ for w in found.workflows],
+    )
+    try:
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not stop.is_set():  # it ended by itself, or another role ended us all
+            running.cancel()
+    if running.done():
+        running.result()
+        return
+    ending = asyncio.create_task(worker.shutdown())
+    # With Temporal not answering, the SDK waits 30 s for its last calls, longer than Kubernetes does.
+    done, _ = await asyncio.wait(
+        {ending}, timeout=settings.worker.grace.total_seconds() + WORKER_MARGIN_SECONDS
+    )
+    if not done:
+        log.warning("the worker did not stop in time; Temporal takes its tasks back after their time limits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +169,19 @@ class Bridge:
 
 
 async def _make_bridge(
-    settings: Settings, connection: Connection, sink: KafkaSink, table: RouteTable, found: Found
+    settings: Settings,
+    connection: Connection,
+    sink: KafkaSink,
+    table: RouteTable,
+    found: Found,
+    stop: asyncio.Event,
 ) -> Bridge:
     async with Admin.connected(connection) as admin:
         cluster = await admin.cluster()
         await _check_topics(admin, cluster, table, settings)
-    client = await patiently(lambda: connect([IdentityPlugin()], retry=BRIDGE_RETRY), settings.start_timeout)
+    client = await patiently(
+        lambda: connect([IdentityPlugin()], retry=BRIDGE_RETRY), settings.start_timeout, stop
+    )
     dispatcher = await _make_dispatcher(settings, client, table, found)
     waiting = WaitingRoom()
     formats = {name: topic.format for name, topic in table.topics.items()}

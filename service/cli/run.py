@@ -1,10 +1,11 @@
 """`turnout run`, `bridge` and `worker`: the service itself."""
 
 import asyncio
+from contextlib import suppress
 
 import typer
 
-from service.lifecycle import stop_on_signals
+from service.lifecycle import Stopped, leave, stop_on_signals
 from service.settings import load_settings
 from service.telemetry.logs import configure_logging
 from service.wiring import Roles, serve
@@ -37,6 +38,9 @@ def _serve(roles: Roles) -> None:
     configure_logging(settings.log.level, settings.log.format)
 
     async def until_stopped() -> None:
-        await serve(settings, roles, stop_on_signals())
+        with suppress(Stopped):
+            await serve(settings, roles, stop_on_signals())
+        # At once: ending the loop would wait for what was given up on in time.
+        leave(0)
 
     asyncio.run(until_stopped())

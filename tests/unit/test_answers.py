@@ -44,7 +44,7 @@ ANSWERS = [
         Meaning.NOT_NOW,
     ),
     (RPCStatusCode.RESOURCE_EXHAUSTED, TOO_LARGE, Meaning.REJECTED),
-    (RPCStatusCode.RESOURCE_EXHAUSTED, "namespace rate limit exceeded", Meaning.NOT_NOW),
+    (RPCStatusCode.RESOURCE_EXHAUSTED, "namespace rate limit exceeded", Meaning.THROTTLED),
     (RPCStatusCode.FAILED_PRECONDITION, "Workflow Task in failed state", Meaning.NOT_NOW),
     (RPCStatusCode.UNAVAILABLE, "tcp connect error", Meaning.NOT_NOW),
     (RPCStatusCode.CANCELLED, "Timeout expired", Meaning.NOT_NOW),
