@@ -1,7 +1,7 @@
 """Carries one command to Temporal and says what became of it."""
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,8 +15,6 @@ from temporalio.client import (
 )
 from temporalio.common import (
     Priority,
-    SearchAttributeKey,
-    SearchAttributePair,
     TypedSearchAttributes,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
@@ -25,6 +23,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from service.dispatch.answers import Meaning, Outcome, OutcomeKind, meaning_of
+from service.dispatch.attributes import keyword_pair, typed_pair
 from service.dispatch.contracts import Contracts
 from service.dispatch.identity import command_id, identified_as
 from service.dispatch.links import NOWHERE, Links
@@ -35,7 +34,6 @@ from service.routing.commands import Cancel, Command, OrStart, Rule, Signal, Sta
 RPC_TIMEOUT = timedelta(seconds=10)
 MEMO = "turnout"
 RUN_ID_TICK = timedelta(milliseconds=1)
-KEYWORD_CHARACTERS = 255
 SUMMARY_BYTES = 200
 
 
@@ -230,7 +228,7 @@ class Dispatcher:
     def _search_attributes(self, command: Command, options: StartOptions) -> TypedSearchAttributes:
         event = command.event
         pairs = [
-            _pair(name, self._attribute_types[name], value)
+            typed_pair(name, self._attribute_types[name], value)
             for name, value in options.search_attributes.items()
         ]
         if self._names:
@@ -240,7 +238,7 @@ class Dispatcher:
                 self._names.event_id: event.id,
                 self._names.record: str(event.record),
             }
-            pairs += [_keyword(name, value) for name, value in ours.items()]
+            pairs += [keyword_pair(name, value) for name, value in ours.items()]
         return TypedSearchAttributes(pairs)
 
 
@@ -301,67 +299,6 @@ def _priority(options: StartOptions) -> Priority:
         fairness_key=options.fairness_key,
         fairness_weight=options.fairness_weight,
     )
-
-
-def _pair(name: str, kind: "IndexedValueType.ValueType", value: Any) -> SearchAttributePair[Any]:
-    """The value in the type that the attribute is registered with.
-
-    Raises:
-        RejectedError: The value does not fit that type.
-    """
-    try:
-        return _PAIRS[kind](name, value)
-    except (TypeError, ValueError) as error:
-        expected = IndexedValueType.Name(kind).removeprefix("INDEXED_VALUE_TYPE_").lower()
-        raise RejectedError(
-            f"search attribute {name} is registered as {expected}; the value is not"
-        ) from error
-
-
-def _keyword(name: str, value: str) -> SearchAttributePair[Any]:
-    """Cut to what the databases behind visibility hold in a keyword column."""
-    text = "".join(c for c in value if c.isprintable())[:KEYWORD_CHARACTERS]
-    return SearchAttributePair(SearchAttributeKey.for_keyword(name), text)
-
-
-def _typed(kind: type | tuple[type, ...], value: Any) -> Any:
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(type(value).__name__)
-    return value
-
-
-_PAIRS: Mapping["IndexedValueType.ValueType", Callable[[str, Any], SearchAttributePair[Any]]] = {
-    IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD: lambda n, v: _keyword(n, _typed(str, v)),
-    IndexedValueType.INDEXED_VALUE_TYPE_TEXT: lambda n, v: SearchAttributePair(
-        SearchAttributeKey.for_text(n), _typed(str, v)
-    ),
-    IndexedValueType.INDEXED_VALUE_TYPE_INT: lambda n, v: SearchAttributePair(
-        SearchAttributeKey.for_int(n), _typed(int, v)
-    ),
-    IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE: lambda n, v: SearchAttributePair(
-        SearchAttributeKey.for_float(n), float(_typed((int, float), v))
-    ),
-    IndexedValueType.INDEXED_VALUE_TYPE_BOOL: lambda n, v: SearchAttributePair(
-        SearchAttributeKey.for_bool(n), _typed(bool, v)
-    ),
-    IndexedValueType.INDEXED_VALUE_TYPE_DATETIME: lambda n, v: SearchAttributePair(
-        SearchAttributeKey.for_datetime(n), _moment(_typed(str, v))
-    ),
-    IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST: lambda n, v: SearchAttributePair(
-        SearchAttributeKey.for_keyword_list(n), _strings(v)
-    ),
-}
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError(text)
-    return moment
-
-
-def _strings(value: Any) -> Sequence[str]:
-    return [_typed(str, item) for item in _typed(list, value)]
 
 
 def _cut(text: str, size_bytes: int = SUMMARY_BYTES) -> str:

@@ -1,0 +1,74 @@
+"""Search attributes in the type that the namespace has them registered with."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.common import SearchAttributeKey, SearchAttributePair
+
+from service.errors import RejectedError
+
+KEYWORD_CHARACTERS = 255
+"""What the databases behind visibility hold in a keyword column."""
+
+
+def typed_pair(name: str, kind: "IndexedValueType.ValueType", value: Any) -> SearchAttributePair[Any]:
+    """The value in the type that the attribute is registered with.
+
+    Raises:
+        RejectedError: The value does not fit that type.
+    """
+    try:
+        return _PAIRS[kind](name, value)
+    except (TypeError, ValueError) as error:
+        expected = IndexedValueType.Name(kind).removeprefix("INDEXED_VALUE_TYPE_").lower()
+        raise RejectedError(
+            f"search attribute {name} is registered as {expected}; the value is not"
+        ) from error
+
+
+def keyword_pair(name: str, value: str) -> SearchAttributePair[Any]:
+    """A keyword, cut to what fits and without what cannot be shown."""
+    text = "".join(c for c in value if c.isprintable())[:KEYWORD_CHARACTERS]
+    return SearchAttributePair(SearchAttributeKey.for_keyword(name), text)
+
+
+def _typed(kind: type | tuple[type, ...], value: Any) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(type(value).__name__)
+    return value
+
+
+_PAIRS: Mapping["IndexedValueType.ValueType", Callable[[str, Any], SearchAttributePair[Any]]] = {
+    IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD: lambda n, v: keyword_pair(n, _typed(str, v)),
+    IndexedValueType.INDEXED_VALUE_TYPE_TEXT: lambda n, v: SearchAttributePair(
+        SearchAttributeKey.for_text(n), _typed(str, v)
+    ),
+    IndexedValueType.INDEXED_VALUE_TYPE_INT: lambda n, v: SearchAttributePair(
+        SearchAttributeKey.for_int(n), _typed(int, v)
+    ),
+    IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE: lambda n, v: SearchAttributePair(
+        SearchAttributeKey.for_float(n), float(_typed((int, float), v))
+    ),
+    IndexedValueType.INDEXED_VALUE_TYPE_BOOL: lambda n, v: SearchAttributePair(
+        SearchAttributeKey.for_bool(n), _typed(bool, v)
+    ),
+    IndexedValueType.INDEXED_VALUE_TYPE_DATETIME: lambda n, v: SearchAttributePair(
+        SearchAttributeKey.for_datetime(n), _moment(_typed(str, v))
+    ),
+    IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST: lambda n, v: SearchAttributePair(
+        SearchAttributeKey.for_keyword_list(n), _strings(v)
+    ),
+}
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(text)
+    return moment
+
+
+def _strings(value: Any) -> Sequence[str]:
+    return [_typed(str, item) for item in _typed(list, value)]
