@@ -9,6 +9,7 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+MINUTES ?= 10
 
 # A Python that turnout runs on: 3.11 to 3.13. Another one: make PYTHON=/path/to/python3.12
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell \
@@ -27,6 +28,14 @@ demo: $(VENV)/.local ## Kafka, Temporal, the bridge and the sample shop on this 
 .PHONY: test
 test: $(VENV)/.dev ## All tests (a part of them: make test ARGS='tests/unit -k offsets')
 	@$(BIN)/pytest $(ARGS)
+
+.PHONY: soak
+soak: $(VENV)/.dev ## The crash test again and again, with new seeds (MINUTES=n, first seed: TURNOUT_SEED=n)
+	@exec $(BIN)/python -m tests.delivery.soak $(MINUTES)
+
+.PHONY: bench
+bench: $(VENV)/.dev ## turnout beside a naive bridge and the bare SDK, about 8 minutes (ARGS='--only starts')
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Style, types and the directions of imports; changes nothing

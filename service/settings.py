@@ -25,6 +25,7 @@ from service.errors import ConfigurationError
 
 PREFIX = "TURNOUT_"
 
+_GROUP = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _LABEL = r"[A-Za-z0-9_-]{1,63}"
 _ADDRESS = re.compile(rf"({_LABEL}(\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+\]):[0-9]{{1,5}}", re.ASCII)
 
@@ -34,7 +35,7 @@ def _duration(value: object) -> object:
         return value
     duration = parse_duration(value)
     if duration is None:
-        msg = "is no time span with a unit; write for example 30s, 15m or PT30S"
+        msg = "is no time span; write a whole number with a unit, like 30s, 15m, 2h, or PT30S"
         raise ValueError(msg)
     return duration
 
@@ -75,8 +76,11 @@ class KafkaSettings(_Part):
         if self.password and self.password_file:
             msg = "give password or password_file, not both"
             raise ValueError(msg)
-        if self.security_protocol.startswith("SASL") and not (self.sasl_mechanism and self.username):
-            msg = "SASL needs sasl_mechanism and username"
+        secret = self.password or self.password_file
+        if self.security_protocol.startswith("SASL") and not (
+            self.sasl_mechanism and self.username and secret
+        ):
+            msg = "SASL needs sasl_mechanism, username, and password or password_file"
             raise ValueError(msg)
         return self
 
@@ -90,8 +94,9 @@ class KafkaSettings(_Part):
             return self.password.get_secret_value() if self.password else None
         try:
             return self.password_file.read_text().strip()
-        except OSError as error:
-            msg = f"TURNOUT_KAFKA__PASSWORD_FILE={self.password_file} cannot be read: {error.strerror}"
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            msg = f"TURNOUT_KAFKA__PASSWORD_FILE={self.password_file} cannot be read: {reason}"
             raise ConfigurationError(msg) from error
 
 
@@ -147,7 +152,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", hide_input_in_errors=True
     )
 
-    group: str = Field("", max_length=200, pattern=r"^[A-Za-z0-9._-]*$")
+    group: str = ""
     routes: Path = Path("routes")
     start_timeout: Duration = timedelta(seconds=30)
     kafka: KafkaSettings = KafkaSettings()
@@ -164,10 +169,11 @@ def load_settings(environment: Mapping[str, str] = os.environ, *, need_group: bo
         ConfigurationError: Names each setting that is wrong, what is wrong, and what to write.
     """
     problems = [*_unknown(environment)]
+    group = next((value for name, value in environment.items() if name.upper() == "TURNOUT_GROUP"), "")
+    if need_group and not _GROUP.fullmatch(group):
+        problems.append(NO_GROUP)
     try:
         settings = Settings()
-        if need_group and not settings.group:
-            problems.append(NO_GROUP)
     except (ValidationError, SettingsError) as error:
         problems += _sentences(error)
     if problems:
@@ -205,5 +211,5 @@ def _sentences(error: ValidationError | SettingsError) -> Iterator[str]:
 
 NO_GROUP = (
     "TURNOUT_GROUP: the Kafka consumer group is needed and has no default, since a changed one reads "
-    "everything again; write for example TURNOUT_GROUP=shop-turnout (letters, digits, . _ -)"
+    "everything again; write for example TURNOUT_GROUP=shop-turnout (up to 200 letters, digits, . _ -)"
 )

@@ -1,12 +1,13 @@
 """Settings become clients, clients become roles: the only reader of settings."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 
 import structlog
+from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.client import Client
 from temporalio.service import RetryConfig
 
@@ -17,7 +18,7 @@ from service.dispatch.links import Links
 from service.errors import ConfigurationError
 from service.events.decoding import Decoder
 from service.events.strict_json import Limits
-from service.failures.letters import HEADROOM_BYTES, Letters, letter_topic
+from service.failures.letters import DEFAULT_MAX_MESSAGE_BYTES, HEADROOM_BYTES, Letters, letter_topic
 from service.intake.handling import Handling
 from service.intake.lanes import Lanes, Window
 from service.intake.loop import Intake, lane_key_by
@@ -26,7 +27,7 @@ from service.kafka.admin import Admin, Cluster
 from service.kafka.connection import Connection
 from service.kafka.sink import KafkaSink
 from service.kafka.source import KafkaSource
-from service.lifecycle import patiently
+from service.lifecycle import Stopped, patiently
 from service.results.publisher import KafkaResultPublisher
 from service.routing.table import RouteTable, load_routes
 from service.settings import KafkaSettings, Settings
@@ -44,6 +45,7 @@ log = structlog.get_logger(__name__)
 BRIDGE_RETRY = RetryConfig(max_elapsed_time_millis=1_000, max_retries=2)
 """Short, since a lane repeats its call itself and can be told to stop; the SDK's retry cannot."""
 
+NEW_TOPIC_TRIES, NEW_TOPIC_SECONDS = 10, 0.3
 SINK_MARGIN_SECONDS = 5.0
 WORKER_MARGIN_SECONDS = 5.0
 
@@ -124,7 +126,10 @@ async def _open_sink(
 
 
 async def _work(settings: Settings, found: Found, sink: KafkaSink, stop: asyncio.Event) -> None:
-    client = await patiently(connect, settings.start_timeout, stop)
+    try:
+        client = await patiently(connect, settings.start_timeout, stop)
+    except Stopped:
+        return  # a bridge beside it drains
     publisher = KafkaResultPublisher(sink)
     worker = make_worker(client, settings.worker.task_queue, found, publisher, grace=settings.worker.grace)
     running, stopping = asyncio.create_task(worker.run()), asyncio.create_task(stop.wait())
@@ -177,8 +182,7 @@ async def _make_bridge(
     stop: asyncio.Event,
 ) -> Bridge:
     async with Admin.connected(connection) as admin:
-        cluster = await admin.cluster()
-        await _check_topics(admin, cluster, table, settings)
+        cluster = await _cluster_with_topics(admin, table, settings)
     client = await patiently(
         lambda: connect([IdentityPlugin()], retry=BRIDGE_RETRY), settings.start_timeout, stop
     )
@@ -229,7 +233,7 @@ async def _make_dispatcher(settings: Settings, client: Client, table: RouteTable
     for namespace in sorted({client.namespace, *table.namespaces}):
         await check_namespace(client, namespace)
         types[namespace] = await search_attributes(client, namespace)
-        _check_attributes(namespace, types[namespace], [*ours, *table.search_attributes])
+        _check_attributes(namespace, types[namespace], ours, table.search_attributes)
     return Dispatcher(
         cache(lambda namespace: for_namespace(client, namespace)),
         Contracts(found.workflows),
@@ -239,10 +243,14 @@ async def _make_dispatcher(settings: Settings, client: Client, table: RouteTable
     )
 
 
-def _check_attributes(namespace: str, registered: AttributeTypes, wanted: Iterable[str]) -> None:
-    if missing := [name for name in dict.fromkeys(wanted) if name not in registered]:
+def _check_attributes(
+    namespace: str, registered: AttributeTypes, ours: Sequence[str], of_routes: Iterable[str]
+) -> None:
+    missing = [name for name in dict.fromkeys([*ours, *of_routes]) if name not in registered]
+    if missing:
         commands = "\n  ".join(
-            f"temporal operator search-attribute create -n {namespace} --name {name} --type Keyword"
+            f"temporal operator search-attribute create -n {namespace} --name {name} --type "
+            + ("Keyword" if name in ours else "TYPE")
             for name in missing
         )
         msg = (
@@ -250,35 +258,57 @@ def _check_attributes(namespace: str, registered: AttributeTypes, wanted: Iterab
             f"TURNOUT_TEMPORAL__SEARCH_ATTRIBUTES=false to go without ours:\n  {commands}"
         )
         raise ConfigurationError(msg)
+    keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+    if wrong := [name for name in ours if registered[name] != keyword]:
+        msg = (
+            f"in namespace {namespace} {', '.join(wrong)} must be of type Keyword and is not; name others by "
+            "TURNOUT_TEMPORAL__ATTRIBUTE_ROUTE, …_EVENT_TYPE, …_EVENT_ID, …_RECORD"
+        )
+        raise ConfigurationError(msg)
 
 
-async def _check_topics(admin: Admin, cluster: Cluster, table: RouteTable, settings: Settings) -> None:
+async def _cluster_with_topics(admin: Admin, table: RouteTable, settings: Settings) -> Cluster:
+    """The cluster, seen to have all topics that the routes and the letters need."""
     letters = letter_topic(settings.group)
-    wanted = [*table.topics, *table.out_topics, letters]
-    if missing := [topic for topic in dict.fromkeys(wanted) if topic not in cluster.partitions]:
+    wanted = dict.fromkeys([*table.topics, *table.out_topics, letters])
+    for _ in range(NEW_TOPIC_TRIES):
+        cluster = await admin.cluster()
+        if all(topic in cluster.partitions for topic in wanted):
+            break
+        await asyncio.sleep(NEW_TOPIC_SECONDS)  # one that was made just now is not seen at once
+    if missing := [topic for topic in wanted if topic not in cluster.partitions]:
+        servers = settings.kafka.bootstrap_servers
+        room = await _letter_bytes(admin, [topic for topic in table.topics if topic not in missing])
+        extras = {letters: f" --config cleanup.policy=delete --config max.message.bytes={room}"}
         commands = "\n  ".join(
-            f"kafka-topics.sh --bootstrap-server {settings.kafka.bootstrap_servers} --create --topic {topic}"
+            f"kafka-topics.sh --bootstrap-server {servers} --create --topic {topic}{extras.get(topic, '')}"
             for topic in missing
         )
         raise ConfigurationError(
             f"these topics do not exist, or we may not see them; create them:\n  {commands}"
         )
-    await _check_letter_topic(admin, letters, table)
+    await _check_letter_topic(admin, letters, table, settings.kafka.bootstrap_servers)
+    return cluster
 
 
-async def _check_letter_topic(admin: Admin, letters: str, table: RouteTable) -> None:
+async def _letter_bytes(admin: Admin, topics: Iterable[str]) -> int:
+    """What a letter topic must take for the largest record of `topics`."""
+    sizes = [int((await admin.topic_settings(topic)).get("max.message.bytes", 0)) for topic in topics]
+    return max(sizes, default=DEFAULT_MAX_MESSAGE_BYTES) + HEADROOM_BYTES
+
+
+async def _check_letter_topic(admin: Admin, letters: str, table: RouteTable, servers: str) -> None:
     kept = await admin.topic_settings(letters)
     if "compact" in kept.get("cleanup.policy", ""):
         msg = (
             f"topic {letters} is compacted: letters of one key replace each other; set cleanup.policy=delete"
         )
         raise ConfigurationError(msg)
-    sizes = [int((await admin.topic_settings(topic)).get("max.message.bytes", 0)) for topic in table.topics]
-    needed = max(sizes, default=0) + HEADROOM_BYTES
+    needed = await _letter_bytes(admin, table.topics)
     if int(kept.get("max.message.bytes", needed)) < needed:
         msg = (
-            f"topic {letters} must take the largest record and its reason; set "
-            f"max.message.bytes={needed} (kafka-configs.sh --alter --entity-type topics "
+            f"topic {letters} must take the largest record and its reason; set max.message.bytes={needed} "
+            f"(kafka-configs.sh --bootstrap-server {servers} --alter --entity-type topics "
             f"--entity-name {letters} --add-config max.message.bytes={needed})"
         )
         raise ConfigurationError(msg)

@@ -135,7 +135,7 @@ def _cancel_on_signals() -> None:
             leave(128 + number)
         task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
 
 

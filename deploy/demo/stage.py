@@ -18,7 +18,6 @@ GROUP = "demo"
 ORDERS, RESULTS, LETTERS = "shop.orders", "shop.results", letter_topic(GROUP)
 TOPICS = (ORDERS, RESULTS, "shop.requests", "stock.events", "payments.events", "shipping.events")
 NEIGHBOURS = ("stock", "payment", "shipping")
-LARGEST_RECORD_BYTES = 1_048_588
 
 
 class Stage:
@@ -104,7 +103,7 @@ class Stage:
     async def _create_topics(self) -> None:
         async with Admin.connected(self.connection) as admin:
             await admin.create_topics(TOPICS, partitions=3)
-            settings = letter_topic_settings(LARGEST_RECORD_BYTES)
+            settings = letter_topic_settings()
             await admin.create_topics([LETTERS], partitions=1, settings=settings)
 
     async def _timed(self, name: str, work: Awaitable[None]) -> None:

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from service.cli import dev, operate, run
-from service.errors import ConfigurationError, Unreachable
+from service.errors import ConfigurationError, NotNow, Unreachable
 from service.lifecycle import leave
 
 OK, WRONG, UNREACHABLE = 0, 1, 3
@@ -29,12 +29,12 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        app()
+        app(prog_name="turnout")
     except SystemExit as ended:  # how typer ends, after it said what is wrong with the usage
         return ended.code if isinstance(ended.code, int) else OK
     except ConfigurationError as error:
         return _say(str(error), WRONG)
-    except Unreachable as error:
+    except (Unreachable, NotNow) as error:
         return _say(str(error), UNREACHABLE)
     except KeyboardInterrupt:
         return 130

@@ -16,13 +16,12 @@ from service.failures.letters import letter_topic, letter_topic_settings
 from service.kafka.admin import Admin
 from service.kafka.connection import Connection
 from service.lifecycle import stop_on_signals
-from service.local import Child, LocalServers
+from service.local import KAFKA_PORT, Child, LocalServers
 from service.routing.table import load_routes
 from service.settings import Settings, load_settings
 
 FOLDER = Path(".turnout")
 GROUP = "dev"
-LARGEST_RECORD_BYTES = 1_048_588
 
 
 def add_to(app: typer.Typer) -> None:
@@ -66,6 +65,9 @@ async def _dev(settings: Settings) -> None:
         await servers.start()
         where = f"Kafka {servers.kafka.address}   Temporal {servers.temporal.address}"
         console.print(f"{where}   UI {servers.temporal.ui_url}   Ctrl-C ends")
+        if servers.kafka.port != KAFKA_PORT:
+            address = f"TURNOUT_KAFKA__BOOTSTRAP_SERVERS={servers.kafka.address}"
+            console.print(f"For turnout emit and tail in another terminal: export {address}")
         await _serve_and_watch(settings, servers, stop)
     finally:
         await servers.stop()
@@ -95,7 +97,7 @@ async def _start(settings: Settings, servers: LocalServers, service: Child) -> N
         table = load_routes(settings.routes)
         async with Admin.connected(Connection(servers.kafka.address)) as admin:
             await admin.create_topics([*table.topics, *table.out_topics], partitions=3)
-            letters = letter_topic_settings(LARGEST_RECORD_BYTES)
+            letters = letter_topic_settings()
             await admin.create_topics([letter_topic(settings.group)], partitions=1, settings=letters)
     except ConfigurationError as error:
         console.print(f"{error}\nWaiting for a change.", style="red", markup=False)

@@ -10,7 +10,9 @@ import typer
 
 from activities.ports import ResultEvent
 from service.cli.printing import show_record
-from service.events.cloudevents import encode_binary
+from service.errors import ConfigurationError
+from service.events.cloudevents import EncodedRecord, encode_binary
+from service.kafka.admin import Admin, no_such_topic
 from service.kafka.sink import KafkaSink
 from service.kafka.source import read_on
 from service.settings import load_settings
@@ -49,14 +51,26 @@ def emit(
 
 
 async def _write(event: ResultEvent) -> str:
-    sink = KafkaSink(kafka_connection(load_settings(need_group=False).kafka))
+    connection = kafka_connection(load_settings(need_group=False).kafka)
+    async with Admin.connected(connection) as admin:
+        topics = (await admin.cluster()).partitions
+    if event.topic not in topics:
+        raise ConfigurationError(no_such_topic(event.topic, topics))
+    sink = KafkaSink(connection)
     await sink.start()
     try:
-        key, value, headers = encode_binary(event)
+        key, value, headers = _encoded(event)
         written = await sink.send(event.topic, key=key, value=value, headers=headers)
     finally:
         await sink.stop()
     return f"{event.type} {event.id} lies at {written.topic}[{written.partition}]@{written.offset}"
+
+
+def _encoded(event: ResultEvent) -> EncodedRecord:
+    try:
+        return encode_binary(event)
+    except ValueError as error:
+        raise ConfigurationError(f"that is no event: {error}") from error
 
 
 def tail(

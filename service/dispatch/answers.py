@@ -61,6 +61,7 @@ TABLE = (
     Row(RPCStatusCode.INVALID_ARGUMENT, "Blob data size exceeds limit", Meaning.REJECTED),
     Row(RPCStatusCode.INVALID_ARGUMENT, "WorkflowId length exceeds limit", Meaning.REJECTED),
     Row(RPCStatusCode.INVALID_ARGUMENT, "exceeds size limit", Meaning.REJECTED),
+    Row(RPCStatusCode.INVALID_ARGUMENT, "reserved prefix", Meaning.REJECTED),
     # With details it is a rate limit; without, the gRPC library refused this one request.
     Row(RPCStatusCode.RESOURCE_EXHAUSTED, "larger than max", Meaning.REJECTED, bare=True),
     Row(RPCStatusCode.RESOURCE_EXHAUSTED, "rate limit exceeded", Meaning.THROTTLED),

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from pydantic_core.core_schema import ErrorType
 from temporalio import workflow
 
@@ -81,7 +81,14 @@ def _adapters(arg_types: Sequence[type] | None) -> Parameters:
     if arg_types is None:  # as the SDK says `*args`
         return None
     # None: the parameter has no annotation.
-    return [TypeAdapter(Any if kind in (None, typing.Any, object) else kind) for kind in arg_types]
+    return [_adapter(kind) for kind in arg_types]
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(Any if kind in (None, typing.Any, object) else kind)
+    except PydanticSchemaGenerationError:  # a type that its own converter knows, and we do not
+        return TypeAdapter(Any)
 
 
 def _misfit(parameters: Parameters, args: Sequence[Any]) -> str | None:

@@ -15,7 +15,11 @@ def letter_topic(group: str) -> str:
     return f"{group}.dead-letters"
 
 
-def letter_topic_settings(largest_record_bytes: int) -> dict[str, str]:
+DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
+"""What a topic takes where nobody said otherwise (`message.max.bytes`)."""
+
+
+def letter_topic_settings(largest_record_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> dict[str, str]:
     """Settings with which a letter topic takes the letter of a record of that size."""
     return {"cleanup.policy": "delete", "max.message.bytes": str(largest_record_bytes + HEADROOM_BYTES)}
 

@@ -13,10 +13,11 @@ from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
 from service.failures.letters import Letters
 from service.intake.pace import Pace
-from service.intake.waiting import Assignment, WaitingRoom
+from service.intake.waiting import Assignment, WaitingRoom, What
 from service.kafka.record import Record
 from service.routing.commands import Command, Rule, Signal, joined
 from service.routing.table import Route, RouteTable
+from service.telemetry.logs import in_the_log
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +59,7 @@ class Handling:
                 return [await self._give_up(record, assignment, error)]
             if isinstance(event, Tombstone):
                 return [_noted(Outcome(OutcomeKind.SKIPPED, detail="tombstone"))]
-            with _in_the_log(event):
+            with _lines_of(event):
                 return await self._follow_routes(event, assignment)
 
     async def handle_next(self, records: Sequence[Record], assignment: Assignment) -> int:
@@ -107,11 +108,11 @@ class Handling:
         except RecordError:
             # One of them may be at fault: alone it takes no other along.
             for one in batch:
-                with _in_the_log(one.event):
+                with _lines_of(one.event):
                     await self._dispatch(one, assignment)
             return
         for event in signal.events:
-            with _in_the_log(event):
+            with _lines_of(event):
                 _noted(outcome)
 
     async def _follow_routes(self, event: Event, assignment: Assignment) -> Sequence[Outcome]:
@@ -147,7 +148,10 @@ class Handling:
         self, record: Record, assignment: Assignment, error: RecordError, *, route: str = "", to: str = ""
     ) -> Outcome:
         written = await self._waiting.insist(
-            record, assignment, route, lambda: self._letters.write(record, error, route=route)
+            record,
+            assignment,
+            What(route=route, workflow_id=to),
+            lambda: self._letters.write(record, error, route=route),
         )
         place = f"{written.partition}@{written.offset}"
         log.warning("letter written", stage=error.stage.value, letter=place, route=route, workflow_id=to)
@@ -159,17 +163,18 @@ class Handling:
             async with self._pace.call():
                 return await self._dispatcher.dispatch(command)
 
-        return await self._waiting.insist(command.event.record, assignment, command.route, at_our_pace)
+        what = What(command.route, command.event.id, command.workflow_id)
+        return await self._waiting.insist(command.event.record, assignment, what, at_our_pace)
 
 
-def _in_the_log(event: Event) -> AbstractContextManager[None]:
+def _lines_of(event: Event) -> AbstractContextManager[None]:
     """Lines logged in this block carry the event and its record's place."""
     record = event.record
     return bound_contextvars(
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
-        event_id=event.id,
+        event_id=in_the_log(event.id),
         event_type=event.type,
     )
 

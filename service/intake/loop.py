@@ -11,6 +11,7 @@ import structlog
 from service.intake.lanes import LANE_RECORDS, Lanes
 from service.intake.waiting import WaitingRoom
 from service.kafka.record import Commit, Partition, Record, RecordSource
+from service.telemetry.logs import in_the_log
 
 log = structlog.get_logger(__name__)
 
@@ -19,6 +20,8 @@ LEAST_SECONDS = 0.02
 """Between two commits, however busy a lane is."""
 
 REPORT_SECONDS = 10.0
+PATIENCE_SECONDS = 3.0
+"""What waits for less is not worth a line."""
 
 
 class Intake:
@@ -92,14 +95,19 @@ class Intake:
     async def _keep_reporting(self) -> None:
         while True:
             await asyncio.sleep(REPORT_SECONDS)
-            if wait := self._waiting.oldest():
+            if waits := self._waiting.longer_than(PATIENCE_SECONDS):
+                oldest = waits[0]
                 log.warning(
                     "waiting",
-                    lanes=len(self._waiting),
-                    oldest=str(wait.record),
-                    route=wait.route,
-                    answer=wait.answer,
-                    seconds=round(time.monotonic() - wait.since),
+                    lanes=len(waits),
+                    answer=oldest.answer,
+                    seconds=round(time.monotonic() - oldest.since),
+                    topic=oldest.record.topic,
+                    partition=oldest.record.partition,
+                    offset=oldest.record.offset,
+                    event_id=in_the_log(oldest.what.event_id),
+                    route=oldest.what.route,
+                    workflow_id=oldest.what.workflow_id,
                 )
 
 

@@ -8,6 +8,10 @@ from service.kafka.record import Commit
 BRAKE_BYTES = LIMIT_BYTES * 3 // 4
 """From this size of the map on, a partition is not read further: beyond the limit it would not fit."""
 
+BRAKE_SPAN = 50_000
+"""From how far behind the last finished record an unfinished one stops the reading: the map of a longer
+span takes more than 20 ms to make, each second."""
+
 
 class OffsetTracker:
     """Tracks one partition for one assignment; records finish in any order.
@@ -24,6 +28,7 @@ class OffsetTracker:
         self._next: int | None = None
         self._stored: Commit | None = None
         self._map_bytes = 0
+        self._span = 0
 
     @property
     def unfinished(self) -> Iterable[int]:
@@ -33,7 +38,7 @@ class OffsetTracker:
     @property
     def braked(self) -> bool:
         """Whether so much is finished out of order that no more should be read."""
-        return self._map_bytes > BRAKE_BYTES
+        return self._map_bytes > BRAKE_BYTES or self._span > BRAKE_SPAN
 
     def receive(self, offset: int) -> bool:
         """Note that `offset` was delivered; False if it needs no handling.
@@ -80,6 +85,7 @@ class OffsetTracker:
         text = encode(point, self._finished)
         self._map_bytes = len(text)
         kept = sorted(self._finished)
+        self._span = kept[-1] - point if kept else 0
         while len(text) > LIMIT_BYTES:
             # Less is known after a crash then, which costs repeats.
             kept = kept[: len(kept) // 2]

@@ -50,11 +50,20 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
+class What:
+    """What a record waits for, as people look for it; empty where it is not known."""
+
+    route: str = ""
+    event_id: str = ""
+    workflow_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
-    """A record that waits: since when (monotonic seconds), by which route, and the last answer."""
+    """A record whose call is not through: since when (monotonic seconds), for what, and the last answer."""
 
     record: Record
-    route: str
+    what: "What"
     answer: str
     since: float
 
@@ -68,12 +77,13 @@ class WaitingRoom:
     def __len__(self) -> int:
         return len(self._waits)
 
-    def oldest(self) -> Wait | None:
-        """The one that has waited longest."""
-        return min(self._waits.values(), key=lambda wait: wait.since, default=None)
+    def longer_than(self, seconds: float) -> list[Wait]:
+        """Those that have waited longer than that, the longest first."""
+        before = time.monotonic() - seconds
+        return sorted((w for w in self._waits.values() if w.since < before), key=lambda wait: wait.since)
 
     async def insist(
-        self, record: Record, assignment: Assignment, route: str, call: Callable[[], Awaitable[T]]
+        self, record: Record, assignment: Assignment, what: What, call: Callable[[], Awaitable[T]]
     ) -> T:
         """Repeat `call` until it does something other than raise NotNow.
 
@@ -81,6 +91,8 @@ class WaitingRoom:
             Abandoned: The partition is no longer ours.
         """
         place, since = str(record), time.monotonic()
+        # From the first call on: one that does not come back must be seen, too.
+        self._waits[place] = Wait(record, what, "no answer yet", since)
         try:
             # No limit on attempts: giving up here would commit a record that nobody
             # performed. Patience ends when the operator, or a rebalance, ends it.
@@ -89,7 +101,7 @@ class WaitingRoom:
                 try:
                     return await call()
                 except NotNow as error:
-                    self._waits[place] = Wait(record, route, str(error), since)
+                    self._waits[place] = Wait(record, what, str(error), since)
                 await assignment.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries
                 delay = min(delay * 2, LAST_DELAY_SECONDS)
         finally:

@@ -1,5 +1,6 @@
 """What the service must know of the cluster before it reads: its id, its topics and their settings."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from service.errors import ConfigurationError
-from service.kafka.connection import Connection, listening_to_client_log
+from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,11 @@ class Cluster:
     id: str
     brokers: int
     partitions: Mapping[str, int]
+
+
+def no_such_topic(topic: str, known: Iterable[str]) -> str:
+    """What to tell someone who named a topic that does not exist."""
+    return f"there is no topic {topic}; there are: {', '.join(sorted(known)) or 'none'}"
 
 
 class Admin:
@@ -38,8 +44,9 @@ class Admin:
         client = AIOKafkaAdminClient(**connection.client_options(), request_timeout_ms=15_000)
         with listening_to_client_log() as heard:
             try:
-                await client.start()
-            except KafkaError as error:
+                async with asyncio.timeout(START_SECONDS):
+                    await client.start()
+            except (KafkaError, TimeoutError) as error:
                 await client.close()
                 raise await connection.why_unreachable(heard) from error
         try:

@@ -14,6 +14,8 @@ from typing import Any
 from service.errors import ConfigurationError, Unreachable
 
 PROBE_SECONDS = 3.0
+START_SECONDS = 10.0
+"""How long a client may take to connect, whatever answers at the address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class Connection:
             if self.cert_file:
                 context.load_cert_chain(self.cert_file, self.key_file)
         except (OSError, ssl.SSLError) as error:
-            msg = f"a certificate file of TURNOUT_KAFKA__TLS_… cannot be used: {error}"
+            files = ", ".join(str(file) for file in (self.ca_file, self.cert_file, self.key_file) if file)
+            msg = f"one of the files of TURNOUT_KAFKA__TLS_… ({files}) cannot be used: {error}"
             raise ConfigurationError(msg) from error
         return context
 

@@ -18,7 +18,7 @@ from aiokafka.errors import (
 )
 
 from service.errors import NotNow
-from service.kafka.connection import Connection, listening_to_client_log
+from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
 from service.kafka.record import Headers, RecordTooLarge, Written
 
 log = structlog.get_logger(__name__)
@@ -51,7 +51,7 @@ class KafkaSink:
         self,
         connection: Connection,
         *,
-        send_timeout: timedelta = timedelta(minutes=2),
+        send_timeout: timedelta = timedelta(seconds=30),
         max_record: int = 1 << 24,
     ) -> None:
         self._connection = connection
@@ -69,8 +69,9 @@ class KafkaSink:
         """
         with listening_to_client_log() as heard:
             try:
-                await self._current()
-            except KafkaError as error:
+                async with asyncio.timeout(START_SECONDS):
+                    await self._current()
+            except (KafkaError, TimeoutError) as error:
                 raise await self._connection.why_unreachable(heard) from error
 
     async def stop(self) -> None:
@@ -124,6 +125,7 @@ class KafkaSink:
             "max_request_size": self._max_record,
             "compression_type": "lz4",
             "request_timeout_ms": 30_000,
+            "metadata_max_age_ms": 30_000,
         }
 
     async def _replace(self, producer: AIOKafkaProducer | None, error: Exception) -> None:

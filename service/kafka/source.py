@@ -18,7 +18,8 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from service.errors import ConfigurationError
-from service.kafka.connection import Connection, listening_to_client_log
+from service.kafka.admin import no_such_topic
+from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
 from service.kafka.record import Commit, Partition, Record
 
 log = structlog.get_logger(__name__)
@@ -60,6 +61,7 @@ class KafkaSource:
         instance: str | None = None,
         session_timeout: timedelta = timedelta(seconds=45),
     ) -> None:
+        rebalance_ms = int((drain.total_seconds() + 30) * 1000)
         self._connection = connection
         self._topics = topics
         self._assigned = assigned
@@ -74,7 +76,11 @@ class KafkaSource:
             isolation_level="read_committed",
             session_timeout_ms=int(session_timeout.total_seconds() * 1000),
             heartbeat_interval_ms=3_000,
-            rebalance_timeout_ms=int((drain.total_seconds() + 30) * 1000),
+            rebalance_timeout_ms=rebalance_ms,
+            # Joining waits for members that died: until then the answer to it is not late.
+            request_timeout_ms=rebalance_ms + 10_000,
+            # How soon a topic that was deleted and made again is seen.
+            metadata_max_age_ms=30_000,
             max_poll_interval_ms=300_000,
             fetch_max_wait_ms=250,
             # One, since each further one costs a rebalance at every join.
@@ -83,6 +89,7 @@ class KafkaSource:
         self._stopped: dict[Partition, str] = {}
         self._fragile: set[TopicPartition] = set()
         self._one_by_one = False
+        self._turn = 0
 
     @property
     def stopped(self) -> Mapping[Partition, str]:
@@ -97,8 +104,9 @@ class KafkaSource:
         """
         with listening_to_client_log() as heard:
             try:
-                await self._consumer.start()
-            except KafkaError as error:
+                async with asyncio.timeout(START_SECONDS):
+                    await self._consumer.start()
+            except (KafkaError, TimeoutError) as error:
                 await self.stop()
                 raise await self._connection.why_unreachable(heard) from error
         self._consumer.subscribe(self._topics, listener=self._listener)
@@ -123,6 +131,10 @@ class KafkaSource:
             await self._take_on(self._listener.new)
         epoch = self._listener.epoch
         wanted = [TopicPartition(*p) for p in partitions if p not in self._stopped]
+        # Another one first each time, so that a busy partition does not take all the room.
+        self._turn += 1
+        turn = self._turn % max(len(wanted), 1)
+        wanted = wanted[turn:] + wanted[:turn]
         together, self._one_by_one = [] if self._one_by_one else wanted, False
         records = await self._take(*(together or [NOWHERE]), limit=1, seconds=POLL_SECONDS)
         for place in wanted:
@@ -274,8 +286,6 @@ async def read_on(
 async def _places(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
     known = await consumer.topics()
     if topic not in known:
-        raise ConfigurationError(
-            f"there is no topic {topic}; there are: {', '.join(sorted(known)) or 'none'}"
-        )
+        raise ConfigurationError(no_such_topic(topic, known))
     await consumer._client.set_topics({topic})  # noqa: SLF001 - else partitions are not known before assign
     return [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]

@@ -6,6 +6,7 @@ from typing import Literal, TextIO
 
 import structlog
 
+EVENT_ID_CHARACTERS = 200
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 # Without the values of local variables, which are payloads.
@@ -34,9 +35,11 @@ def configure_logging(
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream)
+    # What another's exception says may be a payload; a developer at a terminal wants to see it.
+    foreign = shared if text else [*shared, _without_exception_texts]
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *foreign],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
@@ -44,8 +47,21 @@ def configure_logging(
     root.handlers = [handler]
     root.setLevel(max(LEVELS[level], logging.INFO))
     # The client logs each rebalance step at INFO and each retry at WARNING; we say both once.
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     logging.getLogger("temporalio").setLevel(logging.WARNING)
+
+
+def in_the_log(event_id: str) -> str:
+    """An event's id as lines carry it: a producer may send one of any length."""
+    return event_id if len(event_id) <= EVENT_ID_CHARACTERS else f"{event_id[:EVENT_ID_CHARACTERS]}…"
+
+
+def _without_exception_texts(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    for one in event.get("exception", ()):
+        one["exc_value"] = ""
+    return event
 
 
 def _without_empty(

@@ -68,8 +68,8 @@ def _modules(package: str) -> Iterator[ModuleType]:
         yield top
         for info in pkgutil.walk_packages(getattr(top, "__path__", ()), f"{package}."):
             yield importlib.import_module(info.name)
-    except ImportError as error:
-        msg = f"TURNOUT_WORKER__MODULES: {package} cannot be imported: {error}"
+    except Exception as error:  # what a team's module does when it is imported is theirs
+        msg = f"TURNOUT_WORKER__MODULES: {package} cannot be imported: {type(error).__name__}: {error}"
         raise ConfigurationError(msg) from error
 
 

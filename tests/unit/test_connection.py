@@ -85,7 +85,7 @@ def test_a_certificate_file_that_cannot_be_used_is_our_mistake(tmp_path: Path) -
     (tmp_path / "ca.pem").write_text("no certificate")
     for ca_file in (tmp_path / "ca.pem", tmp_path / "absent.pem"):
         connection = Connection("127.0.0.1:9092", security_protocol="SSL", ca_file=ca_file)
-        with pytest.raises(ConfigurationError, match="a certificate file of TURNOUT_KAFKA__TLS_"):
+        with pytest.raises(ConfigurationError, match="one of the files of TURNOUT_KAFKA__TLS_"):
             connection.client_options()
 
 

@@ -87,7 +87,8 @@ def test_no_packages_have_nothing() -> None:
 
 def test_a_package_that_does_not_exist_is_named_with_the_setting() -> None:
     with pytest.raises(
-        ConfigurationError, match=r"TURNOUT_WORKER__MODULES: no\.such cannot be imported: No module"
+        ConfigurationError,
+        match=r"TURNOUT_WORKER__MODULES: no\.such cannot be imported: ModuleNotFoundError: No module",
     ):
         find(["no.such"])
 

@@ -114,7 +114,8 @@ def test_time_spans_are_written_with_a_unit(
 def test_a_bare_number_or_anything_else_is_no_time_span(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     text = refusal(monkeypatch, INTAKE__DRAIN=text)
     assert text.endswith(
-        "TURNOUT_INTAKE__DRAIN: is no time span with a unit; write for example 30s, 15m or PT30S"
+        "TURNOUT_INTAKE__DRAIN: is no time span; "
+        "write a whole number with a unit, like 30s, 15m, 2h, or PT30S"
     )
 
 
@@ -147,7 +148,7 @@ def test_an_address_that_is_not_host_and_port_is_refused(
 @pytest.mark.parametrize("protocol", ["SASL_SSL", "SASL_PLAINTEXT"])
 def test_sasl_needs_a_mechanism_and_a_user(monkeypatch: pytest.MonkeyPatch, protocol: str) -> None:
     text = refusal(monkeypatch, KAFKA__SECURITY_PROTOCOL=protocol, KAFKA__USERNAME="turnout")
-    assert text.endswith("TURNOUT_KAFKA: SASL needs sasl_mechanism and username")
+    assert text.endswith("TURNOUT_KAFKA: SASL needs sasl_mechanism, username, and password or password_file")
 
 
 SASL = {

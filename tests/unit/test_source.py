@@ -196,10 +196,18 @@ async def test_offsets_are_never_chosen_or_committed_by_the_client(world: World)
 
 async def test_records_come_in_order_with_all_that_kafka_says_of_them(world: World) -> None:
     world.holds({P0: 3, P1: 2})
-    assert await world.read(P0, P1) == [(P0, 0), (P0, 1), (P0, 2), (P1, 0), (P1, 1)]
+    read = await world.read(P0, P1)
+    assert sorted(read) == [(P0, 0), (P0, 1), (P0, 2), (P1, 0), (P1, 1)]
+    assert [offset for place, offset in read if place == P0] == [0, 1, 2]
     world.holds({P2: 1})
     (record,) = await world.source.poll([P2], 1)
     assert record == Record("shop.orders", 2, 0, b"A", b"{}", (("a", b"1"), ("a", b"2")), 1_790_000_000_000)
+
+
+async def test_each_partition_comes_first_in_its_turn_so_that_a_busy_one_leaves_room(world: World) -> None:
+    world.holds({P0: 1_000, P1: 1_000, P2: 1_000})
+    read = [await world.read(P0, P1, P2, limit=10) for _ in range(6)]
+    assert {place for place, _ in itertools.chain(*read)} == {P0, P1, P2}
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 100])

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from service.errors import NotNow, RejectedError
-from service.intake.waiting import LAST_DELAY_SECONDS, Abandoned, Assignment, WaitingRoom
+from service.intake.waiting import LAST_DELAY_SECONDS, Abandoned, Assignment, WaitingRoom, What
 from service.kafka.record import Record
 from tests.unit.fakes import NoTime
 from tests.unit.records import record
@@ -21,7 +21,7 @@ async def insist(room: WaitingRoom, assignment: Assignment, of: Record, failures
             raise NotNow(f"answer {attempts}")
         return attempts
 
-    return await room.insist(of, assignment, "order-placed", call)
+    return await room.insist(of, assignment, What("order-placed"), call)
 
 
 @pytest.mark.parametrize("failures", [0, 1, 2_000])
@@ -43,7 +43,7 @@ async def test_only_not_now_is_waited_for() -> None:
 
     assignment = NoTime()
     with pytest.raises(RejectedError):
-        await WaitingRoom().insist(record(), assignment, "", call)
+        await WaitingRoom().insist(record(), assignment, What(), call)
     assert assignment.slept == []
 
 
@@ -53,16 +53,16 @@ async def test_who_waits_is_seen_with_the_last_answer_until_the_wait_is_over() -
 
     class Looking(NoTime):
         async def sleep(self, seconds: float) -> None:
-            seen.append((len(room), room.oldest()))
+            seen.append((len(room), room.longer_than(0)[0]))
             await super().sleep(seconds)
 
     await insist(room, Looking(), record(7), 2)
-    assert [(count, wait and (wait.record.offset, wait.route, wait.answer)) for count, wait in seen] == [
+    assert [(count, (wait.record.offset, wait.what.route, wait.answer)) for count, wait in seen] == [
         (1, (7, "order-placed", "answer 1")),
         (1, (7, "order-placed", "answer 2")),
     ]
-    assert len({wait and wait.since for _, wait in seen}) == 1
-    assert (len(room), room.oldest()) == (0, None)
+    assert len({wait.since for _, wait in seen}) == 1
+    assert (len(room), room.longer_than(0)) == (0, [])
 
 
 async def test_the_oldest_is_the_one_that_has_waited_longest() -> None:
@@ -72,12 +72,11 @@ async def test_the_oldest_is_the_one_that_has_waited_longest() -> None:
         waits.append(asyncio.create_task(insist(room, assignment, record(offset), 10)))
         while len(room) < len(waits):  # noqa: ASYNC110 - the room tells nobody when it fills
             await asyncio.sleep(0)
-    oldest = room.oldest()
-    assert oldest
-    assert oldest.record.offset == 5
+    assert [wait.record.offset for wait in room.longer_than(0)] == [5, 3, 4]
+    assert room.longer_than(60) == []
     assignment.end()
     assert {type(end) for end in await asyncio.gather(*waits, return_exceptions=True)} == {Abandoned}
-    assert room.oldest() is None
+    assert room.longer_than(0) == []
 
 
 async def test_a_wait_ends_at_once_when_the_assignment_is_over() -> None:
@@ -96,3 +95,17 @@ async def test_nothing_sleeps_for_an_assignment_that_is_over() -> None:
     async with asyncio.timeout(5):
         with pytest.raises(Abandoned):
             await assignment.sleep(3_600)
+
+
+async def test_one_whose_first_call_does_not_come_back_is_seen_too() -> None:
+    room, called, gate = WaitingRoom(), asyncio.Event(), asyncio.Event()
+
+    async def hangs() -> None:
+        called.set()
+        await gate.wait()
+
+    waits = asyncio.create_task(room.insist(record(7), NoTime(), What("order-placed"), hangs))
+    await called.wait()
+    assert [(wait.record.offset, wait.answer) for wait in room.longer_than(0)] == [(7, "no answer yet")]
+    gate.set()
+    await waits
