@@ -166,3 +166,21 @@ def test_no_reason_holds_a_payload_value(command: Command) -> None:
         CONTRACTS.check(command)
     assert MARKER not in str(refused.value)
     assert "found `M`" not in str(refused.value)
+
+
+class Homemade:
+    """A type that only its team's own converter knows."""
+
+
+@workflow.defn
+class TakesHomemade:
+    @workflow.run
+    async def run(self, thing: Homemade) -> None:
+        """Do nothing."""
+
+
+def test_a_type_that_we_cannot_judge_passes_whatever_is_given() -> None:
+    start = Start(
+        route="r", event=event(), workflow_id="w", workflow="TakesHomemade", task_queue="q", args=({"a": 1},)
+    )
+    Contracts([TakesHomemade]).check(start)

@@ -108,3 +108,14 @@ def test_auto_is_text_on_a_terminal(out: io.StringIO, monkeypatch: pytest.Monkey
     structlog.get_logger("x").info("accepted")
     with pytest.raises(json.JSONDecodeError):
         lines(out)
+
+
+def test_what_an_exception_of_someone_else_says_is_not_written_where_logs_are_kept(out: io.StringIO) -> None:
+    configure_logging("info", "json", out)
+    try:
+        raise RuntimeError(MARKER)  # noqa: TRY301
+    except RuntimeError:
+        logging.getLogger("temporalio.worker").exception("failed activation")
+    (line,) = lines(out)
+    assert line["exception"][0]["exc_type"] == "RuntimeError"
+    assert MARKER not in out.getvalue()

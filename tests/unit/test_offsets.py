@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from service.intake.offset_map import LIMIT_BYTES, decode
-from service.intake.offsets import OffsetTracker
+from service.intake.offsets import BRAKE_SPAN, OffsetTracker
 from service.kafka.record import Commit
 
 
@@ -99,6 +99,16 @@ def test_a_partition_brakes_before_its_map_is_too_large_and_goes_on_when_it_is_s
         tracker.finish(open_)
     assert tracker.to_commit() == Commit(offset)
     assert not tracker.braked
+
+
+def test_a_partition_brakes_when_its_map_spans_so_much_that_it_takes_long_to_make() -> None:
+    tracker = OffsetTracker()
+    for offset in range(BRAKE_SPAN + 2):
+        tracker.receive(offset)
+        if offset:
+            tracker.finish(offset)
+    tracker.to_commit()
+    assert tracker.braked
 
 
 def test_a_map_that_would_be_too_large_is_cut_and_never_lies() -> None:
