@@ -60,6 +60,7 @@ class KafkaSink:
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
         self._closed = False
+        self._answers: set[asyncio.Future[Any]] = set()
 
     async def start(self) -> None:
         """Connect.
@@ -80,6 +81,8 @@ class KafkaSink:
         producer, self._producer = self._producer, None
         if producer:
             await _close(producer)
+        for answer in self._answers:
+            answer.cancel()  # it will not come any more
 
     async def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers) -> Written:
         """Write one record; see `RecordSink.send`."""
@@ -88,8 +91,7 @@ class KafkaSink:
             async with asyncio.timeout(self._send_seconds):
                 producer = await self._current()
                 future = await producer.send(topic, key=key, value=value, headers=list(headers))
-                # Shielded: giving up on the answer must not cancel the batch that others share.
-                done = await asyncio.shield(future)
+                done = await self._answer(future)
         except FATAL as error:
             await self._replace(producer, error)
             if isinstance(error, MessageSizeTooLargeError):
@@ -101,6 +103,19 @@ class KafkaSink:
         except KafkaError as error:
             raise NotNow(f"topic {topic}: {type(error).__name__} {error}".strip()) from error
         return Written(done.topic, done.partition, done.offset)
+
+    async def _answer(self, future: "asyncio.Future[Any]") -> Any:
+        # Shielded: giving up on the answer must not cancel the batch that others share.
+        answer = asyncio.shield(future)
+        self._answers.add(answer)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if self._closed and answer.cancelled() and not future.cancelled():
+                raise ProducerClosed from None
+            raise
+        finally:
+            self._answers.discard(answer)
 
     async def _current(self) -> AIOKafkaProducer:
         async with self._starting:
