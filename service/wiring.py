@@ -1,6 +1,7 @@
 """Settings become clients, clients become roles: the only reader of settings."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -166,6 +167,9 @@ class Bridge:
     async def run(self, stop: asyncio.Event) -> None:
         """Read until `stop` is set; then drain, commit and leave the group."""
         await self.source.start()
+        # What is loaded by now stays: the collector need not look at it with each record.
+        gc.collect()
+        gc.freeze()
         log.info("bridge ready")
         try:
             await self.intake.run(self.source, stop)

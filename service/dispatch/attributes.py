@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from temporalio.api.enums.v1 import IndexedValueType
@@ -30,8 +31,11 @@ def typed_pair(name: str, kind: "IndexedValueType.ValueType", value: Any) -> Sea
 
 def keyword_pair(name: str, value: str) -> SearchAttributePair[Any]:
     """A keyword, cut to what fits and without what cannot be shown."""
-    text = "".join(c for c in value if c.isprintable())[:KEYWORD_CHARACTERS]
-    return SearchAttributePair(SearchAttributeKey.for_keyword(name), text)
+    text = value if value.isprintable() else "".join(c for c in value if c.isprintable())
+    return SearchAttributePair(_keyword_key(name), text[:KEYWORD_CHARACTERS])
+
+
+_keyword_key = cache(SearchAttributeKey.for_keyword)
 
 
 def _typed(kind: type | tuple[type, ...], value: Any) -> Any:

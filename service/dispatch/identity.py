@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 from temporalio.api.workflowservice.v1 import (
@@ -41,6 +42,7 @@ The contract with workers in any language is in `workflows/inbox.py`, which has 
 _current: ContextVar[Command] = ContextVar("turnout_command")
 
 
+@lru_cache(maxsize=1024)  # asked several times for each call
 def derived_id(event_key: EventKey, route: str, kind: str) -> uuid.UUID:
     """uuid5 over the JSON array [event key, route, kind]: the same whenever the event comes again.
 

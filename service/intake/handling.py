@@ -1,10 +1,8 @@
 """The way of one record: decode, match, dispatch; with a letter where that cannot be done."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 
 import structlog
-from structlog.contextvars import bound_contextvars
 
 from service.dispatch.answers import Outcome, OutcomeKind
 from service.dispatch.dispatcher import Dispatcher
@@ -19,7 +17,9 @@ from service.routing.commands import Command, Rule, Signal, joined
 from service.routing.table import Route, RouteTable
 from service.telemetry.logs import in_the_log
 
-log = structlog.get_logger(__name__)
+Lines = structlog.typing.FilteringBoundLogger
+
+log: Lines = structlog.get_logger(__name__)
 
 BATCH_EVENTS = 100
 BATCH_BYTES = 256 << 10
@@ -52,15 +52,13 @@ class Handling:
         Raises:
             Abandoned: The partition was taken away meanwhile; some commands may be accepted already.
         """
-        with bound_contextvars(topic=record.topic, partition=record.partition, offset=record.offset):
-            try:
-                event = self._decoder.decode(record)
-            except RecordError as error:
-                return [await self._give_up(record, assignment, error)]
-            if isinstance(event, Tombstone):
-                return [_noted(Outcome(OutcomeKind.SKIPPED, detail="tombstone"))]
-            with _lines_of(event):
-                return await self._follow_routes(event, assignment)
+        try:
+            event = self._decoder.decode(record)
+        except RecordError as error:
+            return [await self._give_up(record, assignment, error, _lines(record))]
+        if isinstance(event, Tombstone):
+            return [_noted(Outcome(OutcomeKind.SKIPPED, detail="tombstone"), _lines(record))]
+        return await self._follow_routes(event, assignment)
 
     async def handle_next(self, records: Sequence[Record], assignment: Assignment) -> int:
         """Handle the first of `records`, and those right behind it that can be told in the same call.
@@ -108,44 +106,51 @@ class Handling:
         except RecordError:
             # One of them may be at fault: alone it takes no other along.
             for one in batch:
-                with _lines_of(one.event):
-                    await self._dispatch(one, assignment)
+                await self._dispatch(one, assignment)
             return
         for event in signal.events:
-            with _lines_of(event):
-                _noted(outcome)
+            _noted(outcome, self._lines_to(signal, event))
 
     async def _follow_routes(self, event: Event, assignment: Assignment) -> Sequence[Outcome]:
         routes = self._routes.routes_for(event)
         if routes:
             return [await self._carry_out(route, event, assignment) for route in routes]
         if self._routes.topics[event.record.topic].unmatched is Rule.SKIP:
-            return [_noted(Outcome(OutcomeKind.SKIPPED, detail="no route for this type"))]
+            return [_noted(Outcome(OutcomeKind.SKIPPED, detail="no route for this type"), _lines_of(event))]
         unmatched = RouteError(
             f"no route takes type {event.type} from {event.record.topic}",
             cure="add one, or write `unmatched: skip` for the topic",
         )
-        return [await self._give_up(event.record, assignment, unmatched)]
+        return [await self._give_up(event.record, assignment, unmatched, _lines_of(event))]
 
     async def _carry_out(self, route: Route, event: Event, assignment: Assignment) -> Outcome:
         try:
             command = route.command(event)
         except RecordError as error:
-            return await self._give_up(event.record, assignment, error, route=route.name)
+            return await self._give_up(event.record, assignment, error, _lines_of(event), route=route.name)
         if command is None:
-            return _noted(Outcome(OutcomeKind.SKIPPED, route.name, detail="`when` is false"))
-        with bound_contextvars(workflow_url=self._dispatcher.link(command)):
-            return await self._dispatch(command, assignment)
+            return _noted(
+                Outcome(OutcomeKind.SKIPPED, route.name, detail="`when` is false"), _lines_of(event)
+            )
+        return await self._dispatch(command, assignment)
 
     async def _dispatch(self, command: Command, assignment: Assignment) -> Outcome:
+        record, lines = command.event.record, self._lines_to(command, command.event)
         try:
-            return _noted(await self._ask(command, assignment))
+            return _noted(await self._ask(command, assignment), lines)
         except RecordError as error:
-            record = command.event.record
-            return await self._give_up(record, assignment, error, route=command.route, to=command.workflow_id)
+            to = command.workflow_id
+            return await self._give_up(record, assignment, error, lines, route=command.route, to=to)
 
     async def _give_up(
-        self, record: Record, assignment: Assignment, error: RecordError, *, route: str = "", to: str = ""
+        self,
+        record: Record,
+        assignment: Assignment,
+        error: RecordError,
+        lines: Lines,
+        *,
+        route: str = "",
+        to: str = "",
     ) -> Outcome:
         written = await self._waiting.insist(
             record,
@@ -154,8 +159,8 @@ class Handling:
             lambda: self._letters.write(record, error, route=route),
         )
         place = f"{written.partition}@{written.offset}"
-        log.warning("letter written", stage=error.stage.value, letter=place, route=route, workflow_id=to)
-        return _noted(Outcome(OutcomeKind.DEAD_LETTERED, route, to, detail=str(error)))
+        lines.warning("letter written", stage=error.stage.value, letter=place, route=route, workflow_id=to)
+        return _noted(Outcome(OutcomeKind.DEAD_LETTERED, route, to, detail=str(error)), lines)
 
     async def _ask(self, command: Command, assignment: Assignment) -> Outcome:
         async def at_our_pace() -> Outcome:
@@ -166,19 +171,22 @@ class Handling:
         what = What(command.route, command.event.id, command.workflow_id)
         return await self._waiting.insist(command.event.record, assignment, what, at_our_pace)
 
+    def _lines_to(self, command: Command, event: Event) -> Lines:
+        return _lines_of(event).bind(workflow_url=self._dispatcher.link(command))
 
-def _lines_of(event: Event) -> AbstractContextManager[None]:
-    """Lines logged in this block carry the event and its record's place."""
-    record = event.record
-    return bound_contextvars(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        event_id=in_the_log(event.id),
-        event_type=event.type,
+
+def _lines(record: Record) -> Lines:
+    """Lines that carry the record's place."""
+    return log.bind(topic=record.topic, partition=record.partition, offset=record.offset)
+
+
+def _lines_of(event: Event) -> Lines:
+    """Lines that carry the event and its record's place."""
+    return _lines(event.record).bind(event_id=in_the_log(event.id), event_type=event.type)
+
+
+def _noted(outcome: Outcome, lines: Lines) -> Outcome:
+    lines.info(
+        outcome.kind.value, route=outcome.route, workflow_id=outcome.workflow_id, detail=outcome.detail
     )
-
-
-def _noted(outcome: Outcome) -> Outcome:
-    log.info(outcome.kind.value, route=outcome.route, workflow_id=outcome.workflow_id, detail=outcome.detail)
     return outcome

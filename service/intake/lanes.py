@@ -88,6 +88,8 @@ class Lanes:
         """Records finished so far, by topic."""
         self.commit_soon = asyncio.Event()
         """Set when a lane should not wait for the next regular commit."""
+        self.more_room = asyncio.Event()
+        """Set whenever something is finished or stored."""
 
     def assign(self, commits: Mapping[Partition, Commit]) -> None:
         """Begin to hold partitions, with nothing in flight; what their maps say is done is not done again."""
@@ -140,6 +142,7 @@ class Lanes:
         for place, commit in commits.items():
             if held := self._held.get(place):
                 held.stored(commit)
+        self.more_room.set()
 
     async def drain(self, partitions: frozenset[Partition], patience: timedelta) -> None:
         """Begin nothing new for `partitions`, and let what has begun come to its end.
@@ -181,6 +184,7 @@ class Lanes:
         held.tracker.finish(record.offset)
         held.finished.append(key)
         self.finished[record.topic] += 1
+        self.more_room.set()
         if held.unstored[key] >= LANE_RECORDS // 2:
             self.commit_soon.set()
 

@@ -16,6 +16,7 @@ from service.telemetry.logs import in_the_log
 log = structlog.get_logger(__name__)
 
 COMMIT_SECONDS = 1.0
+POLL_SECONDS, CLOSED_SECONDS = 0.25, 0.01
 LEAST_SECONDS = 0.02
 """Between two commits, however busy a lane is."""
 
@@ -71,12 +72,19 @@ class Intake:
 
     async def _poll_until(self, source: RecordSource, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            room = self._lanes.room()
+            self._lanes.more_room.clear()
+            room, held = self._lanes.room(), len(self._lanes.partitions())
             # Polled also when nothing has room: a member that does not poll is put out of its group.
             partitions = self._lanes.open_partitions() if room else []
+            # Short while one is closed: it may be open again long before another has records.
+            seconds = POLL_SECONDS if len(partitions) == held else CLOSED_SECONDS if partitions else 0
             # No more at once than a lane holds: all of it may be of one key.
-            for record in await source.poll(partitions, min(max(room, 1), LANE_RECORDS)):
+            for record in await source.poll(partitions, min(max(room, 1), LANE_RECORDS), seconds):
                 self._lanes.put(record, self._lane_key(record))
+            if held and not partitions:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._lanes.more_room.wait()
 
     async def _keep_committing(self) -> None:
         while True:

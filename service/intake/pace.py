@@ -77,28 +77,28 @@ class Pace:
             self._leave()
 
     async def _enter(self) -> None:
-        while self._used >= self.limit:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._wake()  # it was our turn: pass it on
-                raise
-        self._used += 1
+        if self._used < self.limit and not self._waiting:
+            self._used += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()  # it was our turn: pass it on
+            raise
 
     def _leave(self) -> None:
         self._used -= 1
         self._wake()
 
     def _wake(self) -> None:
-        free = self.limit - self._used
-        while free > 0 and self._waiting:
+        while self._used < self.limit and self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
+                self._used += 1  # taken here, so that nobody is woken for a slot that is given away
                 turn.set_result(None)
-                free -= 1
 
     async def _until_due(self) -> None:
         if self._rate is None:

@@ -67,8 +67,8 @@ class RecordSource(Protocol):
     offsets may or may not be stored, which costs repeats, never loss.
     """
 
-    async def poll(self, partitions: Iterable[Partition], limit: int) -> Sequence[Record]:
-        """Up to `limit` further records of `partitions`, waiting a moment when there are none.
+    async def poll(self, partitions: Iterable[Partition], limit: int, seconds: float) -> Sequence[Record]:
+        """Up to `limit` further records of `partitions`, waiting up to `seconds` when there are none.
 
         Must be called all the time, also with no partitions: a member that does not poll is put
         out of its group. Records of one partition come in offset order, each once per assignment.

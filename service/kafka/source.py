@@ -120,7 +120,9 @@ class KafkaSource:
         with contextlib.suppress(asyncio.CancelledError, KafkaError):
             await stopping
 
-    async def poll(self, partitions: Iterable[Partition], limit: int) -> Sequence[Record]:
+    async def poll(
+        self, partitions: Iterable[Partition], limit: int, seconds: float = POLL_SECONDS
+    ) -> Sequence[Record]:
         """See `RecordSource.poll`; a client error is logged and yields nothing.
 
         The call is never cancelled by a time-out of ours: that would switch the client's own
@@ -136,7 +138,7 @@ class KafkaSource:
         turn = self._turn % max(len(wanted), 1)
         wanted = wanted[turn:] + wanted[:turn]
         together, self._one_by_one = [] if self._one_by_one else wanted, False
-        records = await self._take(*(together or [NOWHERE]), limit=1, seconds=POLL_SECONDS)
+        records = await self._take(*(together or [NOWHERE]), limit=1, seconds=seconds)
         for place in wanted:
             if (room := limit - len(records)) > 0:
                 records += await self._take(place, limit=1 if place in self._fragile else room, seconds=0)
