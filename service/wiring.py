@@ -2,9 +2,10 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 
 import structlog
@@ -162,19 +163,23 @@ class Bridge:
     """The role that reads Kafka; made by `_make_bridge`, run once."""
 
     intake: Intake
-    source: KafkaSource
+    join: Callable[[], Awaitable[KafkaSource]]
+    patience: timedelta
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until `stop` is set; then drain, commit and leave the group."""
-        await self.source.start()
+        try:
+            source = await patiently(self.join, self.patience, stop)
+        except Stopped:
+            return  # a worker beside it ends in its own time
         # What is loaded by now stays: the collector need not look at it with each record.
         gc.collect()
         gc.freeze()
         log.info("bridge ready")
         try:
-            await self.intake.run(self.source, stop)
+            await self.intake.run(source, stop)
         finally:
-            await self.source.stop()
+            await source.stop()
 
 
 async def _make_bridge(
@@ -185,12 +190,15 @@ async def _make_bridge(
     found: Found,
     stop: asyncio.Event,
 ) -> Bridge:
-    async with Admin.connected(connection) as admin:
-        cluster = await _cluster_with_topics(admin, table, settings)
+    cluster = await patiently(
+        lambda: _cluster_with_topics(connection, table, settings), settings.start_timeout, stop
+    )
     client = await patiently(
         lambda: connect([IdentityPlugin()], retry=BRIDGE_RETRY), settings.start_timeout, stop
     )
-    dispatcher = await _make_dispatcher(settings, client, table, found)
+    dispatcher = await patiently(
+        lambda: _make_dispatcher(settings, client, table, found), settings.start_timeout, stop
+    )
     waiting = WaitingRoom()
     formats = {name: topic.format for name, topic in table.topics.items()}
     handling = Handling(
@@ -211,17 +219,22 @@ async def _make_bridge(
         waiting,
         drain=settings.intake.drain,
     )
-    source = KafkaSource(
-        connection,
-        group=settings.group,
-        topics=sorted(table.topics),
-        revoked=intake.revoked,
-        assigned=intake.assigned,
-        drain=settings.intake.drain,
-        instance=settings.kafka.group_instance_id,
-        session_timeout=settings.kafka.session_timeout,
-    )
-    return Bridge(intake, source)
+
+    async def join() -> KafkaSource:
+        source = KafkaSource(
+            connection,
+            group=settings.group,
+            topics=sorted(table.topics),
+            revoked=intake.revoked,
+            assigned=intake.assigned,
+            drain=settings.intake.drain,
+            instance=settings.kafka.group_instance_id,
+            session_timeout=settings.kafka.session_timeout,
+        )
+        await source.start()
+        return source
+
+    return Bridge(intake, join, settings.start_timeout)
 
 
 async def _make_dispatcher(settings: Settings, client: Client, table: RouteTable, found: Found) -> Dispatcher:
@@ -271,28 +284,32 @@ def _check_attributes(
         raise ConfigurationError(msg)
 
 
-async def _cluster_with_topics(admin: Admin, table: RouteTable, settings: Settings) -> Cluster:
-    """The cluster, seen to have all topics that the routes and the letters need."""
+async def _cluster_with_topics(connection: Connection, table: RouteTable, settings: Settings) -> Cluster:
+    """The cluster, seen to have all topics that the routes and the letters need, as they must be."""
     letters = letter_topic(settings.group)
     wanted = dict.fromkeys([*table.topics, *table.out_topics, letters])
-    for _ in range(NEW_TOPIC_TRIES):
-        cluster = await admin.cluster()
-        if all(topic in cluster.partitions for topic in wanted):
-            break
-        await asyncio.sleep(NEW_TOPIC_SECONDS)  # one that was made just now is not seen at once
-    if missing := [topic for topic in wanted if topic not in cluster.partitions]:
+    async with Admin.connected(connection) as admin:
+        for _ in range(NEW_TOPIC_TRIES):
+            cluster = await admin.cluster()
+            missing = [topic for topic in wanted if topic not in cluster.partitions]
+            if not missing:
+                break
+            await asyncio.sleep(NEW_TOPIC_SECONDS)  # one that was made just now is not seen at once
         servers = settings.kafka.bootstrap_servers
-        room = await _letter_bytes(admin, [topic for topic in table.topics if topic not in missing])
-        extras = {letters: f" --config cleanup.policy=delete --config max.message.bytes={room}"}
-        commands = "\n  ".join(
-            f"kafka-topics.sh --bootstrap-server {servers} --create --topic {topic}{extras.get(topic, '')}"
-            for topic in missing
-        )
-        raise ConfigurationError(
-            f"these topics do not exist, or we may not see them; create them:\n  {commands}"
-        )
-    await _check_letter_topic(admin, letters, table, settings.kafka.bootstrap_servers)
+        if missing:
+            room = await _letter_bytes(admin, [topic for topic in table.topics if topic not in missing])
+            raise ConfigurationError(_how_to_create(missing, servers, letters, room))
+        await _check_letter_topic(admin, letters, table, servers)
     return cluster
+
+
+def _how_to_create(missing: Iterable[str], servers: str, letters: str, room: int) -> str:
+    extras = {letters: f" --config cleanup.policy=delete --config max.message.bytes={room}"}
+    commands = "\n  ".join(
+        f"kafka-topics.sh --bootstrap-server {servers} --create --topic {topic}{extras.get(topic, '')}"
+        for topic in missing
+    )
+    return f"these topics do not exist, or we may not see them; create them:\n  {commands}"
 
 
 async def _letter_bytes(admin: Admin, topics: Iterable[str]) -> int:

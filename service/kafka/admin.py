@@ -9,7 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, Unreachable
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
 
 
@@ -39,7 +39,7 @@ class Admin:
         """An admin client for the time of the block.
 
         Raises:
-            Unreachable: No broker answers; the text says host, port and reason.
+            Unreachable: No broker answers, at first or within the block; the text says what is known.
         """
         client = AIOKafkaAdminClient(**connection.client_options(), request_timeout_ms=15_000)
         with listening_to_client_log() as heard:
@@ -51,6 +51,8 @@ class Admin:
                 raise await connection.why_unreachable(heard) from error
         try:
             yield Admin(client)
+        except KafkaError as error:
+            raise Unreachable(f"Kafka does not answer any more: {type(error).__name__}") from error
         finally:
             await client.close()
 

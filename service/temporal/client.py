@@ -91,9 +91,12 @@ async def check_namespace(client: Client, namespace: str) -> None:
                 f"`temporal operator namespace create -n {namespace}` or name another"
             )
             raise ConfigurationError(msg) from error
-        address = client.service_client.config.target_host
-        msg = f"Temporal at {address} answered {error.status.name}: {error.message}"
-        raise Unreachable(msg) from error
+        raise _no_answer(client, error) from error
+
+
+def _no_answer(client: Client, error: RPCError) -> Unreachable:
+    address = client.service_client.config.target_host
+    return Unreachable(f"Temporal at {address} answered {error.status.name}: {error.message}")
 
 
 def for_namespace(client: Client, namespace: str | None) -> Client:
@@ -106,9 +109,16 @@ def for_namespace(client: Client, namespace: str | None) -> Client:
 
 
 async def search_attributes(client: Client, namespace: str) -> AttributeTypes:
-    """The custom search attributes registered in `namespace`, with their types."""
+    """The custom search attributes registered in `namespace`, with their types.
+
+    Raises:
+        Unreachable: Temporal does not answer.
+    """
     request = ListSearchAttributesRequest(namespace=namespace)
-    return dict((await client.operator_service.list_search_attributes(request)).custom_attributes)
+    try:
+        return dict((await client.operator_service.list_search_attributes(request)).custom_attributes)
+    except RPCError as error:
+        raise _no_answer(client, error) from error
 
 
 def workflow_link(ui_url: str, namespace: str, workflow_id: str) -> str:

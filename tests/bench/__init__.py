@@ -1,0 +1,1 @@
+"""Measurements: turnout beside a naive bridge and the bare SDK, on one server, in one run."""

@@ -1,0 +1,216 @@
+"""Builds that are broken on purpose: `python -m tests.delivery.broken NAME bridge`.
+
+Each takes one promise back by replacing one thing of the service before that starts. The checker has to
+find each; `sound` replaces nothing. All of them log how many records they hold.
+"""
+
+# ruff: noqa: SLF001 - they replace what nobody else may touch
+
+import json
+import sys
+import uuid
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Any
+
+import structlog
+from aiokafka import TopicPartition
+from temporalio.plugin import SimplePlugin
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import ExecuteWorkflowInput
+
+import service.dispatch.dispatcher
+import service.dispatch.identity
+import service.temporal.worker
+import service.wiring
+import workflows.inbox
+from service.cli.app import main as turnout
+from service.dispatch.answers import Meaning
+from service.dispatch.identity import INBOX_HEADER, TURNOUT, event_ids
+from service.intake.lanes import Lanes
+from service.intake.offsets import OffsetTracker
+from service.kafka.record import Commit, Record
+from service.kafka.source import NOWHERE, KafkaSource
+
+log = structlog.get_logger(__name__)
+
+
+def replace(target: Any, name: str, make: Callable[[Any], Any]) -> None:
+    """Put what `make` gives for the present thing in its place; without one, the double is out of date."""
+    setattr(target, name, make(getattr(target, name)))
+
+
+def commit_before_start() -> None:
+    """A record counts as done when it is received."""
+
+    def make(receive: Any) -> Any:
+        def received(self: OffsetTracker, offset: int) -> bool:
+            new: bool = receive(self, offset)
+            if new:
+                finish(self, offset)
+            return new
+
+        return received
+
+    finish = OffsetTracker.finish
+    replace(OffsetTracker, "receive", make)
+    replace(OffsetTracker, "finish", lambda _: lambda _self, _offset: None)
+
+
+def highest_seen() -> None:
+    """Commits the offset after the highest finished one, whatever is unfinished below."""
+    highest: dict[int, int] = {}
+
+    def make_finish(finish: Any) -> Any:
+        def finished(self: OffsetTracker, offset: int) -> None:
+            finish(self, offset)
+            highest[id(self)] = max(offset + 1, highest.get(id(self), 0))
+
+        return finished
+
+    def make_to_commit(to_commit: Any) -> Any:
+        def commit(self: OffsetTracker) -> Commit | None:
+            found: Commit | None = to_commit(self)
+            return found and Commit(max(found.offset, highest.get(id(self), 0)))
+
+        return commit
+
+    replace(OffsetTracker, "finish", make_finish)
+    replace(OffsetTracker, "to_commit", make_to_commit)
+
+
+def no_ids() -> None:
+    """No ids of ours on the wire, and no inbox in the worker."""
+    replace(service.dispatch.identity, "_identify", lambda _: lambda *_: None)
+    replace(service.dispatch.identity, "_tell_inbox", lambda _: lambda *_: None)
+    replace(service.temporal.worker, "Inbox", lambda _: lambda: SimplePlugin("no.inbox"))
+
+
+def inbox_by_event() -> None:
+    """The inbox is told the event alone, not the route by which it comes."""
+
+    def make(tell: Any) -> Any:
+        def told(request: Any) -> None:
+            tell(request)
+            command = service.dispatch.identity._current.get()
+            events = getattr(command, "events", (command.event,))
+            assert len(events) == len(event_ids(command))
+            names = [json.dumps(list(event.key)) for event in events]
+            request.header.fields[INBOX_HEADER].data = b"".join(_uuid5(name) for name in names)
+
+        return told
+
+    replace(service.dispatch.identity, "_tell_inbox", make)
+
+
+def _uuid5(name: str) -> bytes:
+    return uuid.uuid5(TURNOUT, name).bytes
+
+
+def late_window() -> None:
+    """The inbox reads what its earlier runs have seen when the workflow's own code begins."""
+    seen = workflows.inbox._Seen
+
+    def make_known(_: Any) -> Any:
+        def known(self: Any) -> dict[bytes, None]:
+            if self._ids is None:
+                self._ids = {}
+            ids: dict[bytes, None] = self._ids
+            return ids
+
+        return known
+
+    read = seen._known
+
+    async def execute(self: Any, input: ExecuteWorkflowInput) -> Any:  # noqa: A002 - the SDK's name
+        so_far = self._seen._ids or {}
+        self._seen._ids = None
+        self._seen._ids = {**read(self._seen), **so_far}
+        return await self.next.execute_workflow(input)
+
+    replace(seen, "_known", make_known)
+    replace(workflows.inbox._Inbound, "execute_workflow", lambda _: execute)
+
+
+def unordered_lanes() -> None:
+    """Each record has a lane of its own."""
+    numbers = count()
+
+    def make(_: Any) -> Any:
+        def lane_key_by(*_args: Any, **_how: Any) -> Callable[[Record], bytes]:
+            return lambda _record: str(next(numbers)).encode()
+
+        return lane_key_by
+
+    replace(service.wiring, "lane_key_by", make)
+
+
+def empty_poll() -> None:
+    """With no partition that has room, the client is asked for an empty list of them: for all, that is."""
+
+    def make(take: Any) -> Any:
+        async def taken(self: KafkaSource, *places: TopicPartition, **how: Any) -> list[Record]:
+            wanted = () if places == (NOWHERE,) else places
+            records: list[Record] = await take(self, *wanted, **how)
+            return records
+
+        return taken
+
+    replace(KafkaSource, "_take", make)
+
+
+def rejected_by_proxy() -> None:
+    """A proxy's 404, which arrives as UNIMPLEMENTED, is taken for Temporal's own judgement."""
+
+    def make(meaning_of: Any) -> Any:
+        def judged(error: RPCError) -> Meaning:
+            if error.status is RPCStatusCode.UNIMPLEMENTED:
+                return Meaning.REJECTED
+            meaning: Meaning = meaning_of(error)
+            return meaning
+
+        return judged
+
+    replace(service.dispatch.dispatcher, "meaning_of", make)
+
+
+BUILDS: dict[str, Callable[[], None]] = {
+    "sound": lambda: None,
+    "commit-before-start": commit_before_start,
+    "highest-seen": highest_seen,
+    "no-ids": no_ids,
+    "inbox-by-event": inbox_by_event,
+    "late-window": late_window,
+    "unordered-lanes": unordered_lanes,
+    "empty-poll": empty_poll,
+    "rejected-by-proxy": rejected_by_proxy,
+}
+
+
+def _tell_what_is_held() -> None:
+    most = 0
+
+    def make(put: Any) -> Any:
+        def watched(self: Lanes, *record_and_key: Any, **how: Any) -> None:
+            nonlocal most
+            put(self, *record_and_key, **how)
+            if self.in_flight() > most:
+                most = self.in_flight()
+                log.info("held", records=most)
+
+        return watched
+
+    replace(Lanes, "put", make)
+
+
+def main(arguments: Iterable[str]) -> None:
+    """Break the service as the first argument says, and run it with the others."""
+    name, *others = arguments
+    BUILDS[name]()
+    _tell_what_is_held()
+    sys.argv[1:] = others
+    turnout()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,156 @@
+"""The ledger: events by a seed, produced one after the other per key, and what the producer was told."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from tests.delivery.checker import Entry, Event, Fate
+from tests.integration.service import event_headers
+
+LARGEST_BYTES = 200_000
+"""More than the topic takes."""
+
+REQUEST_SECONDS = 5
+ROUTES_OF: Mapping[str, tuple[str, ...]] = {
+    "opened": ("open",),
+    "noted": ("note",),
+    "noted.twice": ("note-first", "note-second"),
+    "batched": ("batch",),
+    "marked": ("mark",),
+    "ordered": ("once",),
+    "spoilt": (),
+    "oversized": ("once",),
+}
+"""The routes of each type of event, as in `routes.py`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One record to produce: after how many seconds, of which event, and what to do in doubt.
+
+    `insist` sends it again until it is acknowledged, which can write it twice.
+    """
+
+    after: float
+    event: Event
+    kind: str
+    insist: bool = True
+    partition: int | None = None
+
+    @property
+    def value(self) -> bytes:
+        if self.kind == "spoilt":
+            return b'{"event": '
+        data: dict[str, Any] = {"event": self.event.id, "key": self.event.key}
+        if self.kind == "oversized":
+            data["padding"] = "x" * LARGEST_BYTES
+        return json.dumps(data).encode()
+
+
+def make_plan(seed: int, *, keys: int, seconds: float, per_key: int) -> Sequence[Sequence[Send]]:
+    """What to produce, one list per key; about `per_key` records of each, spread over `seconds`."""
+    chance = random.Random(f"plan {seed}")
+    return [_plan_of(f"k{n:02}", chance, seconds, per_key) for n in range(keys)]
+
+
+def _plan_of(key: str, chance: random.Random, seconds: float, count: int) -> Sequence[Send]:
+    sends = [Send(chance.uniform(0, 1), _event(key, "opened", 0), "opened")]
+    kinds = ["noted"] * 12 + ["noted.twice"] * 3 + ["batched"] * 6 + ["marked"] * 3 + ["ordered"] * 4
+    for n in range(1, count):
+        after = chance.expovariate(count / seconds)
+        if chance.random() < 0.08:
+            # The same event in another record: a producer that was not told, or is not careful.
+            sends.append(Send(after, *_again(chance.choice(sends[-10:]))))
+            continue
+        kind = chance.choice(kinds) if chance.random() > 0.03 else chance.choice(["spoilt", "oversized"])
+        sends.append(Send(after, _event(key, kind, n), kind, insist=chance.random() < 0.7))
+    return sends
+
+
+def _again(send: Send) -> tuple[Event, str]:
+    return send.event, send.kind
+
+
+def _event(key: str, kind: str, number: int) -> Event:
+    return Event(f"{key}.{number:04}.{kind}", key, ROUTES_OF[kind])
+
+
+@dataclass
+class Ledger:
+    """Produces, and writes down what became of it; `address` is that of the broker itself."""
+
+    producer: AIOKafkaProducer
+    topic: str
+    entries: dict[str, Entry] = field(default_factory=dict)
+    tries: int = 0
+
+    async def follow(self, plan: Sequence[Send]) -> None:
+        """Produce what `plan` says, in its order."""
+        for send in plan:
+            await asyncio.sleep(send.after)
+            await self.send(send)
+
+    async def send(self, send: Send) -> Fate:
+        """Produce one record, more than once if that is needed and wanted."""
+        while (fate := await self._try(send)) is Fate.UNKNOWN and send.insist:  # noqa: ASYNC110
+            await asyncio.sleep(0.5)
+        known = self.entries.get(send.event.id)
+        # An event is as good as the best that was heard of any of its records.
+        ranks = [Fate.FAILED, Fate.UNKNOWN, Fate.ACKED]
+        best = max(fate, known.fate, key=ranks.index) if known else fate
+        self.entries[send.event.id] = Entry(send.event, best)
+        return fate
+
+    async def event(
+        self, kind: str, key: str = "k", number: int = 0, *, partition: int | None = None
+    ) -> Event:
+        """Produce one event that is named here."""
+        event = _event(key, kind, number)
+        await self.send(Send(0, event, kind, partition=partition))
+        return event
+
+    async def _try(self, send: Send) -> Fate:
+        self.tries += 1
+        headers = list(event_headers(send.kind, id=send.event.id))
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS * 3):
+                await self.producer.send_and_wait(
+                    self.topic,
+                    send.value,
+                    key=send.event.key.encode(),
+                    headers=headers,
+                    partition=send.partition,
+                )
+        except MessageSizeTooLargeError:
+            return Fate.FAILED
+        except (KafkaError, TimeoutError):
+            return Fate.UNKNOWN
+        return Fate.ACKED
+
+
+@asynccontextmanager
+async def ledger(address: str, topic: str) -> AsyncIterator[Ledger]:
+    """A ledger for `topic` at the broker `address`."""
+    # Not idempotent: such a producer of aiokafka does not outlive a broker that was killed.
+    producer = AIOKafkaProducer(
+        bootstrap_servers=address,
+        acks="all",
+        request_timeout_ms=REQUEST_SECONDS * 1000,
+        max_request_size=1 << 22,
+    )
+    await producer.start()
+    try:
+        yield Ledger(producer, topic)
+    finally:
+        stopping = asyncio.ensure_future(producer.stop())
+        await asyncio.wait({stopping}, timeout=REQUEST_SECONDS)
+        stopping.cancel()
+        with suppress(asyncio.CancelledError, KafkaError):
+            await stopping

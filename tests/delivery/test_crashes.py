@@ -1,0 +1,30 @@
+"""Whatever is killed, frozen, cut off or repeated: nothing is lost, made up, done twice or out of order."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.delivery.rounds import Shape, play
+from tests.servers import why_no_apache_kafka
+
+pytestmark = pytest.mark.delivery
+
+SHORT = Shape(seconds=60, keys=8, per_key=60)
+
+
+async def test_nothing_is_lost_made_up_done_twice_or_out_of_order_through_crashes(
+    tmp_path: Path, seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if missing := why_no_apache_kafka():
+        pytest.skip(f"needs {missing}")
+    with capsys.disabled():
+        print(f"\nTURNOUT_SEED={seed}", flush=True)  # noqa: T201 - seen also when the test hangs
+    verdict = await play(seed, tmp_path, SHORT)
+    with capsys.disabled():
+        print(verdict, flush=True)  # noqa: T201
+    assert verdict.caught_up
+    assert not verdict.defects
+    assert not verdict.report.faults
+    # No proof unless there was something to prove.
+    assert verdict.report.lost.of > SHORT.keys * SHORT.per_key / 2
+    assert len(verdict.faults) > 10
