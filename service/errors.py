@@ -19,6 +19,13 @@ class TurnoutError(Exception):
     """Base of all errors raised on purpose; its text never holds payload values."""
 
 
+def first_reason(error: BaseException) -> BaseException:
+    """The error that began it: of tasks that ended together, the first that failed ended the others."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 class RecordError(TurnoutError):
     """The record is at fault and we know why: it becomes a letter.
 

@@ -17,7 +17,7 @@ from service.dispatch.contracts import Contracts
 from service.dispatch.dispatcher import AttributeNames, Dispatcher
 from service.dispatch.identity import IdentityPlugin
 from service.dispatch.links import Links
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, first_reason
 from service.events.decoding import Decoder
 from service.events.strict_json import Limits
 from service.failures.letters import DEFAULT_MAX_MESSAGE_BYTES, HEADROOM_BYTES, Letters, letter_topic
@@ -81,13 +81,7 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
                     tasks.create_task(_work(settings, found, sink, stop))
         except BaseExceptionGroup as group:
             # One of the roles ended them all: it alone is the reason.
-            raise _first(group) from group
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+            raise first_reason(group) from group
 
 
 def kafka_connection(kafka: KafkaSettings) -> Connection:

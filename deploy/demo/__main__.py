@@ -18,7 +18,7 @@ from rich.text import Text
 from deploy.demo.ledger import Ledger
 from deploy.demo.stage import LETTERS, ORDERS, RESULTS, TOPICS, Stage
 from deploy.demo.story import Story
-from service.errors import TurnoutError
+from service.errors import TurnoutError, first_reason
 from service.lifecycle import leave
 from service.local import KAFKA_PORT
 
@@ -49,7 +49,7 @@ async def _demo(folder: Path, console: Console, orders: int) -> int:
     try:
         return await _on(stage, console, orders)
     except (TurnoutError, ExceptionGroup) as error:
-        console.print(f"\n{_first(error)}", style="red", highlight=False, markup=False)
+        console.print(f"\n{first_reason(error)}", style="red", highlight=False, markup=False)
         return 1
     except asyncio.CancelledError:
         return 130
@@ -137,12 +137,6 @@ def _cancel_on_signals() -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 if __name__ == "__main__":

@@ -30,8 +30,7 @@ inside the window of a workflow's inbox (1,000), which may hear several lanes.""
 class Window:
     """How much may be in flight: in all, and per partition, so that one cannot take it all.
 
-    A partition that holds `partition_records` is not read further, so one key that waits stops
-    its partition only then.
+    A partition that holds `partition_records`, or `LANE_RECORDS` of one key, is not read further.
     """
 
     records: int = 2_000
@@ -84,8 +83,6 @@ class Lanes:
         self._handle = handle
         self._window = window
         self._held: dict[Partition, _Held] = {}
-        self.finished: Counter[str] = Counter()
-        """Records finished so far, by topic."""
         self.commit_soon = asyncio.Event()
         """Set when a lane should not wait for the next regular commit."""
         self.more_room = asyncio.Event()
@@ -183,7 +180,6 @@ class Lanes:
         held.size_bytes -= record.size_bytes
         held.tracker.finish(record.offset)
         held.finished.append(key)
-        self.finished[record.topic] += 1
         self.more_room.set()
         if held.unstored[key] >= LANE_RECORDS // 2:
             self.commit_soon.set()
