@@ -13,7 +13,7 @@ from temporalio.client import Client, Plugin
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
-from temporalio.service import RetryConfig, RPCError, RPCStatusCode
+from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatusCode
 
 from service.errors import ConfigurationError, Unreachable
 
@@ -60,6 +60,7 @@ async def connect(
                 **options,
                 plugins=plugins,
                 retry_config=retry,
+                grpc_compression=GrpcCompression.NONE,
                 identity=identity,
                 data_converter=pydantic_data_converter,
                 runtime=runtime(),
