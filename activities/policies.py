@@ -18,3 +18,6 @@ WITHOUT_LIMIT = RetryPolicy(
     maximum_interval=timedelta(minutes=1),
 )
 """For what must happen in the end, like `publish`: the same pace, no limit on attempts."""
+
+ONCE = RetryPolicy(maximum_attempts=1)
+"""For a short cut that is followed by the long way."""

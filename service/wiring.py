@@ -11,7 +11,6 @@ from functools import cache
 import structlog
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.client import Client
-from temporalio.service import RetryConfig
 
 from service.dispatch.contracts import Contracts
 from service.dispatch.dispatcher import AttributeNames, Dispatcher
@@ -44,9 +43,6 @@ from service.temporal.worker import Found, find, make_worker
 
 log = structlog.get_logger(__name__)
 
-BRIDGE_RETRY = RetryConfig(max_elapsed_time_millis=1_000, max_retries=2)
-"""Short, since a lane repeats its call itself and can be told to stop; the SDK's retry cannot."""
-
 NEW_TOPIC_TRIES, NEW_TOPIC_SECONDS = 10, 0.3
 SINK_MARGIN_SECONDS = 5.0
 WORKER_MARGIN_SECONDS = 5.0
@@ -72,13 +68,20 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
     table = load_routes(settings.routes) if roles.bridge else None
     connection = kafka_connection(settings.kafka)
     async with _open_sink(settings, connection, stop) as sink:
-        bridge = await _make_bridge(settings, connection, sink, table, found, stop) if table else None
+        client = await patiently(lambda: connect([IdentityPlugin()]), settings.start_timeout, stop)
+        # What the bridge starts on this queue may begin here at once, without a round by way of the server.
+        eager = frozenset({settings.worker.task_queue} if roles.worker else ())
+        bridge = (
+            await _make_bridge(settings, connection, sink, client, table, found, eager, stop)
+            if table
+            else None
+        )
         try:
             async with asyncio.TaskGroup() as tasks:
                 if bridge:
                     tasks.create_task(bridge.run(stop))
                 if roles.worker:
-                    tasks.create_task(_work(settings, found, sink, stop))
+                    tasks.create_task(_work(settings, client, found, sink, stop))
         except BaseExceptionGroup as group:
             # One of the roles ended them all: it alone is the reason.
             raise first_reason(group) from group
@@ -121,11 +124,9 @@ async def _open_sink(
         await sink.stop()
 
 
-async def _work(settings: Settings, found: Found, sink: KafkaSink, stop: asyncio.Event) -> None:
-    try:
-        client = await patiently(connect, settings.start_timeout, stop)
-    except Stopped:
-        return  # a bridge beside it drains
+async def _work(
+    settings: Settings, client: Client, found: Found, sink: KafkaSink, stop: asyncio.Event
+) -> None:
     publisher = KafkaResultPublisher(sink)
     worker = make_worker(client, settings.worker.task_queue, found, publisher, grace=settings.worker.grace)
     running, stopping = asyncio.create_task(worker.run()), asyncio.create_task(stop.wait())
@@ -180,18 +181,17 @@ async def _make_bridge(
     settings: Settings,
     connection: Connection,
     sink: KafkaSink,
+    client: Client,
     table: RouteTable,
     found: Found,
+    eager: frozenset[str],
     stop: asyncio.Event,
 ) -> Bridge:
     cluster = await patiently(
         lambda: _cluster_with_topics(connection, table, settings), settings.start_timeout, stop
     )
-    client = await patiently(
-        lambda: connect([IdentityPlugin()], retry=BRIDGE_RETRY), settings.start_timeout, stop
-    )
     dispatcher = await patiently(
-        lambda: _make_dispatcher(settings, client, table, found), settings.start_timeout, stop
+        lambda: _make_dispatcher(settings, client, table, found, eager), settings.start_timeout, stop
     )
     waiting = WaitingRoom()
     formats = {name: topic.format for name, topic in table.topics.items()}
@@ -231,7 +231,9 @@ async def _make_bridge(
     return Bridge(intake, join, settings.start_timeout)
 
 
-async def _make_dispatcher(settings: Settings, client: Client, table: RouteTable, found: Found) -> Dispatcher:
+async def _make_dispatcher(
+    settings: Settings, client: Client, table: RouteTable, found: Found, eager: frozenset[str]
+) -> Dispatcher:
     temporal = settings.temporal
     names = AttributeNames(
         temporal.attribute_route,
@@ -251,6 +253,7 @@ async def _make_dispatcher(settings: Settings, client: Client, table: RouteTable
         names=names if temporal.search_attributes else None,
         attribute_types=types[client.namespace],
         links=Links(temporal.ui_url, temporal.trace_url, temporal.runbook_url),
+        eager_queues=eager,
     )
 
 

@@ -56,6 +56,7 @@ class Dispatcher:
         names: Names of our search attributes, or None to set none.
         attribute_types: Registered search attributes by name, for those that routes set.
         links: Where the Temporal UI, traces and the runbook are.
+        eager_queues: Task queues, in the default namespace, of a worker on the same connection.
     """
 
     def __init__(
@@ -66,12 +67,14 @@ class Dispatcher:
         names: AttributeNames | None,
         attribute_types: Mapping[str, "IndexedValueType.ValueType"],
         links: Links = NOWHERE,
+        eager_queues: frozenset[str] = frozenset(),
     ) -> None:
         self._client = client
         self._contracts = contracts
         self._names = names
         self._attribute_types = attribute_types
         self._links = links
+        self._eager_queues = eager_queues
         self._self = uuid.uuid4().hex[:12]
 
     async def dispatch(self, command: Command) -> Outcome:
@@ -116,6 +119,7 @@ class Dispatcher:
         self, command: Command, what: Start | OrStart, **start_signal: Any
     ) -> WorkflowHandle[Any, Any]:
         options = what.options
+        delay = _delay(options)
         return await self._client(command.namespace).start_workflow(
             what.workflow,
             args=what.args,
@@ -128,13 +132,18 @@ class Dispatcher:
             execution_timeout=options.execution_timeout,
             run_timeout=options.run_timeout,
             task_timeout=options.task_timeout,
-            start_delay=_delay(options),
+            start_delay=delay,
             memo={**options.memo, MEMO: self._memo(command)},
             search_attributes=self._search_attributes(command, options),
             static_summary=_cut(options.summary or f"{command.event.type} from {command.event.record}"),
             static_details=self._details(command),
             priority=_priority(options),
             rpc_timeout=RPC_TIMEOUT,
+            # The server gives the first task along with its answer, if our worker has a slot for it.
+            request_eager_start=delay is None
+            and command.namespace is None
+            and not start_signal
+            and what.task_queue in self._eager_queues,
             **start_signal,
         )
 

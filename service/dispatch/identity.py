@@ -4,6 +4,9 @@ The server drops a call whose request id it has seen for that run, but the SDK s
 and offers no parameter for it. The plugin swaps the workflow service of the connection for one
 that writes the id of the command being dispatched into the request: codecs, interceptors and the
 typed client all keep working.
+
+Calls of a command are made once: its lane repeats them, with the same id, and can be told to stop
+meanwhile, which the SDK's own retry cannot.
 """
 
 import json
@@ -15,6 +18,8 @@ from functools import lru_cache
 from typing import Any
 
 from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse,
     RequestCancelWorkflowExecutionRequest,
     RequestCancelWorkflowExecutionResponse,
     SignalWithStartWorkflowExecutionRequest,
@@ -76,7 +81,7 @@ def command_id(command: Command) -> uuid.UUID:
 
 @contextmanager
 def identified_as(command: Command) -> Iterator[None]:
-    """Calls made in this block, by this task, carry the ids of `command`."""
+    """Calls made in this block, by this task, carry the ids of `command` and are made once."""
     token = _current.set(command)
     try:
         yield
@@ -108,27 +113,32 @@ class _IdentifiedWorkflowService(WorkflowService):
         self, req: StartWorkflowExecutionRequest, *args: Any, **options: Any
     ) -> StartWorkflowExecutionResponse:
         _identify(req)
-        return await super().start_workflow_execution(req, *args, **options)
+        return await super().start_workflow_execution(req, *args, **_once(options))
 
     async def signal_workflow_execution(
         self, req: SignalWorkflowExecutionRequest, *args: Any, **options: Any
     ) -> SignalWorkflowExecutionResponse:
         _identify(req)
         _tell_inbox(req)
-        return await super().signal_workflow_execution(req, *args, **options)
+        return await super().signal_workflow_execution(req, *args, **_once(options))
 
     async def signal_with_start_workflow_execution(
         self, req: SignalWithStartWorkflowExecutionRequest, *args: Any, **options: Any
     ) -> SignalWithStartWorkflowExecutionResponse:
         _identify(req)
         _tell_inbox(req)
-        return await super().signal_with_start_workflow_execution(req, *args, **options)
+        return await super().signal_with_start_workflow_execution(req, *args, **_once(options))
 
     async def request_cancel_workflow_execution(
         self, req: RequestCancelWorkflowExecutionRequest, *args: Any, **options: Any
     ) -> RequestCancelWorkflowExecutionResponse:
         _identify(req)
-        return await super().request_cancel_workflow_execution(req, *args, **options)
+        return await super().request_cancel_workflow_execution(req, *args, **_once(options))
+
+    async def describe_workflow_execution(
+        self, req: DescribeWorkflowExecutionRequest, *args: Any, **options: Any
+    ) -> DescribeWorkflowExecutionResponse:
+        return await super().describe_workflow_execution(req, *args, **_once(options))
 
 
 _Request = (
@@ -149,3 +159,7 @@ def _tell_inbox(request: SignalWorkflowExecutionRequest | SignalWithStartWorkflo
         header = request.header.fields[INBOX_HEADER]
         header.metadata["encoding"] = b"binary/plain"
         header.data = b"".join(id_.bytes for id_ in event_ids(command))
+
+
+def _once(options: dict[str, Any]) -> dict[str, Any]:
+    return {**options, "retry": False} if _current.get(None) else options

@@ -13,7 +13,7 @@ from temporalio.client import Client, Plugin
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
-from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatusCode
+from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
 from service.errors import ConfigurationError, Unreachable
 
@@ -43,9 +43,7 @@ def connect_options() -> dict[str, Any]:
     return options
 
 
-async def connect(
-    plugins: Sequence[Plugin] = (), *, retry: RetryConfig | None = None, identity: str | None = None
-) -> Client:
+async def connect(plugins: Sequence[Plugin] = (), *, identity: str | None = None) -> Client:
     """A client for the configured address and namespace, both seen to be there.
 
     Raises:
@@ -59,7 +57,7 @@ async def connect(
             client = await Client.connect(
                 **options,
                 plugins=plugins,
-                retry_config=retry,
+                # Calls are small, the network near: gzip, the SDK's default, is a quarter of a start's CPU.
                 grpc_compression=GrpcCompression.NONE,
                 identity=identity,
                 data_converter=pydantic_data_converter,

@@ -39,6 +39,8 @@ def main() -> None:
         async with asyncio.timeout(job.patience):
             figures = await run(job)
         print(json.dumps(figures), flush=True)  # noqa: T201 - the answer
+        if job.local:
+            await asyncio.Event().wait()  # its worker has yet to bring the results; it is killed
         leave(0)
 
     with ExitStack() as stack:

@@ -14,4 +14,5 @@ class Publishes:
 
     @workflow.run
     async def run(self, data: dict[str, Any]) -> None:
-        await Results(data["out"], "tests/bench").publish("bench.order.done", data["id"], data)
+        results = Results(data["out"], "tests/bench", local=data.get("local", False))
+        await results.publish("bench.order.done", data["id"], data)

@@ -45,6 +45,7 @@ class Job:
     log_level: Literal["warning", "info"] = "info"
     stub: bool = False
     dressed: bool = False
+    local: bool = False
     offset_map: bool = True
     life: int = 1
     seconds: float = 60
@@ -76,6 +77,7 @@ def order(job: Job, number: int) -> dict[str, Any]:
         "id": f"{job.run}-{number}",
         "to": target(job.run, number % job.targets),
         "out": job.out,
+        "local": job.local,
         "n": number,
         "sent": time.time(),
         "customer": {"id": f"c-{number % 997}", "name": "Ada Lovelace", "country": "GB"},

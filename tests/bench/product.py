@@ -24,7 +24,6 @@ from tests.bench.door import Door
 from tests.bench.job import LAST, SLOW, Figures, Job
 from tests.bench.meter import Meter, rss_mb, say
 
-BRIDGE = Roles(bridge=True, worker=False)
 WORKER = Roles(bridge=False, worker=True)
 COMMITTED_SECONDS = 2.5
 """After so long all that is finished is committed, once a second."""
@@ -157,7 +156,7 @@ async def _serve_until(job: Job, end: Awaitable[object], failed: asyncio.Future[
     settings = _settings(job)
     configure_logging(settings.log.level, settings.log.format)
     ending = asyncio.ensure_future(end)
-    service = asyncio.create_task(serve(settings, BRIDGE, asyncio.Event()))
+    service = asyncio.create_task(serve(settings, Roles(bridge=True, worker=job.local), asyncio.Event()))
     waited: set[asyncio.Future[Any]] = {ending, service, *([failed] if failed else [])}
     await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     for one in waited:

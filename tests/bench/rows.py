@@ -105,7 +105,7 @@ MEASURES: Sequence[Measure] = (
     Measure(
         "the same, eager start and local publish",
         ratio_of("rate"),
-        None,
+        ("results", "turnout-eager"),
         ("results", "bare"),
         least(1.5, "bare SDK"),
     ),

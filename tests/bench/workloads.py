@@ -121,21 +121,27 @@ class Workloads:
     # --- to the result ---
 
     def _results(self) -> Sequence[Entry]:
+        names = ("naive", "bare", "turnout")
         return [
-            Entry("results", name, partial(self._to_results, name)) for name in ("naive", "bare", "turnout")
+            *(Entry("results", name, partial(self._to_results, name)) for name in names),
+            Entry("results", "turnout-eager", partial(self._to_results, "turnout", eager=True)),
         ]
 
-    async def _to_results(self, name: str) -> Figures:
+    async def _to_results(self, name: str, *, eager: bool = False) -> Figures:
         if not self._queue:
             self._queue = await self._shared.enter_async_context(working(self.stage))
         count, out = self.size.of(150), await results_topic(self.stage)
         what = {"warm": count // 5, "count": count, "out": out, "queue": self._queue}
+        if eager:
+            # Bridge and worker in one process, on a queue of their own.
+            what |= {"queue": f"eager-{self._queue}", "local": True}
         job = self.stage.job(**what, **self._common())
         if name != "bare":
             await self.stage.prepare(job)
             await self.stage.send(job, range(job.total))
-        figures = await self.stage.measure(name, "results", job)
-        rate = await rate_of_results(self.stage, out, job.warm, job.count, job.patience)
+        async with self.stage.contender(name, "results", job) as contender:
+            figures = await contender.figures()
+            rate = await rate_of_results(self.stage, out, job.warm, job.count, job.patience)
         return {**figures, "rate": rate}
 
     # --- one by one ---
