@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from pydantic import JsonValue
@@ -117,7 +117,7 @@ class Results:
 
 async def _publish(event: ResultEvent, summary: str, *, local: bool) -> Published:
     if local:
-        with suppress(ActivityError):
+        with suppress(FailureError):  # not ActivityError, in which a local activity's failure does not come
             return await workflow.execute_local_activity_method(
                 PublishingActivities.publish,
                 event,

@@ -60,6 +60,7 @@ class Wire(ServiceClient):
     def __init__(self) -> None:
         super().__init__(ConnectConfig(target_host="nowhere"))
         self.requests: list[tuple[str, Any]] = []
+        self.retried: list[bool] = []
         self.answers: defaultdict[str, deque[Any]] = defaultdict(deque)
 
     async def _rpc_call(
@@ -74,6 +75,7 @@ class Wire(ServiceClient):
         timeout: timedelta | None,  # noqa: ASYNC109 - the SDK's word
     ) -> Response:
         assert timeout, "without one, the SDK waits 30 s"
+        self.retried.append(retry)
         await asyncio.sleep(0)
         self.requests.append((rpc, req))
         if scripted := self.answers[rpc]:
@@ -127,7 +129,9 @@ async def dispatcher(wire: Wire) -> Dispatcher:
     return await connected(wire)
 
 
-async def connected(wire: Wire, names: AttributeNames | None = None) -> Dispatcher:
+async def connected(
+    wire: Wire, names: AttributeNames | None = None, eager_queues: frozenset[str] = frozenset()
+) -> Dispatcher:
     async def connect(_config: ConnectConfig) -> ServiceClient:
         return wire
 
@@ -138,7 +142,7 @@ async def connected(wire: Wire, names: AttributeNames | None = None) -> Dispatch
             service_client, namespace=namespace or "default", data_converter=pydantic_data_converter
         )
 
-    return Dispatcher(client, Contracts([]), names=names, attribute_types=TYPES)
+    return Dispatcher(client, Contracts([]), names=names, attribute_types=TYPES, eager_queues=eager_queues)
 
 
 EVENT = event(of=record(1042, partition=2))
@@ -366,6 +370,33 @@ async def test_a_start_in_the_past_is_a_start_now(
     delay = wire.request.workflow_start_delay.ToTimedelta().total_seconds()
     assert least <= delay <= most
     assert wire.request.HasField("workflow_start_delay") == (most > 0)
+
+
+@pytest.mark.parametrize(
+    ("command", "eager"),
+    [
+        (start(), True),
+        (replace(start(), task_queue="elsewhere"), False),
+        (replace(start(), namespace="payments"), False),
+        (start(StartOptions(start_delay=timedelta(minutes=1))), False),
+    ],
+)
+async def test_a_start_is_eager_where_our_worker_polls_its_queue_now(
+    wire: Wire, command: Start, eager: bool
+) -> None:
+    await (await connected(wire, eager_queues=frozenset({"orders"}))).dispatch(command)
+    assert wire.request.request_eager_execution is eager
+
+
+async def test_a_call_of_a_command_is_made_once_since_its_lane_repeats_it(
+    wire: Wire, dispatcher: Dispatcher
+) -> None:
+    for command in (start(), signal(), cancel()):
+        await dispatcher.dispatch(command)
+    wire.answers[SIGNAL].append(MISSING)
+    await dispatcher.dispatch(signal(or_start=OrStart(workflow="Customer", task_queue="customers")))
+    assert wire.calls == [START, SIGNAL, CANCEL, DESCRIBE, SIGNAL, SIGNAL_WITH_START]
+    assert not any(wire.retried)
 
 
 # --- search attributes ---
