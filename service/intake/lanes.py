@@ -20,17 +20,16 @@ Handle = Callable[[Sequence[Record], Assignment], Awaitable[int]]
 """Handles the first of a lane's records, and as many right behind it as it likes; returns how many."""
 
 RETRY_SECONDS = 5.0
-LOOK_AHEAD = 100
 LANE_RECORDS = 100
-"""From how many unstored records on a lane is full, so that what is delivered again after a crash stays
-inside the window of a workflow's inbox (1,000), which may hear several lanes."""
+"""How much a lane may have done that is not stored, so that what is done again after a crash stays inside
+the window of a workflow's inbox (1,000), which may hear several lanes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """How much may be in flight: in all, and per partition, so that one cannot take it all.
 
-    A partition that holds `partition_records`, or `LANE_RECORDS` of one key, is not read further.
+    A partition that holds `partition_records` is not read further.
     """
 
     records: int = 2_000
@@ -38,37 +37,56 @@ class Window:
     partition_records: int = 500
 
 
+class Gate:
+    """Shut from `most` on, and open again a tenth below, so that it does not flap with each record."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open_at = most * 9 // 10
+        self._shut = False
+
+    def is_open(self, now: int) -> bool:
+        """Whether more may come in while there is as much as `now`."""
+        self._shut = now > self._open_at if self._shut else now >= self._most
+        return not self._shut
+
+
 @dataclass(slots=True)
 class _Held:
     """What one assigned partition has in flight."""
 
     tracker: OffsetTracker
+    gate: Gate
     assignment: Assignment = field(default_factory=Assignment)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     lanes: dict[bytes | None, deque[Record]] = field(default_factory=dict)
     size_bytes: int = 0
     records: int = 0
     unstored: Counter[bytes | None] = field(default_factory=Counter)
-    finished: list[bytes | None] = field(default_factory=list)
-    offered: list[bytes | None] = field(default_factory=list)
+    offered: Counter[bytes | None] = field(default_factory=Counter)
+    change: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set, and replaced, when something is stored or the partition goes."""
 
-    def may_be_read(self, limit: int) -> bool:
+    def may_be_read(self) -> bool:
         """Whether more records of it may come in."""
-        lane_is_full = max(self.unstored.values(), default=0) >= LANE_RECORDS
-        return not (self.records >= limit or lane_is_full or self.tracker.braked or self.assignment.over)
+        return self.gate.is_open(self.records) and not (self.tracker.braked or self.assignment.over)
 
     def to_commit(self) -> Commit | None:
-        """What may be stored; with it, the lanes of what it covers."""
-        self.offered += self.finished
-        self.finished = []
+        """What may be stored; with it, how much of each lane it covers."""
+        self.offered = self.unstored.copy()
         return self.tracker.to_commit()
 
     def stored(self, commit: Commit) -> None:
         """What was offered is stored."""
         self.tracker.stored(commit)
-        self.unstored.subtract(self.offered)
-        self.unstored += Counter()  # forgets lanes that hold nothing
-        self.offered = []
+        self.unstored -= self.offered  # forgets lanes that have nothing left
+        self.offered = Counter()
+        self.wake()
+
+    def wake(self) -> None:
+        """Let lanes that wait for `change` look again."""
+        self.change.set()
+        self.change = asyncio.Event()
 
 
 class Lanes:
@@ -83,21 +101,23 @@ class Lanes:
         self._handle = handle
         self._window = window
         self._held: dict[Partition, _Held] = {}
+        self._records_gate, self._bytes_gate = Gate(window.records), Gate(window.bytes)
         self.commit_soon = asyncio.Event()
         """Set when a lane should not wait for the next regular commit."""
         self.more_room = asyncio.Event()
-        """Set whenever something is finished or stored."""
+        """Set whenever something is finished."""
 
     def assign(self, commits: Mapping[Partition, Commit]) -> None:
         """Begin to hold partitions, with nothing in flight; what their maps say is done is not done again."""
         for partition, commit in commits.items():
-            self._held[partition] = _Held(OffsetTracker(_ahead(partition, commit)))
+            tracker = OffsetTracker(_ahead(partition, commit))
+            self._held[partition] = _Held(tracker, Gate(self._window.partition_records))
 
     def room(self) -> int:
         """How many more records may come in now."""
-        if sum(held.size_bytes for held in self._held.values()) >= self._window.bytes:
-            return 0
-        return max(self._window.records - self.in_flight(), 0)
+        records, size = self.in_flight(), sum(held.size_bytes for held in self._held.values())
+        is_open = self._records_gate.is_open(records), self._bytes_gate.is_open(size)
+        return self._window.records - records if all(is_open) else 0
 
     def in_flight(self) -> int:
         """How many records are queued or being handled."""
@@ -109,8 +129,7 @@ class Lanes:
 
     def open_partitions(self) -> list[Partition]:
         """Assigned partitions that may be read further."""
-        limit = self._window.partition_records
-        return [place for place, held in self._held.items() if held.may_be_read(limit)]
+        return [place for place, held in self._held.items() if held.may_be_read()]
 
     def put(self, record: Record, key: bytes | None) -> None:
         """Queue `record` in the lane of `key`; one of a partition that is not ours is dropped."""
@@ -118,7 +137,6 @@ class Lanes:
         if held is None or held.assignment.over or not held.tracker.receive(record.offset):
             return
         held.records += 1
-        held.unstored[key] += 1
         held.size_bytes += record.size_bytes
         lane = held.lanes.get(key)
         if lane is None:
@@ -139,7 +157,6 @@ class Lanes:
         for place, commit in commits.items():
             if held := self._held.get(place):
                 held.stored(commit)
-        self.more_room.set()
 
     async def drain(self, partitions: frozenset[Partition], patience: timedelta) -> None:
         """Begin nothing new for `partitions`, and let what has begun come to its end.
@@ -150,6 +167,7 @@ class Lanes:
         helds = [held for place, held in self._held.items() if place in partitions]
         for held in helds:
             held.assignment.end()
+            held.wake()
         if tasks := [task for held in helds for task in held.tasks]:
             _, late = await asyncio.wait(tasks, timeout=patience.total_seconds())
             for task in late:
@@ -166,7 +184,10 @@ class Lanes:
     async def _run(self, held: _Held, key: bytes | None) -> None:
         lane = held.lanes[key]
         while lane and not held.assignment.over:
-            done = await self._handle_next(list(islice(lane, LOOK_AHEAD)), held.assignment)
+            if (room := LANE_RECORDS - held.unstored[key]) <= 0:
+                await held.change.wait()
+                continue
+            done = await self._handle_next(list(islice(lane, room)), held.assignment)
             if done == 0:
                 return
             for _ in range(done):
@@ -179,7 +200,7 @@ class Lanes:
         held.records -= 1
         held.size_bytes -= record.size_bytes
         held.tracker.finish(record.offset)
-        held.finished.append(key)
+        held.unstored[key] += 1
         self.more_room.set()
         if held.unstored[key] >= LANE_RECORDS // 2:
             self.commit_soon.set()

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import structlog
 
-from service.intake.lanes import LANE_RECORDS, Lanes
+from service.intake.lanes import Lanes
 from service.intake.waiting import WaitingRoom
 from service.kafka.record import Commit, Partition, Record, RecordSource
 from service.telemetry.logs import in_the_log
@@ -17,8 +17,9 @@ log = structlog.get_logger(__name__)
 
 COMMIT_SECONDS = 1.0
 POLL_SECONDS, CLOSED_SECONDS = 0.25, 0.01
-LEAST_SECONDS = 0.02
-"""Between two commits, however busy a lane is."""
+POLL_RECORDS = 200
+LEAST_SECONDS = 0.001
+"""Between two commits, however busy a lane is and however soon the broker answers."""
 
 REPORT_SECONDS = 10.0
 PATIENCE_SECONDS = 3.0
@@ -78,8 +79,7 @@ class Intake:
             partitions = self._lanes.open_partitions() if room else []
             # Short while one is closed: it may be open again long before another has records.
             seconds = POLL_SECONDS if len(partitions) == held else CLOSED_SECONDS if partitions else 0
-            # No more at once than a lane holds: all of it may be of one key.
-            for record in await source.poll(partitions, min(max(room, 1), LANE_RECORDS), seconds):
+            for record in await source.poll(partitions, min(max(room, 1), POLL_RECORDS), seconds):
                 self._lanes.put(record, self._lane_key(record))
             if held and not partitions:
                 with suppress(TimeoutError):
@@ -92,8 +92,10 @@ class Intake:
                 async with asyncio.timeout(COMMIT_SECONDS):
                     await self._lanes.commit_soon.wait()
             self._lanes.commit_soon.clear()
+            begun = time.monotonic()
             await self._commit()
-            await asyncio.sleep(LEAST_SECONDS)
+            # Half of the time at most, so that a slow broker is not pressed and other work goes on.
+            await asyncio.sleep(max(time.monotonic() - begun, LEAST_SECONDS))
 
     async def _commit(self) -> None:
         commits = self._lanes.to_commit()

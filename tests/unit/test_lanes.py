@@ -8,7 +8,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.intake.lanes import LANE_RECORDS, Lanes, Window
+from service.intake.lanes import LANE_RECORDS, Gate, Lanes, Window
 from service.intake.offsets import BRAKE_BYTES
 from service.intake.waiting import Assignment
 from service.kafka.record import Commit, Partition, Record
@@ -115,23 +115,43 @@ async def test_there_is_no_room_beyond_the_window_in_records_or_in_bytes() -> No
     assert lanes.room() == 2
 
 
-async def test_a_lane_is_full_until_what_it_finished_is_stored() -> None:
+async def test_a_lane_begins_nothing_more_until_enough_of_what_it_did_is_stored() -> None:
     handler = Scripted()
-    lanes = lanes_of(handler, Window(records=1_000, partition_records=1_000))
-    for offset in range(LANE_RECORDS):
-        assert lanes.open_partitions() == [PLACE]
+    lanes = lanes_of(handler)
+    for offset in range(LANE_RECORDS + 2):
         handler.gates[offset].set()
         put(lanes, offset)
-    assert lanes.open_partitions() == []
     await handler.end(*range(LANE_RECORDS))
-    assert lanes.open_partitions() == []
     assert lanes.commit_soon.is_set()
     commits = lanes.to_commit()
-    put(lanes, LANE_RECORDS, b"B")
+    put(lanes, LANE_RECORDS + 2, b"B")
+    await handler.end(LANE_RECORDS + 2)
+    assert LANE_RECORDS not in handler.begun
     lanes.stored(commits)
+    await handler.end(LANE_RECORDS, LANE_RECORDS + 1)
     assert commits == {PLACE: Commit(LANE_RECORDS)}
-    assert lanes.open_partitions() == [PLACE]
-    await handler.end(LANE_RECORDS)
+    assert points(lanes) == {PLACE: LANE_RECORDS + 3}
+
+
+async def test_a_lane_that_waits_for_a_commit_ends_when_its_partition_goes() -> None:
+    handler = Scripted()
+    lanes = lanes_of(handler)
+    for offset in range(LANE_RECORDS + 1):
+        handler.gates[offset].set()
+        put(lanes, offset)
+    await handler.end(*range(LANE_RECORDS))
+    async with asyncio.timeout(5):
+        await lanes.drain(HERE, timedelta(hours=1))
+    assert points(lanes) == {PLACE: LANE_RECORDS}
+
+
+@given(st.integers(1, 50), st.lists(st.integers(0, 60)))
+def test_a_gate_shuts_at_its_limit_and_is_open_well_below(most: int, levels: list[int]) -> None:
+    gate = Gate(most)
+    for level in levels:
+        is_open = gate.is_open(level)
+        assert is_open or level > most * 9 // 10
+        assert not (is_open and level >= most)
 
 
 async def test_a_partition_is_not_read_further_while_its_map_is_nearly_full() -> None:
