@@ -9,6 +9,7 @@ from service.dispatch.dispatcher import Dispatcher
 from service.errors import RecordError, RouteError
 from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
+from service.events.reuse import IdsSeen
 from service.failures.letters import Letters
 from service.intake.pace import Pace
 from service.intake.waiting import Assignment, WaitingRoom, What
@@ -45,6 +46,7 @@ class Handling:
         self._letters = letters
         self._waiting = waiting
         self._pace = Pace(concurrency)
+        self._ids = IdsSeen()
 
     async def handle(self, record: Record, assignment: Assignment) -> Sequence[Outcome]:
         """Carry out all that `record` leads to; returns when each command of it is durable.
@@ -58,6 +60,7 @@ class Handling:
             return [await self._give_up(record, assignment, error, _lines(record))]
         if isinstance(event, Tombstone):
             return [_noted(Outcome(OutcomeKind.SKIPPED, detail="tombstone"), _lines(record))]
+        self._say_if_reused(event)
         return await self._follow_routes(event, assignment)
 
     async def handle_next(self, records: Sequence[Record], assignment: Assignment) -> int:
@@ -109,6 +112,7 @@ class Handling:
                 await self._dispatch(one, assignment)
             return
         for event in signal.events:
+            self._say_if_reused(event)
             _noted(outcome, self._lines_to(signal, event))
 
     async def _follow_routes(self, event: Event, assignment: Assignment) -> Sequence[Outcome]:
@@ -170,6 +174,10 @@ class Handling:
 
         what = What(command.route, command.event.id, command.workflow_id)
         return await self._waiting.insist(command.event.record, assignment, what, at_our_pace)
+
+    def _say_if_reused(self, event: Event) -> None:
+        if first := self._ids.earlier(event):
+            _lines_of(event).warning("event id used again", first=first)
 
     def _lines_to(self, command: Command, event: Event) -> Lines:
         return _lines_of(event).bind(workflow_url=self._dispatcher.link(command))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -274,6 +275,14 @@ async def test_the_lines_of_a_refused_command_say_the_same(table: RouteTable, li
         assert line == line | FACT | where | {"event_type": "big"}
     assert lines[0]["letter"] == "0@0"
     assert lines[1]["detail"] == "is too large"
+
+
+async def test_an_id_that_comes_again_in_another_record_is_said(table: RouteTable, lines: list[Any]) -> None:
+    world = World(table, ScriptedDispatcher())
+    for offset in (1042, 1042, 1043):
+        await world.handle(replace(fact("placed"), offset=offset))
+    (line,) = [line for line in lines if line["event"] == "event id used again"]
+    assert line == line | {"offset": 1043, "event_id": "e-1", "first": "shop.orders[2]@1042"}
 
 
 async def test_what_was_bound_for_one_record_is_not_said_of_the_next(
