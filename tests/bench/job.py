@@ -46,6 +46,7 @@ class Job:
     stub: bool = False
     dressed: bool = False
     local: bool = False
+    attributes: bool = True
     offset_map: bool = True
     life: int = 1
     seconds: float = 60

@@ -17,7 +17,7 @@ from service.errors import RecordError
 from service.kafka.record import Commit, Partition, Record
 from service.kafka.source import KafkaSource
 from service.routing.commands import Command, Signal
-from service.settings import KafkaSettings, LogSettings, Settings, WorkerSettings
+from service.settings import KafkaSettings, LogSettings, Settings, TemporalSettings, WorkerSettings
 from service.telemetry.logs import configure_logging
 from service.wiring import Roles, serve
 from tests.bench.door import Door
@@ -147,6 +147,7 @@ def _settings(job: Job) -> Settings:
         routes=Path(job.routes),
         kafka=kafka,
         worker=WorkerSettings(task_queue=job.queue, modules="tests.bench.flows"),
+        temporal=TemporalSettings(search_attributes=job.attributes),
         log=LogSettings(level=job.log_level, format="json"),
     )
 

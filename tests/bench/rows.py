@@ -175,6 +175,18 @@ MEASURES: Sequence[Measure] = (
     # For orientation.
     Measure("naive bridge: starts per second", ratio_of("rate"), ("starts", "naive"), ("starts", "bare")),
     Measure(
+        "starts per second without search attributes",
+        ratio_of("rate"),
+        ("starts", "turnout-plain"),
+        ("starts", "bare"),
+    ),
+    Measure(
+        "CPU per event, starts, without search attributes",
+        ratio_of("cpu_ms_per_event"),
+        ("starts", "turnout-plain"),
+        ("starts", "bare"),
+    ),
+    Measure(
         "starts per second, bare SDK telling Temporal as much",
         ratio_of("rate"),
         ("starts", "turnout"),

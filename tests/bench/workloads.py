@@ -72,6 +72,7 @@ class Workloads:
             Entry("starts", "naive", partial(starts, "naive", count=few)),
             Entry("starts", "bare", partial(starts, "bare", count=many)),
             Entry("starts", "turnout", partial(starts, "turnout", count=many)),
+            Entry("starts", "turnout-plain", partial(starts, "turnout", count=many, attributes=False)),
             Entry("starts", "bare-dressed", partial(starts, "bare", count=many, dressed=True)),
         ]
 
