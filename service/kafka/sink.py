@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -36,6 +37,10 @@ FATAL = (
 MessageSizeTooLargeError is one of them when the broker says it: the sequence number is gone.
 """
 
+REFUSED_SECONDS = 60.0
+"""How long what a topic refused for its size is refused here, since each refusal by the broker costs the
+producer that all share. After it the broker is asked again: a raised limit heals."""
+
 
 class KafkaSink:
     """Writes records with `acks=all`; one producer at a time, replaced after a fatal error.
@@ -61,6 +66,7 @@ class KafkaSink:
         self._starting = asyncio.Lock()
         self._closed = False
         self._answers: set[asyncio.Future[Any]] = set()
+        self._refused: dict[str, tuple[int, float]] = {}
 
     async def start(self) -> None:
         """Connect.
@@ -86,6 +92,8 @@ class KafkaSink:
 
     async def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers) -> Written:
         """Write one record; see `RecordSink.send`."""
+        size = len(key or b"") + len(value or b"")
+        self._refuse_again(topic, size)
         producer: AIOKafkaProducer | None = None
         try:
             async with asyncio.timeout(self._send_seconds):
@@ -95,7 +103,8 @@ class KafkaSink:
         except FATAL as error:
             await self._replace(producer, error)
             if isinstance(error, MessageSizeTooLargeError):
-                raise RecordTooLarge(f"topic {topic} does not take a record of this size") from error
+                self._refused[topic] = size, time.monotonic() + REFUSED_SECONDS
+                raise _too_large(topic) from error
             raise NotNow(f"the producer was replaced after {type(error).__name__}") from error
         except TimeoutError as error:
             await self._replace(producer, error)
@@ -103,6 +112,13 @@ class KafkaSink:
         except KafkaError as error:
             raise NotNow(f"topic {topic}: {type(error).__name__} {error}".strip()) from error
         return Written(done.topic, done.partition, done.offset)
+
+    def _refuse_again(self, topic: str, size: int) -> None:
+        refused, until = self._refused.get(topic, (size + 1, 0.0))
+        if time.monotonic() >= until:
+            self._refused.pop(topic, None)
+        elif size >= refused:
+            raise _too_large(topic)
 
     async def _answer(self, future: "asyncio.Future[Any]") -> Any:
         # Shielded: giving up on the answer must not cancel the batch that others share.
@@ -150,6 +166,10 @@ class KafkaSink:
             self._producer = None
         log.warning("producer replaced", error=type(error).__name__)
         await _close(producer)
+
+
+def _too_large(topic: str) -> RecordTooLarge:
+    return RecordTooLarge(f"topic {topic} does not take a record of this size")
 
 
 async def _close(producer: AIOKafkaProducer) -> None:

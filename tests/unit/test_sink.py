@@ -135,7 +135,23 @@ async def test_a_record_that_the_topic_does_not_take_is_too_large_and_costs_the_
     producers[0].failure = MessageSizeTooLargeError()
     with pytest.raises(RecordTooLarge):
         await send(sink)
-    await send(sink)
+    await sink.send("elsewhere", key=None, value=b"", headers=())
+    assert len(producers) == 2
+
+
+async def test_a_size_that_was_refused_does_not_cost_another_producer_until_it_may_be_taken_again(
+    sink: KafkaSink, producers: list[FakeProducer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(sink_module.time, "monotonic", lambda: now)
+    producers[0].failure = MessageSizeTooLargeError()
+    for _ in range(3):
+        with pytest.raises(RecordTooLarge):
+            await sink.send("results", key=None, value=b"x" * 100, headers=())
+    await sink.send("results", key=None, value=b"x" * 99, headers=())
+    await sink.send("elsewhere", key=None, value=b"x" * 100, headers=())
+    now += sink_module.REFUSED_SECONDS
+    await sink.send("results", key=None, value=b"x" * 100, headers=())
     assert len(producers) == 2
 
 
