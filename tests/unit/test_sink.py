@@ -139,20 +139,23 @@ async def test_a_record_that_the_topic_does_not_take_is_too_large_and_costs_the_
     assert len(producers) == 2
 
 
-async def test_a_size_that_was_refused_does_not_cost_another_producer_until_it_may_be_taken_again(
-    sink: KafkaSink, producers: list[FakeProducer], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("seconds", "refusals_by_the_broker"), [(60.0, 1), (0.0, 3)])
+async def test_what_was_refused_for_its_size_is_refused_here_for_a_while(
+    sink: KafkaSink,
+    producers: list[FakeProducer],
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    refusals_by_the_broker: int,
 ) -> None:
-    now = 0.0
-    monkeypatch.setattr(sink_module.time, "monotonic", lambda: now)
-    producers[0].failure = MessageSizeTooLargeError()
+    monkeypatch.setattr(sink_module, "REFUSED_SECONDS", seconds)
     for _ in range(3):
+        producers[-1].failure = MessageSizeTooLargeError()
         with pytest.raises(RecordTooLarge):
             await sink.send("results", key=None, value=b"x" * 100, headers=())
-    await sink.send("results", key=None, value=b"x" * 99, headers=())
-    await sink.send("elsewhere", key=None, value=b"x" * 100, headers=())
-    now += sink_module.REFUSED_SECONDS
-    await sink.send("results", key=None, value=b"x" * 100, headers=())
-    assert len(producers) == 2
+        producers[-1].failure = None
+        await sink.send("results", key=None, value=b"x" * 99, headers=())
+        await sink.send("elsewhere", key=None, value=b"x" * 100, headers=())
+    assert len(producers) == 1 + refusals_by_the_broker
 
 
 async def test_a_producer_that_does_not_answer_in_time_is_replaced(
