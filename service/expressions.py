@@ -21,6 +21,7 @@ from cel_expr_python.ext import ext_optional, ext_strings
 from service.errors import RouteError, TurnoutError
 
 MAX_ID_BYTES = 240
+RESERVED_TASK_QUEUES = "/_sys/"
 MAX_LEVELS = 64  # of what parse_json answers; deep enough input (tens of thousands) crashes the engine
 
 # Stands for NUL and lone surrogates inside the engine; a Unicode noncharacter, so no text for others.
@@ -84,6 +85,17 @@ def checked_id(text: str, what: str) -> str:
     if size > MAX_ID_BYTES:
         raise RouteError(f"{what} has {size} bytes of UTF-8; at most {MAX_ID_BYTES} are allowed")
     return text
+
+
+def checked_task_queue(text: str, what: str) -> str:
+    """`text`, if it can be a task queue of ours: an id that Temporal does not keep for its own queues.
+
+    Raises:
+        RouteError: It cannot; the reason names it by `what`.
+    """
+    if text.startswith(RESERVED_TASK_QUEUES):
+        raise RouteError(f"{what} begins with {RESERVED_TASK_QUEUES}, which Temporal keeps for itself")
+    return checked_id(text, what)
 
 
 def _parse_json(text: str) -> Any:

@@ -19,6 +19,7 @@ from service.expressions import (
     Template,
     Variables,
     checked_id,
+    checked_task_queue,
 )
 from service.routing.commands import Rule
 from service.routing.shapes import Shape, ShapeMistakesError
@@ -61,11 +62,15 @@ def _literal(value: Any) -> str:
     return _literal_id(text)
 
 
-def _literal_id(text: str) -> str:
+def _literal_id(text: str, check: Callable[[str, str], str] = checked_id) -> str:
     try:
-        return checked_id(text, "")
+        return check(text, "")
     except RouteError as error:
         refuse(error.reason.strip())
+
+
+def _literal_task_queue(text: str) -> str:
+    return _literal_id(text, checked_task_queue)
 
 
 def _mistakes(mistakes: list[tuple[tuple[str | int, ...], Mistake]]) -> NoReturn:
@@ -196,6 +201,7 @@ def _topic_name(value: Any) -> str:
 
 
 IdText = Annotated[Template, PlainValidator(_template(ROUTE_VARIABLES, _literal_id))]
+TaskQueueText = Annotated[Template, PlainValidator(_template(ROUTE_VARIABLES, _literal_task_queue))]
 Text = Annotated[Template, PlainValidator(_template(ROUTE_VARIABLES, _some_text))]
 MomentText = Annotated[Template, PlainValidator(_template(ROUTE_VARIABLES, _moment))]
 EnvelopeText = Annotated[Template, PlainValidator(_template(ENVELOPE_VARIABLES, _some_text))]
@@ -256,7 +262,7 @@ class WorkflowKeys(OptionKeys):
     """A workflow to start, what it gets and how."""
 
     workflow: IdText
-    task_queue: IdText
+    task_queue: TaskQueueText
     input: Annotated[AnyShape | None, GIVEN] = None
     args: Annotated[Arguments | None, GIVEN] = None
 

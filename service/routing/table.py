@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from service.errors import ConfigurationError, Finding, RouteError
 from service.events.envelope import MappedEnvelope, TopicFormat
 from service.events.event import Event
-from service.expressions import Template, checked_id
+from service.expressions import Template, checked_id, checked_task_queue
 from service.routing.commands import Cancel, Command, OrStart, Rule, Signal, Start, StartOptions
 from service.routing.consistency import inconsistencies
 from service.routing.findings import findings_of
@@ -92,7 +92,7 @@ class Route:
             namespace=self._namespace(keys.namespace, variables),
             workflow_id=_id("id", keys.id, variables),
             workflow=_id("workflow", keys.workflow, variables),
-            task_queue=_id("task_queue", keys.task_queue, variables),
+            task_queue=_id("task_queue", keys.task_queue, variables, checked_task_queue),
             args=_args(keys.input, keys.args, variables),
             running=keys.running,
             closed=keys.closed,
@@ -292,9 +292,14 @@ def _text(key: str, template: Template, variables: Mapping[str, Any]) -> str:
     return template.literal or _at(key, lambda: template.text(variables))
 
 
-def _id(key: str, template: Template, variables: Mapping[str, Any]) -> str:
+def _id(
+    key: str,
+    template: Template,
+    variables: Mapping[str, Any],
+    check: Callable[[str, str], str] = checked_id,
+) -> str:
     # A literal was checked when it was read.
-    return template.literal or checked_id(_text(key, template, variables), key)
+    return template.literal or check(_text(key, template, variables), key)
 
 
 def _args(one: Shape | None, several: Shape | None, variables: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -308,7 +313,7 @@ def _args(one: Shape | None, several: Shape | None, variables: Mapping[str, Any]
 def _or_start(keys: WorkflowKeys, variables: Mapping[str, Any]) -> OrStart:
     return OrStart(
         workflow=_id("workflow", keys.workflow, variables),
-        task_queue=_id("task_queue", keys.task_queue, variables),
+        task_queue=_id("task_queue", keys.task_queue, variables, checked_task_queue),
         args=_args(keys.input, keys.args, variables),
         options=_options(keys, variables),
     )

@@ -81,6 +81,7 @@ WRONG = {
     ROUTE + "    ‸when:": ["when is empty; write a value, or leave the key out"],
     ROUTE.replace("to: x", "to: ‸''"): ["to is empty"],
     ROUTE.replace("to: x", 'to: ‸"a\\0"'): ["to holds a control character"],
+    START.replace("q, ", "‸/_sys/q}"): ["task_queue begins with /_sys/, which Temporal keeps for itself"],
     ROUTE.replace("to: x", "to: ‸" + "x" * 241): ["to has 241 bytes of UTF-8; at most 240 are allowed"],
     ROUTE.replace("to: x", "to: ‸7"): ["to must be text; put it in quotes"],
     ROUTE + '    type: ‸"${data.x}"': ["type cannot be an expression; write it out"],

@@ -336,7 +336,7 @@ def test_no_input_is_no_argument_and_null_is_one(tmp_path: Path) -> None:
 OPTIONS = """start:
       workflow: ${data.kind}
       id: ${event.id}
-      task_queue: q-${data.region}
+      task_queue: ${data.queue}-${data.region}
       namespace: eu
       execution_timeout: 1d
       run_timeout: PT12H
@@ -350,7 +350,8 @@ OPTIONS = """start:
       summary: |
         order ${data.id}
         of ${data.region}"""
-FULL = {"kind": "W", "region": "eu", "due": "2026-02-01T08:00:00.5+01:00", "id": 7, "tags": ["a"]}
+DUE = "2026-02-01T08:00:00.5+01:00"
+FULL = {"kind": "W", "queue": "q", "region": "eu", "due": DUE, "id": 7, "tags": ["a"]}
 
 
 def test_every_start_option_is_filled(tmp_path: Path) -> None:
@@ -380,6 +381,7 @@ def test_every_start_option_is_filled(tmp_path: Path) -> None:
         ({"tags": [1]}, "search attribute Tags is neither text, number, boolean nor a list of texts"),
         ({"region": "x" * 65}, "fairness_key is longer than 64 bytes of UTF-8"),
         ({"kind": "a\tb"}, "workflow holds a control character"),
+        ({"queue": "/_sys/q"}, "task_queue begins with /_sys/, which Temporal keeps for itself"),
     ],
 )
 def test_an_option_that_cannot_be_makes_no_command(
