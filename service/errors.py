@@ -90,6 +90,10 @@ class Throttled(NotNow):
     """It can be taken, but not at this rate: Temporal's quota is used up."""
 
 
+class TargetBusy(NotNow):
+    """This one target cannot take it now: busy, not ready, or full until it continues as new."""
+
+
 class ConfigurationError(TurnoutError):
     """We are at fault: do not start; say what is wrong and what to write instead.
 

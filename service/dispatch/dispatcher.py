@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.client import (
     Client,
@@ -22,12 +23,12 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from service.dispatch.answers import Meaning, Outcome, OutcomeKind, meaning_of
+from service.dispatch.answers import Meaning, Outcome, OutcomeKind, meaning_of, said
 from service.dispatch.attributes import keyword_pair, typed_pair
 from service.dispatch.contracts import Contracts
 from service.dispatch.identity import command_id, identified_as
 from service.dispatch.links import NOWHERE, Links
-from service.errors import NotNow, RejectedError, Throttled
+from service.errors import NotNow, RejectedError, TargetBusy, Throttled
 from service.events.event import Event
 from service.routing.commands import Cancel, Command, OrStart, Rule, Signal, Start, StartOptions
 
@@ -96,6 +97,8 @@ class Dispatcher:
                         return await self._cancel(command)
         except RPCError as error:
             raise _not_now_or_rejected(error) from error
+        except DecodeError as error:
+            raise NotNow("the answer for Temporal is none of Temporal's: it cannot be read") from error
         msg = f"{type(command).__name__} is not a command"
         raise TypeError(msg)
 
@@ -166,7 +169,11 @@ class Dispatcher:
         return _outcome(start, OutcomeKind.DUPLICATE, f"started by {memo.get('record', 'this event')}")
 
     async def _describe(self, command: Command) -> WorkflowExecutionDescription:
-        return await self._handle(command).describe(rpc_timeout=RPC_TIMEOUT)
+        try:
+            return await self._handle(command).describe(rpc_timeout=RPC_TIMEOUT)
+        except RPCError as error:
+            # It asks about the workflow: no answer to it speaks of the command's own input.
+            raise _not_now(error) from error
 
     async def _signal(self, signal: Signal) -> Outcome:
         try:
@@ -275,14 +282,17 @@ def _by_rule(command: Command, rule: Rule, state: str, name: str) -> Outcome:
 
 
 def _not_now_or_rejected(error: RPCError) -> NotNow | RejectedError:
-    text = f"Temporal answered {error.status.name}: {error.message}"
+    return RejectedError(said(error)) if meaning_of(error) is Meaning.REJECTED else _not_now(error)
+
+
+def _not_now(error: RPCError) -> NotNow:
     match meaning_of(error):
-        case Meaning.REJECTED:
-            return RejectedError(text)
         case Meaning.THROTTLED:
-            return Throttled(text)
+            return Throttled(said(error))
+        case Meaning.TARGET_BUSY:
+            return TargetBusy(said(error))
         case _:
-            return NotNow(text)
+            return NotNow(said(error))
 
 
 def _is_older(handle: WorkflowHandle[Any, Any], called: datetime) -> bool:

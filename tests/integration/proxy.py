@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Self
 
@@ -10,18 +11,40 @@ from service.local import HOST
 
 # HTTP/2 (RFC 9113): 9 bytes of length, type, flags and stream, then the payload.
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_HEADERS, _SETTINGS, _PING = 1, 4, 6
+_DATA, _HEADERS, _SETTINGS, _PING = 0, 1, 4, 6
 _ACK, _END_STREAM, _END_HEADERS = 1, 1, 4
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a proxy answers by itself, whatever was asked: a status, with a page for people or without."""
+
+    status: int
+    http_2: bool = True
+    html: bytes = b""
+
+    @property
+    def head(self) -> bytes:
+        """Its headers: in HTTP/2 two names of the static table of HPACK (RFC 7541), each with a value."""
+        if self.http_2:
+            return b"\x08\x03%d\x0f\x10\x09text/html" % self.status
+        lines = (
+            b"HTTP/1.1 %d Nothing to see" % self.status,
+            b"content-type: text/html",
+            b"content-length: %d" % len(self.html),
+            b"connection: close",
+        )
+        return b"\r\n".join((*lines, b"", b""))
+
+
 class Mode(Enum):
-    """What it does; the values of answers are header blocks (HPACK, RFC 7541) with one `:status`."""
+    """What it does."""
 
     FORWARD = auto()
     SILENT = auto()
-    NOT_FOUND = b"\x8d"  # 13 of the static table: 404
-    BAD_GATEWAY = b"\x08\x03502"  # the name of 8, and a value
-    NO_HTTP_2 = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    NOT_FOUND = Page(404)
+    BAD_GATEWAY = Page(502)
+    NO_HTTP_2 = Page(502, http_2=False)
 
 
 class Proxy:
@@ -30,15 +53,16 @@ class Proxy:
     def __init__(self, target: str, server_port: int) -> None:
         host, _, port = target.partition(":")
         self._target = (host, int(port))
-        self._mode = Mode.FORWARD
+        self._mode: Mode | Page = Mode.FORWARD
         self._connections: set[asyncio.Task[None]] = set()
         self.address = f"{HOST}:{server_port}"
         self.turned_down = 0
         """How many calls it has answered itself, or left without an answer."""
 
-    def become(self, mode: Mode) -> Self:
+    def become(self, mode: Mode | Page) -> Self:
         """Do otherwise from now on; connections are cut, as when a proxy is replaced."""
-        self._mode = mode
+        value = mode.value if isinstance(mode, Mode) else mode
+        self._mode = value if isinstance(value, Page) else Mode(value)
         self.turned_down = 0
         self.cut()
         return self
@@ -64,12 +88,12 @@ class Proxy:
         match self._mode:
             case Mode.FORWARD:
                 await self._forward(reader, writer)
-            case Mode.NO_HTTP_2:
+            case Page(http_2=False) as page:
                 await reader.read(1)
                 self.turned_down += 1
-                writer.write(Mode.NO_HTTP_2.value)
+                writer.write(page.head + page.html)
                 await writer.drain()
-            case Mode.SILENT | Mode.NOT_FOUND | Mode.BAD_GATEWAY:
+            case _:
                 await self._answer(reader, writer)
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -94,9 +118,15 @@ class Proxy:
                 writer.write(_frame(kind, _ACK, 0, payload if kind == _PING else b""))
             if kind == _HEADERS:
                 self.turned_down += 1
-                if isinstance(self._mode.value, bytes):
-                    writer.write(_frame(_HEADERS, _END_STREAM | _END_HEADERS, stream, self._mode.value))
+                if isinstance(self._mode, Page):
+                    self._write(writer, stream, self._mode)
             await writer.drain()
+
+    def _write(self, writer: asyncio.StreamWriter, stream: int, page: Page) -> None:
+        end = 0 if page.html else _END_STREAM
+        writer.write(_frame(_HEADERS, _END_HEADERS | end, stream, page.head))
+        if page.html:
+            writer.write(_frame(_DATA, _END_STREAM, stream, page.html))
 
 
 @asynccontextmanager

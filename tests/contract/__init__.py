@@ -1,0 +1,1 @@
+"""Tests against a scripted Temporal frontend: each answer, over the wire."""

@@ -1,0 +1,52 @@
+"""One scripted frontend and one connected client for all; each test finds the frontend as new."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from temporalio.client import Client
+from temporalio.service import RetryConfig
+
+from service.dispatch.contracts import Contracts
+from service.dispatch.dispatcher import Dispatcher
+from service.dispatch.identity import IdentityPlugin
+from service.temporal.client import connect, for_namespace
+from tests.contract.frontend import Frontend, frontend
+
+ONCE = RetryConfig(max_retries=1)
+"""Each call is made once; 0 would be without end."""
+
+
+@pytest.fixture(scope="package")
+async def only_frontend() -> AsyncIterator[Frontend]:
+    async with frontend() as one:
+        yield one
+
+
+@pytest.fixture
+def temporal_says(only_frontend: Frontend) -> Frontend:
+    """The frontend, as if nobody had called it yet."""
+    only_frontend.forget()
+    return only_frontend
+
+
+@pytest.fixture(scope="package")
+async def client(only_frontend: Frontend) -> Client:
+    """Connected as the service does it, but for the SDK's own retries: each call is made once."""
+    return await connected(only_frontend.address)
+
+
+@pytest.fixture(scope="package")
+def dispatcher(client: Client) -> Dispatcher:
+    return dispatching(client)
+
+
+async def connected(address: str, retry: RetryConfig = ONCE) -> Client:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("TEMPORAL_ADDRESS", address)
+        return await connect([IdentityPlugin()], retry=retry)
+
+
+def dispatching(client: Client) -> Dispatcher:
+    return Dispatcher(
+        lambda namespace: for_namespace(client, namespace), Contracts([]), names=None, attribute_types={}
+    )

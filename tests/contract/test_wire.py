@@ -1,0 +1,60 @@
+"""What each command puts on the wire: ids, headers, limits of time; the same each time it is repeated."""
+
+from dataclasses import replace
+
+import pytest
+from temporalio.service import RPCStatusCode
+
+from service.dispatch.dispatcher import RPC_TIMEOUT, Dispatcher
+from service.dispatch.identity import INBOX_HEADER, derived_id
+from service.wiring import BRIDGE_RETRY
+from tests.contract.calls import CALLS, CANCEL, DESCRIBE, SIGNAL, SIGNAL_WITH_START, START
+from tests.contract.conftest import connected, dispatching
+from tests.contract.frontend import Frontend, Refusal
+
+KINDS = {START: "start", SIGNAL: "signal", SIGNAL_WITH_START: "signal", CANCEL: "cancel"}
+TELL_THE_INBOX = {SIGNAL, SIGNAL_WITH_START}
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_each_call_carries_the_id_of_its_command(
+    temporal_says: Frontend, dispatcher: Dispatcher, call: str
+) -> None:
+    command = CALLS[call].command
+    CALLS[call].is_answered(temporal_says)
+    await dispatcher.dispatch(command)
+    assert CALLS[call].rpc in temporal_says.calls
+    for asked in temporal_says.asked:
+        if asked.rpc == DESCRIBE:
+            continue
+        id_ = derived_id(command.event.key, command.route, KINDS[asked.rpc])
+        assert asked.request.request_id == str(id_)
+        if asked.rpc in TELL_THE_INBOX:
+            assert asked.request.header.fields[INBOX_HEADER].data == id_.bytes
+        elif asked.rpc == START:
+            assert INBOX_HEADER not in asked.request.header.fields
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("namespace", [None, "payments"])
+async def test_each_call_goes_to_its_namespace_and_is_limited_in_time(
+    temporal_says: Frontend, dispatcher: Dispatcher, call: str, namespace: str | None
+) -> None:
+    CALLS[call].is_answered(temporal_says)
+    await dispatcher.dispatch(replace(CALLS[call].command, namespace=namespace))
+    for asked in temporal_says.asked:
+        assert asked.request.namespace == asked.metadata["temporal-namespace"] == (namespace or "default")
+        assert asked.seconds
+        assert 0 < asked.seconds <= RPC_TIMEOUT.total_seconds()
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_what_the_sdk_repeats_by_itself_is_the_same_call(temporal_says: Frontend, call: str) -> None:
+    dispatcher = dispatching(await connected(temporal_says.address, BRIDGE_RETRY))
+    temporal_says.forget()
+    temporal_says.answer(CALLS[call].rpc, Refusal(RPCStatusCode.UNAVAILABLE, "shard is moving"))
+    for rpc, refusal in CALLS[call].before.items():
+        temporal_says.answer(rpc, refusal)
+    await dispatcher.dispatch(CALLS[call].command)
+    first, again = temporal_says.requests(CALLS[call].rpc)
+    assert first == again
