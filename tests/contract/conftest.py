@@ -4,16 +4,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 from temporalio.client import Client
-from temporalio.service import RetryConfig
 
 from service.dispatch.contracts import Contracts
 from service.dispatch.dispatcher import Dispatcher
 from service.dispatch.identity import IdentityPlugin
 from service.temporal.client import connect, for_namespace
 from tests.contract.frontend import Frontend, frontend
-
-ONCE = RetryConfig(max_retries=1)
-"""Each call is made once; 0 would be without end."""
 
 
 @pytest.fixture(scope="package")
@@ -31,7 +27,7 @@ def temporal_says(only_frontend: Frontend) -> Frontend:
 
 @pytest.fixture(scope="package")
 async def client(only_frontend: Frontend) -> Client:
-    """Connected as the service does it, but for the SDK's own retries: each call is made once."""
+    """Connected as the service does it."""
     return await connected(only_frontend.address)
 
 
@@ -40,10 +36,10 @@ def dispatcher(client: Client) -> Dispatcher:
     return dispatching(client)
 
 
-async def connected(address: str, retry: RetryConfig = ONCE) -> Client:
+async def connected(address: str) -> Client:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("TEMPORAL_ADDRESS", address)
-        return await connect([IdentityPlugin()], retry=retry)
+        return await connect([IdentityPlugin()])
 
 
 def dispatching(client: Client) -> Dispatcher:

@@ -7,9 +7,8 @@ from temporalio.service import RPCStatusCode
 
 from service.dispatch.dispatcher import RPC_TIMEOUT, Dispatcher
 from service.dispatch.identity import INBOX_HEADER, derived_id
-from service.wiring import BRIDGE_RETRY
+from service.errors import NotNow
 from tests.contract.calls import CALLS, CANCEL, DESCRIBE, SIGNAL, SIGNAL_WITH_START, START
-from tests.contract.conftest import connected, dispatching
 from tests.contract.frontend import Frontend, Refusal
 
 KINDS = {START: "start", SIGNAL: "signal", SIGNAL_WITH_START: "signal", CANCEL: "cancel"}
@@ -49,12 +48,15 @@ async def test_each_call_goes_to_its_namespace_and_is_limited_in_time(
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_what_the_sdk_repeats_by_itself_is_the_same_call(temporal_says: Frontend, call: str) -> None:
-    dispatcher = dispatching(await connected(temporal_says.address, BRIDGE_RETRY))
-    temporal_says.forget()
+async def test_a_call_is_made_once_and_repeated_as_the_same_call(
+    temporal_says: Frontend, dispatcher: Dispatcher, call: str
+) -> None:
     temporal_says.answer(CALLS[call].rpc, Refusal(RPCStatusCode.UNAVAILABLE, "shard is moving"))
     for rpc, refusal in CALLS[call].before.items():
-        temporal_says.answer(rpc, refusal)
+        temporal_says.answer(rpc, refusal, refusal)
+    with pytest.raises(NotNow):
+        await dispatcher.dispatch(CALLS[call].command)
+    assert len(temporal_says.requests(CALLS[call].rpc)) == 1
     await dispatcher.dispatch(CALLS[call].command)
     first, again = temporal_says.requests(CALLS[call].rpc)
     assert first == again
