@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from datetime import timedelta
+from operator import itemgetter
 from typing import Any
 
 import structlog
@@ -98,7 +99,7 @@ class KafkaSink:
         try:
             async with asyncio.timeout(self._send_seconds):
                 producer = await self._current()
-                future = await producer.send(topic, key=key, value=value, headers=list(headers))
+                future = await producer.send(topic, key=key, value=(value,), headers=list(headers))
                 done = await self._answer(future)
         except FATAL as error:
             await self._replace(producer, error)
@@ -155,6 +156,9 @@ class KafkaSink:
             "max_batch_size": 65_536,
             "max_request_size": self._max_record,
             "compression_type": "lz4",
+            # The value comes in a tuple: the client would refuse a record with neither key nor value,
+            # which other clients write, and of which we have to make letters.
+            "value_serializer": itemgetter(0),
             "request_timeout_ms": 30_000,
             "metadata_max_age_ms": 30_000,
         }

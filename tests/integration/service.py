@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -159,7 +160,7 @@ class Site:
         """Write a record of these very bytes."""
         done = await self.producer.send_and_wait(
             self.topics[to],
-            value,
+            (value,),
             key=key,
             headers=list(headers),
             partition=partition,
@@ -309,7 +310,10 @@ async def site(
         intake=intake or IntakeSettings(),
         worker=WorkerSettings(task_queue=group, modules=FLOWS),
     )
-    producer = AIOKafkaProducer(bootstrap_servers=kafka, acks="all", max_request_size=1 << 24)
+    # Values come in a tuple: the client refuses a record with neither key nor value.
+    producer = AIOKafkaProducer(
+        bootstrap_servers=kafka, acks="all", max_request_size=1 << 24, value_serializer=itemgetter(0)
+    )
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     reader = AIOKafkaConsumer(bootstrap_servers=kafka, max_partition_fetch_bytes=1 << 24)
     clients = (producer, admin, reader)

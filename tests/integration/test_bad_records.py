@@ -65,7 +65,7 @@ class Bad:
     reason: str
     kind: str = "kept"
     headers: Headers | None = None
-    key: bytes = b"bad"
+    key: bytes | None = b"bad"
     route: str = ""
     to: str = "in"
 
@@ -96,6 +96,7 @@ _OTHER_TYPE: Headers = [*_without("content-type"), ("content-type", b"applicatio
 BAD = [
     Bad("empty value", b"", "decode", "the value is empty"),
     Bad("null without attributes", None, "decode", "the value is null", headers=[]),
+    Bad("neither key nor value", None, "decode", "the value is null", headers=[], key=None),
     Bad("key that is not UTF-8", b'{"id": "x"}', "decode", "the key is not UTF-8 at byte 1", key=b"k\xff"),
     Bad("no JSON", b'{"id": ', "decode", "is not JSON"),
     Bad("value that is not UTF-8", b'{"id": "\xff\xfe"}', "decode", "is not UTF-8"),

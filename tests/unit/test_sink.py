@@ -55,10 +55,10 @@ class FakeProducer:
         topic: str,
         *,
         key: bytes | None,
-        value: bytes | None,
+        value: Any,
         headers: list[tuple[str, bytes | None]],
     ) -> asyncio.Future[Any]:
-        self.sent.append((topic, key, value, headers))
+        self.sent.append((topic, key, self.options["value_serializer"](value), headers))
         await asyncio.sleep(0)
         future = asyncio.get_running_loop().create_future()
         self.pending.append(future)
