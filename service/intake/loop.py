@@ -64,15 +64,17 @@ class Intake:
         """Read from `source` until `stop` is set; then drain and commit."""
         self._source = source
         async with asyncio.TaskGroup() as tasks:
-            helpers = [tasks.create_task(self._keep_committing()), tasks.create_task(self._keep_reporting())]
-            await self._poll_until(source, stop)
-            for helper in helpers:
-                helper.cancel()
+            jobs = self._keep_polling(source), self._keep_committing(), self._keep_reporting()
+            running = [tasks.create_task(job) for job in jobs]
+            # A poll returns only after a rebalance, which can take a minute: it is not waited for.
+            await stop.wait()
+            for task in running:
+                task.cancel()
         # Polling has ended but the client keeps heartbeating, so the partitions stay ours meanwhile.
         await self.revoked(frozenset(self._lanes.partitions()))
 
-    async def _poll_until(self, source: RecordSource, stop: asyncio.Event) -> None:
-        while not stop.is_set():
+    async def _keep_polling(self, source: RecordSource) -> None:
+        while True:
             self._lanes.more_room.clear()
             room, held = self._lanes.room(), len(self._lanes.partitions())
             # Polled also when nothing has room: a member that does not poll is put out of its group.

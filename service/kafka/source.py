@@ -8,13 +8,7 @@ from datetime import timedelta
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import (
-    CommitFailedError,
-    IllegalStateError,
-    KafkaError,
-    NoOffsetForPartitionError,
-    OffsetOutOfRangeError,
-)
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 
 from service.errors import ConfigurationError
@@ -198,6 +192,9 @@ class KafkaSource:
                 self._one_by_one = True
         else:
             return [_record(raw) for batch in batches.values() for raw in batch]
+        finally:
+            # A call that raised counts as under way for ever, and who polls no more would not be noticed.
+            self._consumer._subscription._fetch_count = 0  # noqa: SLF001 - trap 5 of aiokafka 0.14
         return []
 
     async def _narrow_down(self, place: TopicPartition, error: Exception) -> None:
@@ -213,14 +210,17 @@ class KafkaSource:
 
     async def commit(self, commits: Mapping[Partition, Commit]) -> bool:
         """See `RecordSource.commit`; one attempt, bounded in time."""
-        if self._consumer._coordinator.generation < 0:  # noqa: SLF001 - the client has no public word for it
+        coordinator = self._consumer._coordinator  # noqa: SLF001 - the client has no public word for it
+        if coordinator.generation < 0:
             # Not a member. The broker would take this commit, unfenced, if the group is empty.
             return False
         stored = {TopicPartition(*p): OffsetAndMetadata(*commit) for p, commit in commits.items()}
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                await self._consumer.commit(stored)
-        except (TimeoutError, CommitFailedError, IllegalStateError, KafkaError) as error:
+                # Not `commit()`, which tries again for ever, and with the generation of then: after a
+                # rebalance it would move the offset that another member has committed meanwhile.
+                await coordinator._do_commit_offsets(None, stored)  # noqa: SLF001
+        except (TimeoutError, KafkaError) as error:
             log.warning("commit failed", error=f"{type(error).__name__} {error}".strip())
             return False
         return True

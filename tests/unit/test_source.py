@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import (
-    CommitFailedError,
-    IllegalStateError,
+    IllegalGenerationError,
     KafkaConnectionError,
     KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
     RebalanceInProgressError,
+    UnknownMemberIdError,
 )
 from aiokafka.structs import OffsetAndMetadata
 
@@ -65,7 +65,10 @@ class FakeConsumer:
         self.listener: Any = None
         self.while_polling: Any = None
         self.committed: dict[TopicPartition, OffsetAndMetadata] = {}
-        self._coordinator = SimpleNamespace(generation=1, fetch_committed_offsets=self._committed)
+        self._coordinator = SimpleNamespace(
+            generation=1, fetch_committed_offsets=self._committed, _do_commit_offsets=self._commit
+        )
+        self._subscription = SimpleNamespace(_fetch_count=0)
         self._empty: set[TopicPartition] = set()
 
     async def start(self) -> None:
@@ -118,7 +121,7 @@ class FakeConsumer:
         self.sought.append(place)
         self.positions[place] = offset
 
-    async def commit(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
+    async def _commit(self, _assignment: None, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
         self.commits.append(offsets)
         await self._answer()
 
@@ -387,7 +390,7 @@ async def test_nothing_is_committed_by_one_who_is_no_member(world: World) -> Non
 
 @pytest.mark.parametrize(
     "error",
-    [CommitFailedError(), IllegalStateError("no assignment"), RebalanceInProgressError(), KafkaError()],
+    [IllegalGenerationError(), UnknownMemberIdError(), RebalanceInProgressError(), KafkaError()],
 )
 async def test_a_commit_that_fails_says_so(world: World, error: Exception) -> None:
     world.client.failure = error
