@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -292,26 +292,37 @@ async def _cluster_with_topics(connection: Connection, table: RouteTable, settin
             if not missing:
                 break
             await asyncio.sleep(NEW_TOPIC_SECONDS)  # one that was made just now is not seen at once
-        servers = settings.kafka.bootstrap_servers
         if missing:
             room = await _letter_bytes(admin, [topic for topic in table.topics if topic not in missing])
-            raise ConfigurationError(_how_to_create(missing, servers, letters, room))
-        await _check_letter_topic(admin, letters, table, servers)
+            rights = {topic: "Read" if topic in table.topics else "Write" for topic in missing}
+            raise ConfigurationError(_how_to_create(rights, connection, letters, room))
+        if not await admin.may_use_group(settings.group):
+            right = connection.right("Read", "group", settings.group)
+            raise ConfigurationError(f"we may not read as group {settings.group}; let us:\n  {right}")
+        await _check_letter_topic(admin, letters, table, connection.bootstrap_servers)
     return cluster
 
 
-def _how_to_create(missing: Iterable[str], servers: str, letters: str, room: int) -> str:
+def _how_to_create(missing: Mapping[str, str], connection: Connection, letters: str, room: int) -> str:
+    """What to do about `missing` topics, given with what we have to be allowed to do with them."""
+    servers = connection.bootstrap_servers
     extras = {letters: f" --config cleanup.policy=delete --config max.message.bytes={room}"}
-    commands = "\n  ".join(
+    lines = ["these topics do not exist, or we may not see them; create them:"]
+    lines += [
         f"kafka-topics.sh --bootstrap-server {servers} --create --topic {topic}{extras.get(topic, '')}"
         for topic in missing
-    )
-    return f"these topics do not exist, or we may not see them; create them:\n  {commands}"
+    ]
+    if connection.security_protocol != "PLAINTEXT":
+        lines[-1] += "\nand let us use them:"
+        lines += [connection.right(operation, "topic", topic) for topic, operation in missing.items()]
+    return "\n  ".join(lines)
 
 
 async def _letter_bytes(admin: Admin, topics: Iterable[str]) -> int:
     """What a letter topic must take for the largest record of `topics`."""
-    sizes = [int((await admin.topic_settings(topic)).get("max.message.bytes", 0)) for topic in topics]
+    settings = [await admin.topic_settings(topic) for topic in topics]
+    # Kafka's own default where we may not see it.
+    sizes = [int(of_topic.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES)) for of_topic in settings]
     return max(sizes, default=DEFAULT_MAX_MESSAGE_BYTES) + HEADROOM_BYTES
 
 

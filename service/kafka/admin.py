@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
 from service.errors import ConfigurationError, Unreachable
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
@@ -75,6 +80,16 @@ class Admin:
             for entry in found[4]
             if entry[1] is not None
         }
+
+    async def may_use_group(self, group: str) -> bool:
+        """Whether we may see the consumer group `group`; who may not cannot join it."""
+        try:
+            await self._client.find_coordinator(group)
+        except GroupAuthorizationFailedError:
+            return False
+        except KafkaError:
+            pass  # a new cluster has no coordinator yet
+        return True
 
     async def create_topics(
         self, topics: Iterable[str], *, partitions: int, settings: Mapping[str, str] | None = None

@@ -11,6 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+)
+
 from service.errors import ConfigurationError, Unreachable
 
 PROBE_SECONDS = 3.0
@@ -60,6 +66,30 @@ class Connection:
             msg = f"one of the files of TURNOUT_KAFKA__TLS_… ({files}) cannot be used: {error}"
             raise ConfigurationError(msg) from error
         return context
+
+    def right(self, operation: str, kind: str, *names: str) -> str:
+        """The command that gives us the right to `Read` or `Write`, for people to run."""
+        resources = " ".join(f"--{kind} {name}" for name in names)
+        return (
+            f"kafka-acls.sh --bootstrap-server {self.bootstrap_servers} --add "
+            f"--allow-principal User:{self.username or 'NAME'} --operation {operation} {resources}"
+        )
+
+    def in_words(self, error: Exception, *, writing_to: str | None = None) -> str:
+        """`error` as people read it; where we lack a right, with the command that gives it."""
+        text = f"{type(error).__name__} {error}".strip()
+        match error:
+            case GroupAuthorizationFailedError(args=[str(group), *_]):
+                right = self.right("Read", "group", group)
+            case TopicAuthorizationFailedError() | ClusterAuthorizationFailedError() if writing_to:
+                right = self.right("Write", "topic", writing_to)
+            case TopicAuthorizationFailedError(args=[str(topic), *_]):
+                right = self.right("Read", "topic", topic)
+            case TopicAuthorizationFailedError(args=[set(topics), *_]):
+                right = self.right("Read", "topic", *sorted(topics))
+            case _:
+                return text
+        return f"{text}; let us: {right}"
 
     async def why_unreachable(self, heard: list[str]) -> Unreachable:
         """Ask each address ourselves, since aiokafka raises the same error for every reason.

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
     InvalidProducerEpoch,
     InvalidProducerIdMapping,
     KafkaError,
@@ -19,7 +20,7 @@ from aiokafka.errors import (
     ProducerFenced,
 )
 
-from service.errors import NotNow
+from service.errors import ConfigurationError, NotNow
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
 from service.kafka.record import Headers, RecordTooLarge, Written
 
@@ -74,11 +75,16 @@ class KafkaSink:
 
         Raises:
             Unreachable: No broker answers; the text says host, port and reason.
+            ConfigurationError: We may not write to any topic.
         """
         with listening_to_client_log() as heard:
             try:
                 async with asyncio.timeout(START_SECONDS):
                     await self._current()
+            except ClusterAuthorizationFailedError as error:
+                right = self._connection.right("Write", "topic", "TOPIC")
+                msg = f"we may not write to any topic; let us write letters and results:\n  {right}"
+                raise ConfigurationError(msg) from error
             except (KafkaError, TimeoutError) as error:
                 raise await self._connection.why_unreachable(heard) from error
 
@@ -111,7 +117,7 @@ class KafkaSink:
             await self._replace(producer, error)
             raise NotNow(f"topic {topic}: no acknowledgement within {self._send_seconds:.0f} s") from error
         except KafkaError as error:
-            raise NotNow(f"topic {topic}: {type(error).__name__} {error}".strip()) from error
+            raise NotNow(f"topic {topic}: {self._connection.in_words(error, writing_to=topic)}") from error
         return Written(done.topic, done.partition, done.offset)
 
     def _refuse_again(self, topic: str, size: int) -> None:

@@ -151,7 +151,7 @@ class KafkaSource:
             async with asyncio.timeout(CALL_SECONDS):
                 commits = await self._committed(new)
         except (KafkaError, TimeoutError) as error:
-            log.warning("committed offsets not known yet", error=f"{type(error).__name__} {error}".strip())
+            log.warning("committed offsets not known yet", error=self._connection.in_words(error))
             return
         if epoch != self._listener.epoch:
             return
@@ -180,7 +180,7 @@ class KafkaSource:
             for place, offset in error.args[0].items():
                 self._stop_partition(place, f"offset {offset} is no longer in the topic")
         except KafkaError as error:
-            log.warning("poll failed", error=f"{type(error).__name__} {error}".strip())
+            log.warning("poll failed", error=self._connection.in_words(error))
             await asyncio.sleep(POLL_SECONDS)
         except (UnicodeDecodeError, ValueError) as error:
             # A header name that is not UTF-8. The client did not move on: it reads again.
@@ -221,7 +221,7 @@ class KafkaSource:
                 # rebalance it would move the offset that another member has committed meanwhile.
                 await coordinator._do_commit_offsets(None, stored)  # noqa: SLF001
         except (TimeoutError, KafkaError) as error:
-            log.warning("commit failed", error=f"{type(error).__name__} {error}".strip())
+            log.warning("commit failed", error=self._connection.in_words(error))
             return False
         return True
 

@@ -7,6 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 
 from service.errors import ConfigurationError
 from service.kafka import connection as connection_module
@@ -69,6 +75,23 @@ async def test_every_address_has_its_reason_and_the_client_is_heard_once() -> No
     assert [line.strip().partition(":")[0] for line in lines[1:]] == ["one", "two", "the client says"]
     assert lines[-1] == "  the client says: Authentication failed"
     assert "s3cret" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("error", "right"),
+    [
+        (GroupAuthorizationFailedError("shop"), "Read --group shop"),
+        (TopicAuthorizationFailedError("orders"), "Read --topic orders"),
+        (TopicAuthorizationFailedError({"orders", "carts"}), "Read --topic carts --topic orders"),
+    ],
+)
+def test_a_right_that_lacks_is_said_with_the_command_that_gives_it(error: KafkaError, right: str) -> None:
+    connection = Connection("kafka:9092", username="turnout", password="s3cret")
+    command = "kafka-acls.sh --bootstrap-server kafka:9092 --add --allow-principal User:turnout --operation"
+    assert connection.in_words(error).endswith(f"let us: {command} {right}")
+    written = connection.in_words(TopicAuthorizationFailedError(), writing_to="results")
+    assert written.endswith(f"let us: {command} Write --topic results")
+    assert "kafka-acls" not in connection.in_words(KafkaConnectionError("gone"))
 
 
 def test_what_the_client_warns_of_is_heard_only_in_that_time(logging_as_before: None) -> None:

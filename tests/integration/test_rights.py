@@ -1,0 +1,223 @@
+"""A Kafka that asks who one is: with the least rights all works, and where one lacks it is said which."""
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka.protocol.admin import CreateAclsRequest
+from pydantic import SecretStr
+
+from service import wiring
+from service.errors import ConfigurationError, TurnoutError, Unreachable
+from service.intake import loop
+from service.local import HOST, LocalTemporal
+from service.settings import KafkaSettings
+from service.wiring import serve
+from tests.integration.service import BOTH, Site, headers_of, site
+from tests.servers import ApacheKafka, random_port, why_no_apache_kafka
+
+ROUTES = """
+version: 1
+topics:
+  @in: {}
+  @out: {out: true}
+routes:
+  - name: echo
+    from: @in
+    type: placed
+    start: {workflow: Echo, id: "@id/${data.id}", task_queue: @queue, args: ["${data}", @out]}
+"""
+
+# Numbers of the protocol, from the Javadoc of ResourceType, AclOperation, PatternType and AclPermissionType.
+TOPIC, GROUP = 2, 3
+READ, WRITE, DESCRIBE = 3, 4, 8
+LITERAL, ALLOW = 3, 3
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A broker with a door for tests, who may do all, and one with TLS and a login for the user `app`."""
+
+    door: str
+    guarded_door: str
+    ca_file: Path
+
+    def settings(self, **changes: Any) -> KafkaSettings:
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.guarded_door,
+            "security_protocol": "SASL_SSL",
+            "sasl_mechanism": "PLAIN",
+            "username": "app",
+            "password": SecretStr("app-pw"),
+            "tls_ca_file": self.ca_file,
+        }
+        return KafkaSettings(**options | changes)
+
+
+@pytest.fixture(scope="module")
+async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Guarded]:
+    if missing := why_no_apache_kafka():
+        pytest.skip(f"needs {missing}")
+    folder = tmp_path_factory.mktemp("guarded")
+    _make_certificate(folder / "broker.p12", folder / "ca.pem")
+    port, guarded_port, controller = random_port(), random_port(), random_port()
+    doors = f"PLAINTEXT://{HOST}:{port},GUARDED://{HOST}:{guarded_port}"
+    login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    users = 'user_app="app-pw" user_stranger="app-pw"'
+    broker = ApacheKafka(
+        folder / "kafka",
+        port=port,
+        overrides={
+            "controller.quorum.voters": f"1@{HOST}:{controller}",
+            "listeners": f"{doors},CONTROLLER://{HOST}:{controller}",
+            "advertised.listeners": doors,
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,GUARDED:SASL_SSL",
+            "sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.guarded.plain.sasl.jaas.config": f"{login} {users};",
+            "listener.name.guarded.ssl.keystore.location": str(folder / "broker.p12"),
+            "listener.name.guarded.ssl.keystore.password": "changeit",
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS",
+        },
+    )
+    await broker.start()
+    yield Guarded(broker.address, f"{HOST}:{guarded_port}", folder / "ca.pem")
+    broker.kill()
+
+
+def _make_certificate(keystore: Path, certificate: Path) -> None:
+    """A certificate for this address that vouches for itself."""
+    for what in (
+        ["-genkeypair", "-keyalg", "EC", "-dname", "CN=broker", "-ext", f"SAN=IP:{HOST}", "-validity", "2"],
+        ["-exportcert", "-rfc", "-file", str(certificate)],
+    ):
+        store = ["-keystore", str(keystore), "-storetype", "PKCS12", "-storepass", "changeit"]
+        argv = ["keytool", *what, *store, "-alias", "broker"]  # comes with Java
+        subprocess.run(argv, check=True, timeout=60, capture_output=True)
+
+
+@pytest.fixture
+async def here(guarded: Guarded, temporal: LocalTemporal, tmp_path: Path) -> AsyncIterator[Site]:
+    """A site whose service comes by the guarded door, without any right yet."""
+    async with site(guarded.door, temporal.address, tmp_path, ROUTES, partitions=1) as here:
+        here.settings = here.settings.model_copy(
+            update={"kafka": guarded.settings(), "start_timeout": timedelta()}
+        )
+        yield here
+
+
+async def allow(here: Site, operation: int, *names: str) -> None:
+    for name in names:
+        kind, full = (GROUP, here.group) if name == "group" else (TOPIC, here.topics[name])
+        request = CreateAclsRequest(kind, full, LITERAL, "User:app", "*", operation, ALLOW)
+        answer = await here.admin._send_to_controller(request)  # noqa: SLF001 - the client has no word for it
+        assert [code for code, _ in answer.creation_responses] == [0]
+
+
+async def _refused(here: Site, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> tuple[type, str]:
+    """How the service refuses to start."""
+    monkeypatch.setenv("TEMPORAL_ADDRESS", here.temporal)
+    monkeypatch.setattr(wiring, "NEW_TOPIC_TRIES", 1)
+    with pytest.raises(TurnoutError) as raised:
+        async with asyncio.timeout(30):
+            await serve(here.settings.model_copy(update=changes), BOTH, asyncio.Event())
+    return type(raised.value), str(raised.value)
+
+
+async def test_with_the_least_rights_events_start_workflows_and_results_and_letters_are_written(
+    here: Site,
+) -> None:
+    await allow(here, READ, "in", "group")
+    await allow(here, WRITE, "out", "letters")
+    async with here.running():
+        good = await here.send("placed", {"id": "good"})
+        bad = await here.send("never.heard.of", {})
+        await here.past(good, bad)
+        await here.workflow("good").result()
+    assert [record.key for record in await here.read("out")] == [b"good"]
+    assert len(await here.letters(bad)) == 1
+
+
+async def test_topics_that_we_may_not_see_are_named_with_the_right_that_lacks(
+    here: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await allow(here, WRITE, "out")
+    error, text = await _refused(here, monkeypatch)
+    assert error is ConfigurationError
+    for name, operation in {"in": "Read", "letters": "Write"}.items():
+        assert f"--allow-principal User:app --operation {operation} --topic {here.topics[name]}" in text
+    assert "app-pw" not in text
+    await allow(here, READ, "in")
+    _, text = await _refused(here, monkeypatch)
+    assert here.topics["in"] not in text
+    # Kafka's default and room for the reasons, since we may not see what is set.
+    assert f"--topic {here.topics['letters']} --config cleanup.policy=delete" in text
+    assert "--config max.message.bytes=1114124" in text
+
+
+async def test_who_may_write_nowhere_is_told_so(
+    here: Site, guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error, text = await _refused(here, monkeypatch, kafka=guarded.settings(username="stranger"))
+    assert error is ConfigurationError
+    assert "may not write to any topic" in text
+    assert "--allow-principal User:stranger --operation Write --topic TOPIC" in text
+
+
+async def test_a_group_that_we_may_not_use_is_named_with_the_right_that_lacks(
+    here: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await allow(here, READ, "in")
+    await allow(here, WRITE, "out", "letters")
+    error, text = await _refused(here, monkeypatch)
+    assert error is ConfigurationError
+    assert f"we may not read as group {here.group}" in text
+    assert f"--allow-principal User:app --operation Read --group {here.group}" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"password": SecretStr("wrong-pw")}, "SaslAuthenticationFailed"),
+        ({"tls_ca_file": None}, "CERTIFICATE_VERIFY_FAILED"),
+    ],
+)
+async def test_who_cannot_log_in_is_told_why(
+    here: Site, guarded: Guarded, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], said: str
+) -> None:
+    error, text = await _refused(here, monkeypatch, kafka=guarded.settings(**change))
+    assert error is Unreachable
+    assert "check security protocol, credentials and certificates" in text
+    assert said in text
+    assert "wrong-pw" not in text
+
+
+async def test_a_right_that_lacks_later_is_waited_for_and_named(
+    here: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "REPORT_SECONDS", 0.2)
+    monkeypatch.setattr(loop, "PATIENCE_SECONDS", 0.1)
+    await allow(here, READ, "group")
+    await allow(here, DESCRIBE, "in", "letters")
+    await allow(here, WRITE, "out")
+    async with here.running():
+        bad = await here.send("never.heard.of", {})
+        await here.until(lambda: _is_told(here, f"--operation Read --topic {here.topics['in']}"))
+        assert not here.said(bad)
+        await allow(here, READ, "in")
+        await here.until(lambda: _is_told(here, f"--operation Write --topic {here.topics['letters']}"))
+        assert not any((await here.committed()).values())
+        await allow(here, WRITE, "letters")
+        await here.past(bad)
+    (letter,) = await here.letters(bad)
+    assert headers_of(letter)["turnout-stage"] == "route"
+
+
+async def _is_told(here: Site, command: str) -> bool:
+    told = [str(line.get("error") or line.get("answer")) for line in here.lines]
+    return any("kafka-acls.sh" in text and command in text for text in told)
