@@ -110,6 +110,7 @@ UNDERSTOOD = [
     signal("listed", "a", "b", "c"),
     signal("unknown", 1, 2, 3),
     signal("unknown", 1, or_start="Unknown"),
+    signal("paid", "x", or_start="Unknown"),  # that others have this signal says nothing of it
     signal("unknown", 1, or_start="Open"),
     signal("paid", 100, or_start="Club", start_args=[{}]),
     Cancel(route="r", event=event(), workflow_id="order/A-1"),
