@@ -189,6 +189,17 @@ class ApacheKafka(LocalServer):
         self.child.send_signal(signal.SIGCONT)
 
 
+def two_doors(port: int, front: int, direct: int) -> dict[str, str]:
+    """Settings of a broker at `port`: the service comes by a proxy at `front`, tests come by `direct`."""
+    controller = random_port()
+    return {
+        "controller.quorum.voters": f"1@{HOST}:{controller}",
+        "listeners": f"PLAINTEXT://{HOST}:{port},DIRECT://{HOST}:{direct},CONTROLLER://{HOST}:{controller}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{front},DIRECT://{HOST}:{direct}",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,DIRECT:PLAINTEXT",
+    }
+
+
 class EarlyStart:
     """A server that starts in a thread while tests that need none run.
 

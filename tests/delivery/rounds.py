@@ -20,7 +20,7 @@ from tests.delivery.ledger import Ledger, ledger, make_plan
 from tests.delivery.wire import Wire, wire
 from tests.integration.proxy import Mode
 from tests.integration.service import DEFECTS, Place, Site
-from tests.servers import ApacheKafka, random_port
+from tests.servers import ApacheKafka, random_port, two_doors
 
 PEACE_SECONDS = 120
 """How long after the last fault all must be done."""
@@ -294,7 +294,7 @@ async def _stage(
     seed: int, folder: Path, shape: Shape, build: str, say: Callable[[str], None]
 ) -> AsyncIterator[Stage]:
     port, front, direct = random_port(), random_port(), random_port()
-    broker = ApacheKafka(folder / "kafka", port=port, overrides=_two_doors(port, front, direct))
+    broker = ApacheKafka(folder / "kafka", port=port, overrides=two_doors(port, front, direct))
     temporal = LocalTemporal(folder / "temporal", random_port(), random_port())
     chance = random.Random(f"stage {seed}")
     async with AsyncExitStack() as stack:
@@ -324,17 +324,6 @@ async def _stage(
             stack.callback(child.kill)
         stage.heal()
         yield stage
-
-
-def _two_doors(port: int, front: int, direct: int) -> dict[str, str]:
-    """Broker settings: the service comes by the wire at `front`, the tests' own clients by `direct`."""
-    controller = random_port()
-    return {
-        "controller.quorum.voters": f"1@{HOST}:{controller}",
-        "listeners": f"PLAINTEXT://{HOST}:{port},DIRECT://{HOST}:{direct},CONTROLLER://{HOST}:{controller}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{front},DIRECT://{HOST}:{direct}",
-        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,DIRECT:PLAINTEXT",
-    }
 
 
 async def _freeze(child: Child, seconds: float) -> None:
