@@ -47,6 +47,13 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+def _address(value: str, *, example: str) -> str:
+    if not _ADDRESS.fullmatch(value) or int(value.rpartition(":")[2]) >= 1 << 16:
+        msg = f"{value!r} is not host:port; write for example {example}"
+        raise ValueError(msg)
+    return value
+
+
 class KafkaSettings(_Part):
     """The cluster, and how to log in."""
 
@@ -66,9 +73,7 @@ class KafkaSettings(_Part):
     @classmethod
     def _addresses(cls, value: str) -> str:
         for address in value.split(","):
-            if not _ADDRESS.fullmatch(address.strip()) or int(address.rpartition(":")[2]) >= 1 << 16:
-                msg = f"{address!r} is not host:port; write for example 127.0.0.1:9092"
-                raise ValueError(msg)
+            _address(address.strip(), example="127.0.0.1:9092")
         return value
 
     @model_validator(mode="after")
@@ -145,6 +150,17 @@ class LogSettings(_Part):
     format: Literal["auto", "json", "text"] = "auto"
 
 
+class MetricsSettings(_Part):
+    """Where Prometheus finds the metrics, `host:port`; empty serves none."""
+
+    address: str = ""
+
+    @field_validator("address")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        return _address(value, example="127.0.0.1:9090") if value else value
+
+
 class Settings(BaseSettings):
     """All settings. The service needs `group`, which has no default: a changed one reads all again."""
 
@@ -160,6 +176,7 @@ class Settings(BaseSettings):
     intake: IntakeSettings = IntakeSettings()
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
 
 def load_settings(environment: Mapping[str, str] = os.environ, *, need_group: bool = True) -> Settings:

@@ -145,6 +145,18 @@ def test_an_address_that_is_not_host_and_port_is_refused(
     )
 
 
+@pytest.mark.parametrize("address", ["9090", "localhost", ":9090", "127.0.0.1:65536", "a:9090,b:9090"])
+def test_an_address_for_metrics_that_is_not_host_and_port_is_refused(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    assert "TURNOUT_METRICS__ADDRESS: " in refusal(monkeypatch, METRICS__ADDRESS=address)
+
+
+def test_metrics_are_served_nowhere_unless_an_address_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch).metrics.address == ""
+    assert load(monkeypatch, METRICS__ADDRESS="127.0.0.1:9090").metrics.address == "127.0.0.1:9090"
+
+
 @pytest.mark.parametrize("protocol", ["SASL_SSL", "SASL_PLAINTEXT"])
 def test_sasl_needs_a_mechanism_and_a_user(monkeypatch: pytest.MonkeyPatch, protocol: str) -> None:
     text = refusal(monkeypatch, KAFKA__SECURITY_PROTOCOL=protocol, KAFKA__USERNAME="turnout")

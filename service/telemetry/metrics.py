@@ -1,0 +1,152 @@
+"""Metrics for Prometheus: counted always, served where an address is set; no label by key or workflow id."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+
+import structlog
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+    start_http_server,
+)
+
+from service.errors import ConfigurationError, Stage
+from service.telemetry.floods import WATCHED, Floods
+
+log = structlog.get_logger(__name__)
+
+
+class Metrics:
+    """All metrics of this process; counting one event takes about a microsecond.
+
+    Only the event loop writes them. The endpoint's thread reads.
+
+    Args:
+        clock: Monotonic seconds, for what is a flood.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a second series each that nobody reads
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._outcomes = Counter(
+            "turnout_outcomes",
+            "What became of commands, and of records that led to none (route is then empty).",
+            ["route", "kind"],
+            registry=self.registry,
+        )
+        self._letters = Counter(
+            "turnout_letters",
+            "Letters written, by how far the record had come.",
+            ["stage"],
+            registry=self.registry,
+        )
+        self._parked = Counter(
+            "turnout_parked",
+            "Commands that were parked until their workflow can take them.",
+            ["route"],
+            registry=self.registry,
+        )
+        self._paused = Gauge(
+            "turnout_paused",
+            "1 while a topic or route is paused; kind unknown: no topic or route here is called so.",
+            ["kind", "name"],
+            registry=self.registry,
+        )
+        self._waiting = Gauge(
+            "turnout_waiting_records",
+            "Records whose call has not been through for some seconds; paused ones are not among them.",
+            registry=self.registry,
+        )
+        self._oldest = Gauge(
+            "turnout_oldest_wait_seconds",
+            "For how long the one of them has waited that waits longest.",
+            registry=self.registry,
+        )
+        self._flood = Gauge(
+            "turnout_flood",
+            "1 while more than a tenth of a minute's outcomes, and at least 20, are letters or parks.",
+            ["what"],
+            registry=self.registry,
+        )
+        self._paused_now: frozenset[tuple[str, str]] = frozenset()
+        self._floods = Floods(clock)
+        self._flooding = dict.fromkeys(WATCHED, False)
+        # Bound once: to look a child up takes longer than to count with it.
+        self._outcome_children: dict[tuple[str, str], Counter] = {}
+        self._letter_children = {stage: self._letters.labels(stage.value) for stage in Stage}
+        for what in WATCHED:
+            self._flood.labels(what).set(0)
+
+    def outcome(self, route: str, kind: str) -> None:
+        """Count what became of one command."""
+        child = self._outcome_children.get((route, kind))
+        if child is None:
+            child = self._outcome_children[route, kind] = self._outcomes.labels(route, kind)
+        child.inc()
+        self._floods.note(kind)
+        if kind == WATCHED["parks"]:
+            self._parked.labels(route).inc()
+
+    def letter(self, stage: Stage) -> None:
+        """Count a letter that was written."""
+        self._letter_children[stage].inc()
+
+    def paused(self, now: Iterable[tuple[str, str]]) -> None:
+        """Show what is paused now: kind and name of each, and of nothing else."""
+        current = frozenset(now)
+        # Not all at once: a scrape in between would see the others gone, and an alert begin anew.
+        for gone in self._paused_now - current:
+            self._paused.remove(*gone)
+        for one in current - self._paused_now:
+            self._paused.labels(*one).set(1)
+        self._paused_now = current
+
+    def measure(self, waiting_records: int, oldest_wait_seconds: float) -> None:
+        """Note what waits now, and look whether there is a flood; to be called every second or so."""
+        self._waiting.set(waiting_records)
+        self._oldest.set(oldest_wait_seconds)
+        for what, floods in self._floods.now().items():
+            self._flood.labels(what).set(floods)
+            if floods and not self._flooding[what]:
+                log.warning("flood", of=what, cure="find the route or topic, then: turnout pause NAME")
+            self._flooding[what] = floods
+
+    def text(self) -> str:
+        """All of it as Prometheus reads it."""
+        return generate_latest(self.registry).decode()
+
+
+@asynccontextmanager
+async def served(metrics: Metrics, address: str) -> AsyncIterator[None]:
+    """Serve `metrics` at `address` (`host:port`) in this block, from a thread; nowhere if that is empty.
+
+    Raises:
+        ConfigurationError: Nothing can listen there.
+    """
+    if not address:
+        yield
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        # In a thread: it may look names up.
+        server, thread = await asyncio.to_thread(
+            start_http_server, int(port), host.strip("[]"), metrics.registry
+        )
+    except OSError as error:
+        msg = f"TURNOUT_METRICS__ADDRESS={address}: nothing can listen there: {error.strerror or error}"
+        raise ConfigurationError(msg) from error
+    log.info("metrics", address=f"http://{address}/metrics")
+    try:
+        yield
+    finally:
+        # Both wait, for at most half a second.
+        await asyncio.to_thread(server.shutdown)
+        server.server_close()
+        await asyncio.to_thread(thread.join)

@@ -1,0 +1,211 @@
+"""Metrics: what is counted, what is a flood, and the endpoint that shows it."""
+
+import re
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+from structlog.testing import capture_logs
+
+from service.errors import ConfigurationError, Stage
+from service.telemetry.floods import LEAST, WINDOW_SECONDS, Floods
+from service.telemetry.metrics import Metrics, served
+from tests.servers import random_port
+
+ALERTS = Path(__file__).parents[2] / "deploy/alerts/turnout.yaml"
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def shown(metrics: Metrics, name: str) -> dict[str, float]:
+    """The series of one metric: labels as Prometheus writes them, and the value."""
+    lines = re.findall(rf"^{name}(?:{{(.*)}})? (.*)$", metrics.text(), re.MULTILINE)
+    return {labels: float(value) for labels, value in lines}
+
+
+def test_outcomes_are_counted_by_route_and_kind() -> None:
+    metrics = Metrics()
+    for route, kind in [("orders", "accepted")] * 3 + [("orders", "parked"), ("", "skipped")]:
+        metrics.outcome(route, kind)
+    assert shown(metrics, "turnout_outcomes_total") == {
+        'kind="accepted",route="orders"': 3,
+        'kind="parked",route="orders"': 1,
+        'kind="skipped",route=""': 1,
+    }
+    assert shown(metrics, "turnout_parked_total") == {'route="orders"': 1}
+
+
+def test_letters_are_counted_by_stage_from_zero_on() -> None:
+    metrics = Metrics()
+    metrics.letter(Stage.ROUTE)
+    assert shown(metrics, "turnout_letters_total") == {
+        'stage="decode"': 0,
+        'stage="route"': 1,
+        'stage="dispatch"': 0,
+    }
+
+
+def test_what_is_paused_is_shown_while_it_is() -> None:
+    metrics = Metrics()
+    metrics.paused([("topic", "shop.orders"), ("route", "order-placed")])
+    metrics.paused([("topic", "shop.orders"), ("unknown", "shop.odrers")])
+    assert shown(metrics, "turnout_paused") == {
+        'kind="topic",name="shop.orders"': 1,
+        'kind="unknown",name="shop.odrers"': 1,
+    }
+    metrics.paused([])
+    assert shown(metrics, "turnout_paused") == {}
+
+
+def test_what_waits_is_shown_as_last_measured() -> None:
+    metrics = Metrics()
+    metrics.measure(7, 12.5)
+    assert shown(metrics, "turnout_waiting_records") == {"": 7}
+    assert shown(metrics, "turnout_oldest_wait_seconds") == {"": 12.5}
+
+
+# --- floods ---
+
+
+@pytest.mark.parametrize(
+    ("letters", "others", "floods"),
+    [(20, 0, True), (20, 179, True), (20, 180, False), (19, 0, False), (0, 0, False), (1_000, 8_999, True)],
+)
+@pytest.mark.parametrize(("what", "kind"), [("letters", "dead-lettered"), ("parks", "parked")])
+def test_a_flood_is_more_than_a_tenth_and_at_least_twenty(
+    what: str, kind: str, letters: int, others: int, floods: bool
+) -> None:
+    watched = Floods(Clock())
+    for _ in range(letters):
+        watched.note(kind)
+    for _ in range(others):
+        watched.note("accepted")
+    other = {"letters": "parks", "parks": "letters"}[what]
+    assert watched.now() == {what: floods, other: False}
+
+
+def test_a_flood_is_over_a_minute_after_the_last_letter() -> None:
+    clock = Clock()
+    watched = Floods(clock)
+    for _ in range(LEAST):
+        watched.note("dead-lettered")
+    clock.now += WINDOW_SECONDS - 1
+    assert watched.now()["letters"]
+    clock.now += 1
+    assert not watched.now()["letters"]
+
+
+PAUSES = st.sampled_from([0.0, 0.0, 0.0, 0.4, 1.0, 9.5, 59.0, 90.0])
+KINDS = st.sampled_from(["dead-lettered", "accepted"])
+
+
+@given(st.lists(st.tuples(PAUSES, KINDS), max_size=200))
+def test_whatever_comes_when_only_the_last_minute_counts(events: list[tuple[float, str]]) -> None:
+    clock = Clock()
+    watched = Floods(clock)
+    happened: list[tuple[int, str]] = []
+    for pause, kind in events:
+        clock.now += pause
+        watched.note(kind)
+        happened.append((int(clock.now), kind))
+    lately = [kind for second, kind in happened if second > int(clock.now) - WINDOW_SECONDS]
+    letters = lately.count("dead-lettered")
+    assert watched.now()["letters"] == (letters >= LEAST and letters > len(lately) / 10)
+
+
+def test_a_flood_is_shown_and_said_once_when_it_begins() -> None:
+    clock = Clock()
+    metrics = Metrics(clock)
+    assert shown(metrics, "turnout_flood") == {'what="letters"': 0, 'what="parks"': 0}
+    for _ in range(2):
+        for _ in range(LEAST):
+            metrics.outcome("orders", "dead-lettered")
+        with capture_logs() as lines:
+            metrics.measure(0, 0)
+            metrics.measure(0, 0)
+        assert [(line["event"], line["of"], line["log_level"]) for line in lines] == [
+            ("flood", "letters", "warning")
+        ]
+        assert shown(metrics, "turnout_flood") == {'what="letters"': 1, 'what="parks"': 0}
+        clock.now += WINDOW_SECONDS
+        metrics.measure(0, 0)
+        assert shown(metrics, "turnout_flood") == {'what="letters"': 0, 'what="parks"': 0}
+
+
+# --- the endpoint ---
+
+
+def fetch(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+async def test_the_endpoint_answers_while_the_event_loop_is_busy_and_is_gone_afterwards() -> None:
+    metrics, port = Metrics(), random_port()
+    metrics.outcome("orders", "accepted")
+    async with served(metrics, f"127.0.0.1:{port}"):
+        assert 'turnout_outcomes_total{kind="accepted",route="orders"} 1.0' in fetch(port)  # blocks the loop
+    with pytest.raises(OSError, match="refused"):
+        fetch(port)
+    async with served(metrics, f"127.0.0.1:{port}"):
+        assert "turnout_outcomes_total" in fetch(port)
+
+
+async def test_a_port_that_is_taken_is_said_with_the_setting() -> None:
+    address = f"127.0.0.1:{random_port()}"
+    async with served(Metrics(), address):
+        with pytest.raises(ConfigurationError, match=f"TURNOUT_METRICS__ADDRESS={address}.*in use"):
+            async with served(Metrics(), address):
+                pass
+
+
+async def test_without_an_address_nothing_listens() -> None:
+    with capture_logs() as lines:
+        async with served(Metrics(), ""):
+            pass
+    assert lines == []
+
+
+# --- alerts ---
+
+
+def rules() -> Iterator[dict[str, Any]]:
+    for group in YAML(typ="safe").load(ALERTS)["groups"]:
+        yield from group["rules"]
+
+
+def test_each_alert_has_what_prometheus_and_people_need() -> None:
+    found = list(rules())
+    assert len({rule["alert"] for rule in found}) == len(found) == 3
+    for rule in found:
+        assert rule.keys() <= {"alert", "expr", "for", "labels", "annotations"}
+        assert rule["annotations"].keys() == {"summary", "description"}
+        assert rule["labels"]["severity"] in {"page", "ticket"}
+
+
+def test_alerts_speak_of_metrics_that_there_are() -> None:
+    known = {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for family in Metrics().registry.collect()
+    }
+    spoken = {
+        name
+        for rule in rules()
+        for name in re.findall(r"turnout_\w+", f"{rule['expr']} {rule['annotations']}")
+    }
+    assert spoken
+    assert spoken <= known
