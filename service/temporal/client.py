@@ -90,10 +90,11 @@ async def check_namespace(client: Client, namespace: str) -> None:
                 f"`temporal operator namespace create -n {namespace}` or name another"
             )
             raise ConfigurationError(msg) from error
-        raise _no_answer(client, error) from error
+        raise no_answer(client, error) from error
 
 
-def _no_answer(client: Client, error: RPCError) -> Unreachable:
+def no_answer(client: Client, error: RPCError) -> Unreachable:
+    """What to raise for `error`; says where Temporal was looked for."""
     address = client.service_client.config.target_host
     return Unreachable(f"Temporal at {address} answered {error.status.name}: {error.message}")
 
@@ -117,7 +118,7 @@ async def search_attributes(client: Client, namespace: str) -> AttributeTypes:
     try:
         return dict((await client.operator_service.list_search_attributes(request)).custom_attributes)
     except RPCError as error:
-        raise _no_answer(client, error) from error
+        raise no_answer(client, error) from error
 
 
 def workflow_link(ui_url: str, namespace: str, workflow_id: str) -> str:

@@ -62,6 +62,31 @@ def make_worker(
     )
 
 
+def service_queue(group: str) -> str:
+    """The task queue of turnout's own workflows for `group`, apart from those of the teams."""
+    return f"turnout.{group}"
+
+
+def make_service_worker(
+    client: Client,
+    group: str,
+    workflows: Sequence[type],
+    activities: Sequence[Callable[..., Any]],
+    *,
+    grace: timedelta = timedelta(seconds=10),
+) -> Worker:
+    """The worker of turnout's own workflows, which runs beside each bridge of `group`; not running yet."""
+    return Worker(
+        client,
+        task_queue=service_queue(group),
+        workflows=workflows,
+        activities=activities,
+        workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(),
+        graceful_shutdown_timeout=grace,
+    )
+
+
 def _modules(package: str) -> Iterator[ModuleType]:
     try:
         top = importlib.import_module(package)
