@@ -11,6 +11,7 @@ from functools import cache
 import structlog
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.client import Client
+from temporalio.worker import Worker
 
 from service.dispatch.contracts import Contracts
 from service.dispatch.dispatcher import AttributeNames, Dispatcher
@@ -23,6 +24,8 @@ from service.failures.letters import DEFAULT_MAX_MESSAGE_BYTES, HEADROOM_BYTES, 
 from service.intake.handling import Handling
 from service.intake.lanes import Lanes, Window
 from service.intake.loop import Intake, lane_key_by
+from service.intake.pauses import Pauses
+from service.intake.switchboard import SwitchboardReader
 from service.intake.waiting import WaitingRoom
 from service.kafka.admin import Admin, Cluster
 from service.kafka.connection import Connection
@@ -32,6 +35,7 @@ from service.lifecycle import Stopped, patiently
 from service.results.publisher import KafkaResultPublisher
 from service.routing.table import RouteTable, load_routes
 from service.settings import KafkaSettings, Settings
+from service.telemetry.metrics import Metrics, served
 from service.temporal.client import (
     AttributeTypes,
     check_namespace,
@@ -39,7 +43,9 @@ from service.temporal.client import (
     for_namespace,
     search_attributes,
 )
-from service.temporal.worker import Found, find, make_worker
+from service.temporal.switchboard import SwitchboardClient
+from service.temporal.worker import Found, find, make_service_worker, make_worker
+from workflows.switchboard import Names, Switchboard
 
 log = structlog.get_logger(__name__)
 
@@ -67,12 +73,13 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
     found = find(settings.worker.packages)
     table = load_routes(settings.routes) if roles.bridge else None
     connection = kafka_connection(settings.kafka)
-    async with _open_sink(settings, connection, stop) as sink:
+    metrics = Metrics()
+    async with served(metrics, settings.metrics.address), _open_sink(settings, connection, stop) as sink:
         client = await patiently(lambda: connect([IdentityPlugin()]), settings.start_timeout, stop)
         # What the bridge starts on this queue may begin here at once, without a round by way of the server.
         eager = frozenset({settings.worker.task_queue} if roles.worker else ())
         bridge = (
-            await _make_bridge(settings, connection, sink, client, table, found, eager, stop)
+            await _make_bridge(settings, connection, sink, client, table, found, eager, metrics, stop)
             if table
             else None
         )
@@ -80,6 +87,7 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
             async with asyncio.TaskGroup() as tasks:
                 if bridge:
                     tasks.create_task(bridge.run(stop))
+                    tasks.create_task(_work_for_ourselves(settings, client, stop))
                 if roles.worker:
                     tasks.create_task(_work(settings, client, found, sink, stop))
         except BaseExceptionGroup as group:
@@ -129,12 +137,24 @@ async def _work(
 ) -> None:
     publisher = KafkaResultPublisher(sink)
     worker = make_worker(client, settings.worker.task_queue, found, publisher, grace=settings.worker.grace)
-    running, stopping = asyncio.create_task(worker.run()), asyncio.create_task(stop.wait())
     log.info(
         "worker ready",
         task_queue=settings.worker.task_queue,
         workflows=[w.__name__ for w in found.workflows],
     )
+    await _run(worker, settings.worker.grace, stop)
+
+
+async def _work_for_ourselves(settings: Settings, client: Client, stop: asyncio.Event) -> None:
+    """Run turnout's own workflows, so that no team's worker has to."""
+    grace = settings.worker.grace
+    worker = make_service_worker(client, settings.group, [Switchboard], [], grace=grace)
+    await _run(worker, grace, stop)
+
+
+async def _run(worker: Worker, grace: timedelta, stop: asyncio.Event) -> None:
+    """Run `worker` until `stop` is set, and a little longer than its `grace`."""
+    running, stopping = asyncio.create_task(worker.run()), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -146,11 +166,12 @@ async def _work(
         return
     ending = asyncio.create_task(worker.shutdown())
     # With Temporal not answering, the SDK waits 30 s for its last calls, longer than Kubernetes does.
-    done, _ = await asyncio.wait(
-        {ending}, timeout=settings.worker.grace.total_seconds() + WORKER_MARGIN_SECONDS
-    )
+    done, _ = await asyncio.wait({ending}, timeout=grace.total_seconds() + WORKER_MARGIN_SECONDS)
     if not done:
-        log.warning("the worker did not stop in time; Temporal takes its tasks back after their time limits")
+        log.warning(
+            "a worker did not stop in time; Temporal takes its tasks back after their time limits",
+            task_queue=worker.task_queue,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +180,14 @@ class Bridge:
 
     intake: Intake
     join: Callable[[], Awaitable[KafkaSource]]
+    switchboard: SwitchboardReader
     patience: timedelta
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until `stop` is set; then drain, commit and leave the group."""
         try:
+            # First, so that nothing is begun that was paused before we came.
+            await patiently(self.switchboard.begin, self.patience, stop)
             source = await patiently(self.join, self.patience, stop)
         except Stopped:
             return  # a worker beside it ends in its own time
@@ -172,7 +196,10 @@ class Bridge:
         gc.freeze()
         log.info("bridge ready")
         try:
-            await self.intake.run(source, stop)
+            async with asyncio.TaskGroup() as tasks:
+                reading = tasks.create_task(self.switchboard.keep_reading())
+                await self.intake.run(source, stop)
+                reading.cancel()
         finally:
             await source.stop()
 
@@ -185,6 +212,7 @@ async def _make_bridge(
     table: RouteTable,
     found: Found,
     eager: frozenset[str],
+    metrics: Metrics,
     stop: asyncio.Event,
 ) -> Bridge:
     cluster = await patiently(
@@ -194,6 +222,8 @@ async def _make_bridge(
         lambda: _make_dispatcher(settings, client, table, found, eager), settings.start_timeout, stop
     )
     waiting = WaitingRoom()
+    names = Names(topics=tuple(table.topics), routes=tuple(route.name for route in table.routes))
+    pauses = Pauses(names, metrics)
     formats = {name: topic.format for name, topic in table.topics.items()}
     handling = Handling(
         Decoder(formats, Limits(settings.intake.value_bytes, settings.intake.value_depth), cluster.id),
@@ -202,16 +232,20 @@ async def _make_bridge(
         Letters(sink, settings.group),
         waiting=waiting,
         concurrency=settings.intake.concurrency,
+        pauses=pauses,
+        metrics=metrics,
     )
     window = Window(
         settings.intake.window_records, settings.intake.window_bytes, settings.intake.partition_records
     )
     partition_ordered = frozenset(t.name for t in table.topics.values() if t.ordering == "partition")
     intake = Intake(
-        Lanes(handling.handle_next, window),
+        Lanes(handling.handle_next, window, pauses),
         lane_key_by(partition_ordered),
         waiting,
         drain=settings.intake.drain,
+        pauses=pauses,
+        metrics=metrics,
     )
 
     async def join() -> KafkaSource:
@@ -228,7 +262,8 @@ async def _make_bridge(
         await source.start()
         return source
 
-    return Bridge(intake, join, settings.start_timeout)
+    board = SwitchboardReader(SwitchboardClient(client, settings.group), pauses)
+    return Bridge(intake, join, board, settings.start_timeout)
 
 
 async def _make_dispatcher(

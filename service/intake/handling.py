@@ -1,6 +1,7 @@
 """The way of one record: decode, match, dispatch; with a letter where that cannot be done."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import structlog
 
@@ -12,12 +13,15 @@ from service.events.event import Event
 from service.events.reuse import IdsSeen
 from service.failures.letters import Letters
 from service.intake.pace import Pace
+from service.intake.pauses import PausedMeanwhile, Pauses
 from service.intake.waiting import Assignment, WaitingRoom, What
-from service.kafka.record import Record
+from service.kafka.record import Record, Written
 from service.routing.commands import Command, Rule, Signal, joined
 from service.routing.table import Route, RouteTable
 from service.telemetry.logs import in_the_log
+from service.telemetry.metrics import Metrics
 
+T = TypeVar("T")
 Lines = structlog.typing.FilteringBoundLogger
 
 log: Lines = structlog.get_logger(__name__)
@@ -39,6 +43,8 @@ class Handling:
         *,
         waiting: WaitingRoom,
         concurrency: int,
+        pauses: Pauses | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._decoder = decoder
         self._routes = routes
@@ -47,6 +53,8 @@ class Handling:
         self._waiting = waiting
         self._pace = Pace(concurrency)
         self._ids = IdsSeen()
+        self._pauses = pauses or Pauses()
+        self._metrics = metrics or Metrics()
 
     async def handle(self, record: Record, assignment: Assignment) -> Sequence[Outcome]:
         """Carry out all that `record` leads to; returns when each command of it is durable.
@@ -59,18 +67,20 @@ class Handling:
         except RecordError as error:
             return [await self._give_up(record, assignment, error, _lines(record))]
         if isinstance(event, Tombstone):
-            return [_noted(Outcome(OutcomeKind.SKIPPED, detail="tombstone"), _lines(record))]
+            return [self._noted(Outcome(OutcomeKind.SKIPPED, detail="tombstone"), _lines(record))]
         self._say_if_reused(event)
         return await self._follow_routes(event, assignment)
 
     async def handle_next(self, records: Sequence[Record], assignment: Assignment) -> int:
         """Handle the first of `records`, and those right behind it that can be told in the same call.
 
-        `records` is what queues in one lane; returns how many of it are handled.
+        `records` is what queues in one lane; returns how many of it are handled. Nothing is begun while
+        their topic is paused.
 
         Raises:
             Abandoned: See `handle`.
         """
+        await self._pauses.until_open(records[0], "", assignment)
         batch = self._batch(records)
         if len(batch) < 2:
             await self.handle(records[0], assignment)
@@ -113,14 +123,16 @@ class Handling:
             return
         for event in signal.events:
             self._say_if_reused(event)
-            _noted(outcome, self._lines_to(signal, event))
+            self._noted(outcome, self._lines_to(signal, event))
 
     async def _follow_routes(self, event: Event, assignment: Assignment) -> Sequence[Outcome]:
         routes = self._routes.routes_for(event)
         if routes:
             return [await self._carry_out(route, event, assignment) for route in routes]
         if self._routes.topics[event.record.topic].unmatched is Rule.SKIP:
-            return [_noted(Outcome(OutcomeKind.SKIPPED, detail="no route for this type"), _lines_of(event))]
+            return [
+                self._noted(Outcome(OutcomeKind.SKIPPED, detail="no route for this type"), _lines_of(event))
+            ]
         unmatched = RouteError(
             f"no route takes type {event.type} from {event.record.topic}",
             cure="add one, or write `unmatched: skip` for the topic",
@@ -133,7 +145,7 @@ class Handling:
         except RecordError as error:
             return await self._give_up(event.record, assignment, error, _lines_of(event), route=route.name)
         if command is None:
-            return _noted(
+            return self._noted(
                 Outcome(OutcomeKind.SKIPPED, route.name, detail="`when` is false"), _lines_of(event)
             )
         return await self._dispatch(command, assignment)
@@ -141,7 +153,7 @@ class Handling:
     async def _dispatch(self, command: Command, assignment: Assignment) -> Outcome:
         record, lines = command.event.record, self._lines_to(command, command.event)
         try:
-            return _noted(await self._ask(command, assignment), lines)
+            return self._noted(await self._ask(command, assignment), lines)
         except RecordError as error:
             to = command.workflow_id
             return await self._give_up(record, assignment, error, lines, route=command.route, to=to)
@@ -156,24 +168,47 @@ class Handling:
         route: str = "",
         to: str = "",
     ) -> Outcome:
-        written = await self._waiting.insist(
-            record,
-            assignment,
-            What(route=route, workflow_id=to),
-            lambda: self._letters.write(record, error, route=route),
-        )
+        async def write() -> Written:
+            self._pauses.check(record, route)
+            return await self._letters.write(record, error, route=route)
+
+        written = await self._insist(record, assignment, What(route=route, workflow_id=to), write)
+        self._metrics.letter(error.stage)
         place = f"{written.partition}@{written.offset}"
         lines.warning("letter written", stage=error.stage.value, letter=place, route=route, workflow_id=to)
-        return _noted(Outcome(OutcomeKind.DEAD_LETTERED, route, to, detail=str(error)), lines)
+        return self._noted(Outcome(OutcomeKind.DEAD_LETTERED, route, to, detail=str(error)), lines)
 
     async def _ask(self, command: Command, assignment: Assignment) -> Outcome:
         async def at_our_pace() -> Outcome:
             # Held for the call alone: a lane that waits must not keep others from calling.
             async with self._pace.call():
+                self._pauses.check(record, command.route)
                 return await self._dispatcher.dispatch(command)
 
+        record = command.event.record
         what = What(command.route, command.event.id, command.workflow_id)
-        return await self._waiting.insist(command.event.record, assignment, what, at_our_pace)
+        return await self._insist(record, assignment, what, at_our_pace)
+
+    async def _insist(
+        self, record: Record, assignment: Assignment, what: What, call: Callable[[], Awaitable[T]]
+    ) -> T:
+        """Repeat `call` until it is through; at no time while the record's topic or the route is paused.
+
+        Letters wait, too: a route may be paused because it makes so many.
+        """
+        while True:
+            await self._pauses.until_open(record, what.route, assignment)
+            try:
+                return await self._waiting.insist(record, assignment, what, call)
+            except PausedMeanwhile:
+                continue
+
+    def _noted(self, outcome: Outcome, lines: Lines) -> Outcome:
+        lines.info(
+            outcome.kind.value, route=outcome.route, workflow_id=outcome.workflow_id, detail=outcome.detail
+        )
+        self._metrics.outcome(outcome.route, outcome.kind.value)
+        return outcome
 
     def _say_if_reused(self, event: Event) -> None:
         if first := self._ids.earlier(event):
@@ -191,10 +226,3 @@ def _lines(record: Record) -> Lines:
 def _lines_of(event: Event) -> Lines:
     """Lines that carry the event and its record's place."""
     return _lines(event.record).bind(event_id=in_the_log(event.id), event_type=event.type)
-
-
-def _noted(outcome: Outcome, lines: Lines) -> Outcome:
-    lines.info(
-        outcome.kind.value, route=outcome.route, workflow_id=outcome.workflow_id, detail=outcome.detail
-    )
-    return outcome

@@ -11,6 +11,7 @@ import structlog
 
 from service.intake.offset_map import decode
 from service.intake.offsets import OffsetTracker
+from service.intake.pauses import Pauses
 from service.intake.waiting import Abandoned, Assignment
 from service.kafka.record import Commit, Partition, Record
 
@@ -45,7 +46,7 @@ class Gate:
         self._open_at = most * 9 // 10
         self._shut = False
 
-    def is_open(self, now: int) -> bool:
+    def is_open(self, now: float) -> bool:
         """Whether more may come in while there is as much as `now`."""
         self._shut = now > self._open_at if self._shut else now >= self._most
         return not self._shut
@@ -71,6 +72,21 @@ class _Held:
         """Whether more records of it may come in."""
         return self.gate.is_open(self.records) and not (self.tracker.braked or self.assignment.over)
 
+    def held_up(self) -> Counter[str]:
+        """How many of its records a pause holds, by what is paused; those behind in the lane count, too."""
+        counts = Counter[str]()
+        for lane in self.lanes.values():
+            if name := self.assignment.held_up.get(lane[0].offset):
+                counts[name] += len(lane)
+        return counts
+
+    def flowing(self) -> tuple[int, float]:
+        """How many of its records, and about how many bytes, no pause holds."""
+        if not self.assignment.held_up:
+            return self.records, self.size_bytes
+        flowing = self.records - self.held_up().total()
+        return flowing, self.size_bytes * flowing / self.records
+
     def to_commit(self) -> Commit | None:
         """What may be stored; with it, how much of each lane it covers."""
         self.offered = self.unstored.copy()
@@ -95,17 +111,18 @@ class Lanes:
     Args:
         handle: Handles the next records of a lane; returns when each command they led to is durable.
         window: How much may be in flight.
+        pauses: What is not read further.
     """
 
-    def __init__(self, handle: Handle, window: Window) -> None:
+    def __init__(self, handle: Handle, window: Window, pauses: Pauses | None = None) -> None:
         self._handle = handle
         self._window = window
+        self._pauses = pauses or Pauses()
         self._held: dict[Partition, _Held] = {}
         self._records_gate, self._bytes_gate = Gate(window.records), Gate(window.bytes)
         self.commit_soon = asyncio.Event()
         """Set when a lane should not wait for the next regular commit."""
-        self.more_room = asyncio.Event()
-        """Set whenever something is finished."""
+        self._finished = asyncio.Event()
 
     def assign(self, commits: Mapping[Partition, Commit]) -> None:
         """Begin to hold partitions, with nothing in flight; what their maps say is done is not done again."""
@@ -114,9 +131,18 @@ class Lanes:
             self._held[partition] = _Held(tracker, Gate(self._window.partition_records))
 
     def room(self) -> int:
-        """How many more records may come in now."""
-        records, size = self.in_flight(), sum(held.size_bytes for held in self._held.values())
-        is_open = self._records_gate.is_open(records), self._bytes_gate.is_open(size)
+        """How many more records may come in now.
+
+        What a pause holds does not count, else it would stop the topics that are not paused. Memory is
+        bounded all the same: together it is at most twice the bytes of the window.
+        """
+        flowing = [held.flowing() for held in self._held.values()]
+        records, size = sum(records for records, _ in flowing), sum(size for _, size in flowing)
+        is_open = (
+            self._records_gate.is_open(records),
+            self._bytes_gate.is_open(size),
+            sum(held.size_bytes for held in self._held.values()) < 2 * self._window.bytes,
+        )
         return self._window.records - records if all(is_open) else 0
 
     def in_flight(self) -> int:
@@ -129,7 +155,28 @@ class Lanes:
 
     def open_partitions(self) -> list[Partition]:
         """Assigned partitions that may be read further."""
-        return [place for place, held in self._held.items() if held.may_be_read()]
+        return [
+            place
+            for place, held in self._held.items()
+            if not self._pauses.topic(place.topic) and held.may_be_read()
+        ]
+
+    async def until_open(self) -> None:
+        """Wait until more records may come in because some are finished."""
+        while not (self.room() and self.open_partitions()):
+            self._finished.clear()
+            await self._finished.wait()
+
+    def may_open_soon(self) -> bool:
+        """Whether a partition is closed now by something other than a pause."""
+        return any(
+            not (held.may_be_read() or held.assignment.held_up or self._pauses.topic(place.topic))
+            for place, held in self._held.items()
+        )
+
+    def held_up(self) -> Counter[str]:
+        """How many records a pause holds, by the name of what is paused."""
+        return sum((held.held_up() for held in self._held.values()), Counter[str]())
 
     def put(self, record: Record, key: bytes | None) -> None:
         """Queue `record` in the lane of `key`; one of a partition that is not ours is dropped."""
@@ -201,7 +248,7 @@ class Lanes:
         held.size_bytes -= record.size_bytes
         held.tracker.finish(record.offset)
         held.unstored[key] += 1
-        self.more_room.set()
+        self._finished.set()
         if held.unstored[key] >= LANE_RECORDS // 2:
             self.commit_soon.set()
 

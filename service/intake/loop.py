@@ -1,7 +1,6 @@
 """The intake loop: poll always, fill the lanes, commit what is done."""
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -9,9 +8,12 @@ from datetime import timedelta
 import structlog
 
 from service.intake.lanes import Lanes
+from service.intake.pauses import Pauses, described
+from service.intake.readiness import Detail, detail
 from service.intake.waiting import WaitingRoom
 from service.kafka.record import Commit, Partition, Record, RecordSource
 from service.telemetry.logs import in_the_log
+from service.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -21,9 +23,10 @@ POLL_RECORDS = 200
 LEAST_SECONDS = 0.001
 """Between two commits, however busy a lane is and however soon the broker answers."""
 
-REPORT_SECONDS = 10.0
-PATIENCE_SECONDS = 3.0
-"""What waits for less is not worth a line."""
+REPORT_SECONDS, PAUSED_SECONDS = 10.0, 60.0
+"""How often a line says what waits, and what is paused."""
+
+MEASURE_SECONDS = 1.0
 
 
 class Intake:
@@ -34,6 +37,8 @@ class Intake:
         lane_key: The ordering key of a record; None for all records that share a partition's order.
         waiting: Who waits, to be reported.
         drain: How long to wait for calls in flight when partitions go or the service stops.
+        pauses: What is paused, to be reported.
+        metrics: Where what waits is shown.
     """
 
     def __init__(
@@ -43,11 +48,15 @@ class Intake:
         waiting: WaitingRoom,
         *,
         drain: timedelta,
+        pauses: Pauses | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._lanes = lanes
         self._lane_key = lane_key
         self._waiting = waiting
         self._drain = drain
+        self._pauses = pauses or Pauses()
+        self._metrics = metrics or Metrics()
         self._source: RecordSource | None = None
 
     def assigned(self, commits: Mapping[Partition, Commit]) -> None:
@@ -64,7 +73,13 @@ class Intake:
         """Read from `source` until `stop` is set; then drain and commit."""
         self._source = source
         async with asyncio.TaskGroup() as tasks:
-            jobs = self._keep_polling(source), self._keep_committing(), self._keep_reporting()
+            jobs = (
+                self._keep_polling(source),
+                self._keep_committing(),
+                self._keep_reporting(),
+                self._keep_saying_pauses(),
+                self._keep_measuring(),
+            )
             running = [tasks.create_task(job) for job in jobs]
             # A poll returns only after a rebalance, which can take a minute: it is not waited for.
             await stop.wait()
@@ -75,18 +90,18 @@ class Intake:
 
     async def _keep_polling(self, source: RecordSource) -> None:
         while True:
-            self._lanes.more_room.clear()
             room, held = self._lanes.room(), len(self._lanes.partitions())
             # Polled also when nothing has room: a member that does not poll is put out of its group.
             partitions = self._lanes.open_partitions() if room else []
             # Short while one is closed: it may be open again long before another has records.
-            seconds = POLL_SECONDS if len(partitions) == held else CLOSED_SECONDS if partitions else 0
+            open_seconds = CLOSED_SECONDS if self._lanes.may_open_soon() else POLL_SECONDS
+            seconds = open_seconds if partitions else 0
             for record in await source.poll(partitions, min(max(room, 1), POLL_RECORDS), seconds):
                 self._lanes.put(record, self._lane_key(record))
             if held and not partitions:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_SECONDS):
-                        await self._lanes.more_room.wait()
+                        await self._lanes.until_open()
 
     async def _keep_committing(self) -> None:
         while True:
@@ -104,16 +119,33 @@ class Intake:
         if commits and self._source and await self._source.commit(commits):
             self._lanes.stored(commits)
 
+    def detail(self) -> Detail:
+        """What is paused, and what waits."""
+        return detail(self._pauses, self._lanes, self._waiting)
+
+    async def _keep_measuring(self) -> None:
+        while True:
+            await asyncio.sleep(MEASURE_SECONDS)
+            now = self.detail()
+            self._metrics.measure(len(now.waits), now.oldest_wait_seconds)
+
+    async def _keep_saying_pauses(self) -> None:
+        while True:
+            await asyncio.sleep(PAUSED_SECONDS)
+            for held in self.detail().paused:
+                log.info("still paused", records=held.records, **described(held.switch, held.kind))
+
     async def _keep_reporting(self) -> None:
         while True:
             await asyncio.sleep(REPORT_SECONDS)
-            if waits := self._waiting.longer_than(PATIENCE_SECONDS):
-                oldest = waits[0]
+            now = self.detail()
+            if now.waits:
+                oldest = now.waits[0]
                 log.warning(
                     "waiting",
-                    lanes=len(waits),
+                    lanes=len(now.waits),
                     answer=oldest.answer,
-                    seconds=round(time.monotonic() - oldest.since),
+                    seconds=round(now.oldest_wait_seconds),
                     topic=oldest.record.topic,
                     partition=oldest.record.partition,
                     offset=oldest.record.offset,

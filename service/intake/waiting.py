@@ -26,6 +26,8 @@ class Assignment:
 
     def __init__(self) -> None:
         self._over = asyncio.Event()
+        self.held_up: dict[int, str] = {}
+        """Offsets of the records that a pause holds, each with the name of the topic or route."""
 
     @property
     def over(self) -> bool:
@@ -45,6 +47,21 @@ class Assignment:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._over.wait()
+        if self.over:
+            raise Abandoned
+
+    async def until(self, event: asyncio.Event) -> None:
+        """Wait for `event`, without end.
+
+        Raises:
+            Abandoned: It is over.
+        """
+        waits = [asyncio.create_task(one.wait()) for one in (self._over, event)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
         if self.over:
             raise Abandoned
 

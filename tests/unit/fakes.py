@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from service.dispatch.answers import Outcome, OutcomeKind
 from service.dispatch.dispatcher import Dispatcher
@@ -10,6 +11,7 @@ from service.errors import NotNow
 from service.intake.waiting import Abandoned, Assignment
 from service.kafka.record import Headers, Written
 from service.routing.commands import Command
+from workflows.switchboard import State, Switch
 
 
 class NoTime(Assignment):
@@ -78,3 +80,9 @@ class ScriptedDispatcher(Dispatcher):
 def outage(times: int) -> list[Exception]:
     """What a neighbour that is away answers."""
     return [NotNow("is away") for _ in range(times)]
+
+
+def paused(*names: str) -> State:
+    """A switchboard that says that these are paused."""
+    since = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    return State(paused=tuple(Switch(name=name, since=since, by="ada", because="upstream") for name in names))

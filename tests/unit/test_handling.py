@@ -18,11 +18,13 @@ from service.events.decoding import Decoder
 from service.events.strict_json import Limits
 from service.failures.letters import Letters
 from service.intake.handling import Handling
+from service.intake.pauses import Pauses
 from service.intake.waiting import Abandoned, Assignment, WaitingRoom
-from service.kafka.record import Record
+from service.kafka.record import Record, Written
 from service.routing.commands import Command, Signal
 from service.routing.table import RouteTable, load_routes
-from tests.unit.fakes import FakeSink, NoTime, ScriptedDispatcher, outage
+from service.telemetry.metrics import Metrics
+from tests.unit.fakes import FakeSink, NoTime, ScriptedDispatcher, outage, paused
 from tests.unit.records import record
 
 ROUTES = """\
@@ -73,10 +75,18 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> RouteTable:
 class World:
     """A `Handling` between fakes."""
 
-    def __init__(self, table: RouteTable, dispatcher: ScriptedDispatcher, concurrency: int = 8) -> None:
+    def __init__(
+        self,
+        table: RouteTable,
+        dispatcher: ScriptedDispatcher,
+        sink: FakeSink | None = None,
+        concurrency: int = 8,
+    ) -> None:
         self.dispatcher = dispatcher
-        self.sink = FakeSink()
+        self.sink = sink or FakeSink()
         self.waiting = WaitingRoom()
+        self.pauses = Pauses()
+        self.metrics = Metrics()
         formats = {name: topic.format for name, topic in table.topics.items()}
         self.handling = Handling(
             Decoder(formats, Limits(), "cluster-1"),
@@ -85,6 +95,8 @@ class World:
             Letters(self.sink, "shop"),
             waiting=self.waiting,
             concurrency=concurrency,
+            pauses=self.pauses,
+            metrics=self.metrics,
         )
 
     async def handle(self, given: Record, assignment: Assignment | None = None) -> Sequence[Outcome]:
@@ -385,3 +397,181 @@ async def test_routes_that_do_not_batch_are_told_record_by_record(table: RouteTa
 
 def signals(world: World) -> list[Signal]:
     return [command for command in world.dispatcher.calls if isinstance(command, Signal)]
+
+
+# --- pauses ---
+
+
+async def held(world: World, *records: Record, by: str) -> tuple[asyncio.Task[int], Assignment]:
+    """Begin to handle `records`, seen to be held by what is paused."""
+    assignment = Assignment()
+    handling = asyncio.create_task(world.handling.handle_next(records, assignment))
+    async with asyncio.timeout(5):
+        while assignment.held_up != {records[0].offset: by}:  # noqa: ASYNC110 - a pause tells nobody whom it holds
+            await asyncio.sleep(0)
+    assert not handling.done()
+    return handling, assignment
+
+
+async def resumed(world: World, handling: asyncio.Task[int]) -> int:
+    world.pauses.obey(paused())
+    async with asyncio.timeout(5):
+        return await handling
+
+
+@pytest.mark.parametrize(
+    "given", [fact("placed"), record(value=b"\xff"), record(value=None), fact("unknown")]
+)
+async def test_nothing_is_begun_of_a_topic_that_is_paused(table: RouteTable, given: Record) -> None:
+    world = World(table, ScriptedDispatcher())
+    world.pauses.obey(paused("shop.orders"))
+    with capture_logs() as lines:
+        handling, _ = await held(world, given, by="shop.orders")
+    assert (world.called, world.sink.sent, lines) == ([], [], [])
+    assert await resumed(world, handling) == 1
+
+
+async def test_a_paused_route_waits_its_turn_and_those_before_it_run_once(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher())
+    world.pauses.obey(paused("second"))
+    handling, assignment = await held(world, fact("all"), by="second")
+    assert world.called == ["first"]
+    await resumed(world, handling)
+    assert world.called == ["first", "second", "third"]
+    assert assignment.held_up == {}
+
+
+async def test_a_pause_that_ends_for_another_holds_on(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher())
+    world.pauses.obey(paused("first", "second"))
+    handling, assignment = await held(world, fact("placed"), by="first")
+    world.pauses.obey(paused("first"))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (world.called, assignment.held_up) == ([], {1042: "first"})
+    await resumed(world, handling)
+
+
+async def test_a_false_when_of_a_paused_route_is_still_a_skip(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher())
+    world.pauses.obey(paused("third"))
+    assert kinds(await world.handle(fact("big", {**ORDER, "total": 1}))) == [("third", "skipped")]
+
+
+async def test_what_a_pause_holds_keeps_no_other_from_calling_and_is_not_called_waiting(
+    table: RouteTable,
+) -> None:
+    world = World(table, ScriptedDispatcher(), concurrency=1)
+    world.pauses.obey(paused("first"))
+    handling, _ = await held(world, fact("placed"), by="first")
+    async with asyncio.timeout(5):
+        assert kinds(await world.handle(fact("big"))) == [("third", "accepted")]
+    assert len(world.waiting) == 0
+    await resumed(world, handling)
+
+
+@pytest.mark.parametrize("name", ["shop.orders", "first"])
+async def test_a_call_that_is_repeated_stops_when_it_is_paused(table: RouteTable, name: str) -> None:
+    world = World(table, ScriptedDispatcher(first=outage(1)))
+    world.dispatcher.before_call = lambda _command: world.pauses.obey(paused(name))
+    handling, _ = await held(world, fact("placed"), by=name)
+    assert (world.called, len(world.waiting)) == (["first"], 0)
+    world.dispatcher.before_call = lambda _command: None
+    await resumed(world, handling)
+    assert world.called == ["first", "first"]
+
+
+async def test_one_that_waits_for_its_turn_to_call_does_not_call_once_paused(table: RouteTable) -> None:
+    gate = asyncio.Event()
+
+    class Slow(ScriptedDispatcher):
+        async def dispatch(self, command: Command) -> Outcome:
+            await gate.wait()
+            return await super().dispatch(command)
+
+    world = World(table, Slow(), concurrency=1)
+    first = asyncio.create_task(world.handle(fact("placed")))
+    second = asyncio.create_task(world.handle(fact("placed"), assignment := Assignment()))
+    while len(world.waiting) < 1:  # noqa: ASYNC110 - the room tells nobody when it fills
+        await asyncio.sleep(0)
+    world.pauses.obey(paused("first"))
+    gate.set()
+    await first
+    async with asyncio.timeout(5):
+        while not assignment.held_up:  # noqa: ASYNC110 - a pause tells nobody whom it holds
+            await asyncio.sleep(0)
+    assert world.called == ["first"]
+    world.pauses.obey(paused())
+    await second
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [(fact("all", FAILED_MAPPING), "second"), (fact("unknown"), "shop.orders"), (fact("big"), "third")],
+    ids=["a failed mapping", "unmatched", "rejected by Temporal"],
+)
+async def test_letters_wait_while_their_route_or_topic_is_paused(
+    table: RouteTable, given: Record, name: str
+) -> None:
+    class PausedMeanwhile(FakeSink):
+        """The letter topic is away once; it is paused then."""
+
+        async def send(self, topic: str, **what: Any) -> Written:
+            if self.errors:
+                world.pauses.obey(paused(name))
+            return await super().send(topic, **what)
+
+    refusals = {"third": [RejectedError("is too large")]} if name == "third" else {}
+    world = World(table, ScriptedDispatcher(**refusals), PausedMeanwhile())
+    world.sink.errors.extend(outage(1))
+    handling, _ = await held(world, given, by=name)
+    assert (world.sink.sent, len(world.sink.errors), len(world.waiting)) == ([], 0, 0)
+    await resumed(world, handling)
+    assert len(world.sink.sent) == 1
+
+
+async def test_a_batch_of_a_paused_route_waits_whole(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher())
+    world.pauses.obey(paused("points"))
+    handling, _ = await held(world, *(earned("a", n, n) for n in (1, 2, 3)), by="points")
+    assert world.called == []
+    assert await resumed(world, handling) == 3
+    assert [command.args[0] for command in signals(world)] == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize("name", ["shop.orders", "second"])
+async def test_what_a_pause_holds_is_abandoned_at_once_when_its_partition_goes(
+    table: RouteTable, name: str
+) -> None:
+    world = World(table, ScriptedDispatcher())
+    world.pauses.obey(paused(name))
+    handling, assignment = await held(world, fact("all"), by=name)
+    assignment.end()
+    async with asyncio.timeout(5):
+        with pytest.raises(Abandoned):
+            await handling
+    assert (world.called, assignment.held_up) == (["first"] if name == "second" else [], {})
+
+
+# --- metrics ---
+
+
+async def test_each_outcome_is_counted_once_by_route_and_kind(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher(second=[RejectedError("is too large")]))
+    await world.handle(fact("all"))
+    await world.handle(fact("unknown"))
+    await world.handle(fact("told", topic="shop.news"))
+    await world.handling.handle_next([earned("a", n, n) for n in (1, 2, 3)], NoTime())
+    text = world.metrics.text()
+    for route, kind, count in [
+        ("first", "accepted", 1),
+        ("second", "dead-lettered", 1),
+        ("third", "accepted", 1),
+        ("", "dead-lettered", 1),
+        ("news", "accepted", 1),
+        ("points", "accepted", 3),
+    ]:
+        assert f'turnout_outcomes_total{{kind="{kind}",route="{route}"}} {count}.0\n' in text
+    assert text.count("turnout_outcomes_total{") == 6
+    assert 'turnout_letters_total{stage="dispatch"} 1.0' in text
+    assert 'turnout_letters_total{stage="route"} 1.0' in text

@@ -5,13 +5,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.intake.lanes import LANE_RECORDS, Gate, Lanes, Window
 from service.intake.offsets import BRAKE_BYTES
+from service.intake.pauses import Pauses
 from service.intake.waiting import Assignment
 from service.kafka.record import Commit, Partition, Record
+from tests.unit.fakes import paused
 from tests.unit.records import record
 
 PLACE = Partition("shop.orders", 0)
@@ -232,6 +235,158 @@ async def test_a_defect_holds_its_lane_alone_and_commits_nothing() -> None:
             await asyncio.sleep(0)
     assert points(lanes) == {PLACE: 0}
     await lanes.drain(HERE, PATIENCE)
+
+
+# --- pauses ---
+
+OTHER = Partition("shop.news", 0)
+SMALL = Window(records=4, bytes=4_000, partition_records=100)
+
+
+class Pausing(Scripted):
+    """Begins a record when neither its topic nor the route `to-<key>` is paused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pauses = Pauses()
+
+    async def __call__(self, records: Sequence[Record], assignment: Assignment) -> int:
+        key = (records[0].key or b"").decode()
+        await self.pauses.until_open(records[0], f"to-{key}", assignment)
+        return await super().__call__(records, assignment)
+
+
+def pausing(window: Window = SMALL) -> tuple[Pausing, Lanes]:
+    handler = Pausing()
+    lanes = Lanes(handler, window, handler.pauses)
+    lanes.assign({PLACE: Commit(0), OTHER: Commit(0)})
+    return handler, lanes
+
+
+async def looked_at() -> None:
+    """Lets each lane run until it waits."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_a_paused_topic_is_not_read_further_and_others_are() -> None:
+    handler, lanes = pausing()
+    handler.pauses.obey(paused("shop.orders"))
+    assert lanes.open_partitions() == [OTHER]
+    handler.pauses.obey(paused())
+    assert lanes.open_partitions() == [PLACE, OTHER]
+
+
+async def test_what_is_queued_is_not_begun_while_its_topic_is_paused_and_then_comes_in_order() -> None:
+    handler, lanes = pausing()
+    put(lanes, 0)
+    put(lanes, 1)
+    await handler.until_begun(0)
+    handler.pauses.obey(paused("shop.orders"))
+    await handler.end(0)  # a call in flight ends
+    await looked_at()
+    assert (handler.begun, points(lanes)) == ([0], {PLACE: 1})
+    handler.pauses.obey(paused())
+    await handler.end(1)
+    await lanes.drain(HERE, PATIENCE)
+    assert points(lanes) == {PLACE: 2}
+
+
+@pytest.mark.parametrize("name", ["shop.orders", "to-A"])
+async def test_what_a_pause_holds_takes_no_room_from_others(name: str) -> None:
+    handler, lanes = pausing()
+    handler.pauses.obey(paused(name))
+    for offset in range(4):
+        lanes.put(record(offset, key=b"A", value=b"x" * 1_500), b"A")
+    assert lanes.room() == 0
+    await looked_at()
+    assert lanes.room() == 4
+    assert lanes.held_up() == {name: 4}
+    handler.pauses.obey(paused())
+    await handler.until_begun(0)
+    assert (lanes.room(), lanes.held_up()) == (0, {})
+    await handler.end(*range(4))
+
+
+async def test_only_the_lanes_of_a_paused_route_are_held() -> None:
+    handler, lanes = pausing()
+    handler.pauses.obey(paused("to-A"))
+    for offset, key in enumerate([b"A", b"B", b"A"]):
+        put(lanes, offset, key)
+    await handler.end(1)
+    assert (handler.begun, lanes.room(), lanes.held_up()) == ([1], 4, {"to-A": 2})
+    assert PLACE in lanes.open_partitions()
+    await lanes.drain(HERE, PATIENCE)
+
+
+async def test_memory_is_bounded_whatever_is_paused() -> None:
+    handler, lanes = pausing(Window(records=100, bytes=4_000))
+    handler.pauses.obey(paused("shop.orders"))
+    for offset in range(8):
+        put_large(lanes, offset)
+        await looked_at()
+        assert (lanes.room() > 0) == (offset < 7)
+    await lanes.drain(HERE, PATIENCE)
+
+
+async def test_what_is_closed_by_a_pause_is_not_expected_to_open_soon() -> None:
+    handler, lanes = pausing(Window(partition_records=1))
+    handler.pauses.obey(paused("shop.news", "to-A"))
+    assert not lanes.may_open_soon()
+    put(lanes, 0, b"A")
+    await looked_at()
+    assert (lanes.open_partitions(), lanes.may_open_soon()) == ([], False)
+    handler.pauses.obey(paused("shop.news"))
+    await handler.until_begun(0)
+    assert (lanes.open_partitions(), lanes.may_open_soon()) == ([], True)
+    await handler.end(0)
+
+
+async def test_a_pause_ends_at_once_for_a_partition_that_goes() -> None:
+    handler, lanes = pausing()
+    handler.pauses.obey(paused("shop.orders"))
+    put(lanes, 0)
+    await looked_at()
+    async with asyncio.timeout(5):
+        await lanes.drain(HERE, timedelta(hours=1))
+    assert (handler.begun, points(lanes)) == ([], {PLACE: 0})
+
+
+STEPS = st.lists(
+    st.one_of(st.sampled_from([b"A", b"B", b"C"]), st.sampled_from(["shop.orders", "to-A", "to-B", ""])),
+    max_size=40,
+)
+
+
+@given(STEPS)
+def test_order_holds_and_all_is_begun_once_whatever_is_paused_meanwhile(
+    steps: list[bytes | str],
+) -> None:
+    async def all_through() -> list[int]:
+        handler, lanes = pausing(Window())
+        keys: list[bytes] = []
+        for step in steps:
+            if isinstance(step, bytes):
+                handler.gates[len(keys)].set()
+                put(lanes, len(keys), step)
+                keys.append(step)
+            else:
+                handler.pauses.obey(paused(step) if step else paused())
+            await asyncio.sleep(0)
+        handler.pauses.obey(paused())
+        async with asyncio.timeout(5):
+            await handler.end(*range(len(keys)))
+        for key in set(keys):
+            assert [n for n in handler.begun if keys[n] == key] == [n for n, k in enumerate(keys) if k == key]
+        return handler.begun
+
+    begun = asyncio.run(all_through())
+    assert sorted(begun) == list(range(len(begun)))
+
+
+def put_large(lanes: Lanes, offset: int) -> None:
+    """Exactly 1,000 bytes, key included."""
+    lanes.put(record(offset, key=b"A", value=b"x" * 999), b"A")
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"A", b"B", b"C", None]), st.integers(0, 3)), max_size=40))

@@ -109,3 +109,27 @@ async def test_one_whose_first_call_does_not_come_back_is_seen_too() -> None:
     assert [(wait.record.offset, wait.answer) for wait in room.longer_than(0)] == [(7, "no answer yet")]
     gate.set()
     await waits
+
+
+async def test_what_waits_for_an_event_goes_on_with_it() -> None:
+    assignment, event = Assignment(), asyncio.Event()
+    waits = asyncio.create_task(assignment.until(event))
+    await asyncio.sleep(0)
+    assert not waits.done()
+    event.set()
+    async with asyncio.timeout(5):
+        await waits
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_what_waits_for_an_event_ends_when_the_assignment_is_over(before: bool) -> None:
+    assignment, event = Assignment(), asyncio.Event()
+    if before:
+        assignment.end()
+        event.set()
+    waits = asyncio.create_task(assignment.until(event))
+    await asyncio.sleep(0)
+    assignment.end()
+    async with asyncio.timeout(5):
+        with pytest.raises(Abandoned):
+            await waits

@@ -1,0 +1,120 @@
+"""What the intake loop says while it runs: who waits, and what is paused."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from service.errors import NotNow
+from service.intake import loop, readiness
+from service.intake.lanes import Lanes, Window
+from service.intake.loop import Intake, lane_key_by
+from service.intake.pauses import Pauses
+from service.intake.waiting import Assignment, WaitingRoom, What
+from service.kafka.record import Commit, Partition, Record
+from service.telemetry.metrics import Metrics
+from tests.unit.fakes import paused
+from tests.unit.records import record
+from workflows.switchboard import Names
+
+PLACE = Partition("shop.orders", 0)
+NAMES = Names(topics=("shop.orders",), routes=("order-placed",))
+
+
+class FakeSource:
+    """Gives all its records at once, then none."""
+
+    def __init__(self, *records: Record) -> None:
+        self._records = list(records)
+
+    async def poll(self, partitions: Iterable[Partition], limit: int, seconds: float) -> Sequence[Record]:
+        await asyncio.sleep(0.001)
+        given, self._records = self._records, []
+        return given
+
+    async def commit(self, commits: Mapping[Partition, Commit]) -> bool:
+        return True
+
+
+class Running:
+    """An intake whose records wait for the route `order-placed`, and then for Temporal, which is away."""
+
+    def __init__(self) -> None:
+        self.pauses = Pauses(NAMES)
+        self.metrics = Metrics()
+        waiting = WaitingRoom()
+
+        async def handle(records: Sequence[Record], assignment: Assignment) -> int:
+            async def away() -> None:
+                raise NotNow("Temporal is away")
+
+            await self.pauses.until_open(records[0], "order-placed", assignment)
+            await waiting.insist(records[0], assignment, What("order-placed"), away)
+            return 1
+
+        lanes = Lanes(handle, Window(), self.pauses)
+        lanes.assign({PLACE: Commit(0)})
+        drain = timedelta(seconds=5)
+        self.intake = Intake(
+            lanes, lane_key_by(frozenset()), waiting, drain=drain, pauses=self.pauses, metrics=self.metrics
+        )
+
+
+@asynccontextmanager
+async def running(running: Running, *records: Record) -> AsyncIterator[list[Any]]:
+    stop = asyncio.Event()
+    with capture_logs() as lines:
+        task = asyncio.create_task(running.intake.run(FakeSource(*records), stop))
+        try:
+            yield lines
+        finally:
+            stop.set()
+            async with asyncio.timeout(10):
+                await task
+
+
+def about(lines: Sequence[Mapping[str, Any]], event: str) -> list[Mapping[str, Any]]:
+    return [line for line in lines if line["event"] == event]
+
+
+async def until(there: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not there():  # noqa: ASYNC110 - neither log nor metrics tell anybody
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture(autouse=True)
+def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REPORT_SECONDS", "PAUSED_SECONDS", "MEASURE_SECONDS"):
+        monkeypatch.setattr(loop, name, 0.01)
+    monkeypatch.setattr(readiness, "PATIENCE_SECONDS", 0)
+
+
+async def test_what_is_paused_is_said_again_and_again_and_is_not_called_waiting() -> None:
+    bridge = Running()
+    bridge.pauses.obey(paused("order-placed"))
+    async with running(bridge, record(0, key=b"A"), record(1, key=b"A"), record(2, key=b"B")) as lines:
+        await until(lambda: len(about(lines, "still paused")) >= 3)
+        said = about(lines, "still paused")
+        what = {"name": "order-placed", "kind": "route", "by": "ada", "because": "upstream"}
+        assert said[-1] == {**said[-1], **what, "records": 3, "since": "2026-11-24T12:00:00+00:00"}
+        assert not about(lines, "waiting")
+        assert "turnout_waiting_records 0.0" in bridge.metrics.text()
+        (held,) = bridge.intake.detail().paused
+        assert (held.switch.name, held.kind, held.records) == ("order-placed", "route", 3)
+
+
+async def test_what_waits_is_said_and_measured() -> None:
+    bridge = Running()
+    async with running(bridge, record(0, key=b"A"), record(1, key=b"B")) as lines:
+        await until(lambda: len(about(lines, "waiting")) >= 2)
+        (line, *_) = [line for line in lines if line.get("answer") == "Temporal is away"]
+        assert (line["lanes"], line["route"], line["offset"]) == (2, "order-placed", 0)
+        await until(lambda: "turnout_waiting_records 2.0" in bridge.metrics.text())
+        assert "turnout_oldest_wait_seconds 0.0\n" not in bridge.metrics.text()
+        assert not about(lines, "still paused")
+    assert bridge.intake.detail().oldest_wait_seconds == 0
