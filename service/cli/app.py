@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from service.cli import dev, operate, run
+from service.cli import dev, operate, run, switchboard
 from service.errors import ConfigurationError, NotNow, Unreachable
 from service.lifecycle import leave
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 run.add_to(app)
 dev.add_to(app)
 operate.add_to(app)
+switchboard.add_to(app)
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ log = structlog.get_logger(__name__)
 
 READ_SECONDS = 2.0
 SETTLE_SECONDS = 5.0
-SETTLE_STEP_SECONDS = 0.1
 SAY_SECONDS = 60.0
 
 
@@ -40,13 +39,9 @@ class SwitchboardReader:
             Unreachable: Temporal does not answer.
         """
         await self._introduce((await self._board.read()).state)
-        late = time.monotonic() + SETTLE_SECONDS
-        # What was said while no bridge ran is in no memo before its worker has seen it.
-        while not (reading := await self._board.read()).settled:
-            if time.monotonic() > late:
-                log.warning("the switchboard has not taken in all that it was told", seconds=SETTLE_SECONDS)
-                break
-            await asyncio.sleep(SETTLE_STEP_SECONDS)
+        reading = await self._board.read_settled(SETTLE_SECONDS)
+        if not reading.settled:
+            log.warning("the switchboard has not taken in all that it was told", seconds=SETTLE_SECONDS)
         self._obey(reading.state)
 
     async def keep_reading(self) -> None:

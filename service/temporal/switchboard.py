@@ -1,6 +1,7 @@
 """The switchboard of a group from outside: what it says, and how it is told."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from service.temporal.worker import service_queue
 from workflows.switchboard import MEMO, State, Switchboard, memo_of
 
 CALL_SECONDS = 5.0
+STEP_SECONDS = 0.1
 
 
 def switchboard_id(group: str) -> str:
@@ -69,6 +71,21 @@ class SwitchboardClient:
             running=found.status is WorkflowExecutionStatus.RUNNING,
             settled=not found.raw_description.HasField("pending_workflow_task"),
         )
+
+    async def read_settled(self, patience_seconds: float) -> Reading:
+        """What it says once it has taken in all that it was told, or when that takes too long.
+
+        What it is told while no bridge runs is in no memo before a worker has seen it.
+
+        Raises:
+            Unreachable: See `read`.
+        """
+        late = time.monotonic() + patience_seconds
+        while True:
+            reading = await self.read()
+            if reading.settled or time.monotonic() > late:
+                return reading
+            await asyncio.sleep(STEP_SECONDS)
 
     async def tell(self, signal: str, what: object, *, last: State | None) -> None:
         """Send it a signal; durable when this returns. One that is not there begins with `last`.

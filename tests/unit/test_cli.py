@@ -38,7 +38,7 @@ def turnout(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command_and_is_no_mistake() -> None:
     ended = turnout("--help")
     assert (ended.returncode, ended.stderr) == (0, "")
-    for command in ("run", "bridge", "worker", "dev", "emit", "tail"):
+    for command in ("run", "bridge", "worker", "dev", "emit", "tail", "pause", "resume", "paused"):
         assert command in ended.stdout
 
 
@@ -51,6 +51,9 @@ def test_help_names_every_command_and_is_no_mistake() -> None:
         ["emit", "t"],
         ["emit", "t", "--type", "x", "--data", "{"],
         ["tail", "t", "--last", "x"],
+        ["pause", "t"],
+        ["pause", "--because", "x"],
+        ["resume"],
     ],
 )
 def test_a_usage_that_is_wrong_ends_with_2(
@@ -61,7 +64,7 @@ def test_a_usage_that_is_wrong_ends_with_2(
     assert "Usage: turnout" in said.out + said.err
 
 
-@pytest.mark.parametrize("command", ["run", "bridge", "worker"])
+@pytest.mark.parametrize("command", ["run", "bridge", "worker", "paused"])
 def test_a_setting_that_is_missing_ends_with_1_and_the_cure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
@@ -98,4 +101,16 @@ def test_a_neighbour_that_is_not_there_ends_with_3_and_the_reason(
     assert exit_code(monkeypatch, *arguments) == 3
     said = capsys.readouterr().err
     assert f"turnout: Kafka cannot be reached (TURNOUT_KAFKA__BOOTSTRAP_SERVERS={CLOSED})" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("arguments", [["pause", "t", "--because", "x"], ["resume", "t"], ["paused"]])
+def test_a_temporal_that_is_not_there_ends_with_3_and_the_reason(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: Sequence[str]
+) -> None:
+    monkeypatch.setenv("TURNOUT_GROUP", "shop")
+    monkeypatch.setenv("TEMPORAL_ADDRESS", CLOSED)
+    assert exit_code(monkeypatch, *arguments) == 3
+    said = capsys.readouterr().err
+    assert f"turnout: Temporal cannot be reached (TEMPORAL_ADDRESS={CLOSED})" in said
     assert "Traceback" not in said

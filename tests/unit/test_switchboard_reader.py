@@ -12,6 +12,7 @@ from service.errors import Unreachable
 from service.intake import switchboard
 from service.intake.pauses import Pauses
 from service.intake.switchboard import SwitchboardReader
+from service.temporal import switchboard as outside
 from service.temporal.switchboard import Reading, SwitchboardClient
 from tests.unit.fakes import paused
 from workflows.switchboard import Names, State
@@ -51,7 +52,7 @@ AWAY = Unreachable("Temporal is away")
 @pytest.fixture(autouse=True)
 def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(switchboard, "READ_SECONDS", 0)
-    monkeypatch.setattr(switchboard, "SETTLE_STEP_SECONDS", 0)
+    monkeypatch.setattr(outside, "STEP_SECONDS", 0)
 
 
 @pytest.fixture
