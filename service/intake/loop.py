@@ -1,6 +1,7 @@
 """The intake loop: poll always, fill the lanes, commit what is done."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
