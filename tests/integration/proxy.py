@@ -43,6 +43,8 @@ class Mode(Enum):
     FORWARD = auto()
     SILENT = auto()
     NOT_FOUND = Page(404)
+    FORBIDDEN = Page(403)
+    TOO_MANY_REQUESTS = Page(429)
     BAD_GATEWAY = Page(502)
     NO_HTTP_2 = Page(502, http_2=False)
 
