@@ -78,13 +78,20 @@ routes:
 
 @asynccontextmanager
 async def group(
-    kafka: str, temporal: str, folder: Path, *, limit: int = 50, move_to: str = "", window: int = 2_000
+    kafka: str,
+    temporal: str,
+    folder: Path,
+    *,
+    limit: int = 50,
+    move_to: str = "",
+    window: int = 2_000,
+    partitions: int = PARTITIONS,
 ) -> AsyncIterator[Site]:
     """A consumer group with these routes; recorders begin a new run after `limit` further notes."""
     notebook = f'{limit}, move_to: "{move_to}"' if move_to else str(limit)
     routes = ROUTES.replace("LIMIT", notebook)
     intake = IntakeSettings(window_records=window)
-    async with site(kafka, temporal, folder, routes, partitions=PARTITIONS, intake=intake) as here:
+    async with site(kafka, temporal, folder, routes, partitions=partitions, intake=intake) as here:
         await set_record_limit(here, "in", RECORD_BYTES)
         yield here
 
