@@ -5,6 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 BRIDGES = ("bridge-1", "bridge-2")
+STATIC = "bridge-2"
+"""A static member: its partitions wait for it, for a session's time."""
+
 GUEST = "bridge-3"
 SESSION_SECONDS = 6.0
 """After this time without a sign of life a bridge loses its partitions: see `group.process`."""

@@ -62,3 +62,12 @@ class Once:
     @workflow.run
     async def run(self, event: str, topic: str) -> None:
         await Results(topic, "tests/once").publish("once.done", event, {"event": event})
+
+
+@workflow.defn
+class Lease:
+    """Goes on until it is cancelled."""
+
+    @workflow.run
+    async def run(self, event: str) -> None:
+        await workflow.wait_condition(lambda: False)

@@ -73,6 +73,14 @@ routes:
     from: @in
     type: ordered
     start: {workflow: Once, id: "@id/once/${data.event}", task_queue: @queue, args: ["${data.event}", @out]}
+  - name: lease
+    from: @in
+    type: leased
+    start: {workflow: Lease, id: "@id/lease/${data.event}", task_queue: @queue, input: "${data.event}"}
+  - name: release
+    from: @in
+    type: released
+    cancel: {to: "@id/lease/${data.lease}", reason: "${data.event}"}
 """
 
 
@@ -159,7 +167,7 @@ async def observe(here: Site, told: Ledger, children: Iterable[Child], *, ended:
     return History(
         entries=entries,
         log=log,
-        effects=[*notes, *_starts(runs)],
+        effects=[*notes, *_starts(runs), *await _leases(here, runs)],
         letters=[
             Lettered(headers["ce_id"], headers["turnout-route"])
             for headers in map(headers_of, await here.letters())
@@ -222,6 +230,22 @@ def _starts(runs: Sequence[str]) -> Iterable[Effect]:
             yield Effect(name, "once", run)
         if kind == "rec":
             yield Effect(f"{name}.0000.opened", "open", f"start of {run}")
+
+
+async def _leases(here: Site, runs: Sequence[str]) -> list[Effect]:
+    """Starts of leases, and what cancelled them: the reason names the event."""
+    effects: list[Effect] = []
+    for run in runs:
+        kind, _, name = run.partition("/")
+        if kind == "lease":
+            effects.append(Effect(name, "lease", run))
+            history = await here.workflow(run).fetch_history()
+            effects += [
+                Effect(event.workflow_execution_cancel_requested_event_attributes.cause, "release", run)
+                for event in history.events
+                if event.HasField("workflow_execution_cancel_requested_event_attributes")
+            ]
+    return effects
 
 
 async def _noted(here: Site, runs: Sequence[str], kind: str, key: str) -> list[Effect]:

@@ -25,6 +25,8 @@ ROUTES_OF: Mapping[str, tuple[str, ...]] = {
     "batched": ("batch",),
     "marked": ("mark",),
     "ordered": ("once",),
+    "leased": ("lease",),
+    "released": ("release",),
     "spoilt": (),
     "oversized": ("once",),
 }
@@ -49,6 +51,8 @@ class Send:
         if self.kind == "spoilt":
             return b'{"event": '
         data: dict[str, Any] = {"event": self.event.id, "key": self.event.key}
+        if self.kind == "released":
+            data["lease"] = self.event.id.replace("released", "leased")
         if self.kind == "oversized":
             data["padding"] = "x" * LARGEST_BYTES
         return json.dumps(data).encode()
@@ -63,6 +67,7 @@ def make_plan(seed: int, *, keys: int, seconds: float, per_key: int) -> Sequence
 def _plan_of(key: str, chance: random.Random, seconds: float, count: int) -> Sequence[Send]:
     sends = [Send(chance.uniform(0, 1), _event(key, "opened", 0), "opened")]
     kinds = ["noted"] * 12 + ["noted.twice"] * 3 + ["batched"] * 6 + ["marked"] * 3 + ["ordered"] * 4
+    kinds += ["leased"] * 3
     for n in range(1, count):
         after = chance.expovariate(count / seconds)
         if chance.random() < 0.08:
@@ -70,6 +75,10 @@ def _plan_of(key: str, chance: random.Random, seconds: float, count: int) -> Seq
             sends.append(Send(after, *_again(chance.choice(sends[-10:]))))
             continue
         kind = chance.choice(kinds) if chance.random() > 0.03 else chance.choice(["spoilt", "oversized"])
+        if kind == "leased":
+            # Both for certain: a release without its lease would rightly be a letter.
+            sends += [Send(after, _event(key, one, n), one) for one in ("leased", "released")]
+            continue
         sends.append(Send(after, _event(key, kind, n), kind, insist=chance.random() < 0.7))
     return sends
 

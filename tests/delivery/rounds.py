@@ -14,7 +14,16 @@ from aiokafka.errors import KafkaError
 
 from service.local import HOST, Child, LocalServer, LocalTemporal
 from tests.delivery.checker import Report, check, recovery
-from tests.delivery.faults import BRIDGES, GUEST, OF_BRIDGES, OF_NEIGHBOURS, Fault, make_faults
+from tests.delivery.faults import (
+    BRIDGES,
+    GUEST,
+    OF_BRIDGES,
+    OF_NEIGHBOURS,
+    SESSION_SECONDS,
+    STATIC,
+    Fault,
+    make_faults,
+)
 from tests.delivery.group import caught_up, group, log_lines, observe, process, settled
 from tests.delivery.ledger import Ledger, ledger, make_plan
 from tests.delivery.wire import Wire, wire
@@ -201,16 +210,24 @@ class Stage:
         bridges = [*BRIDGES, GUEST]
         await asyncio.gather(*(self._stop(name) for name in bridges))
         try:
-            async with asyncio.timeout(10):
-                topic = self.here.topics["in"]
-                for number, offset in (await self.here.committed()).items():
-                    place = Place(topic, number, max(offset - self.chance.randrange(1, 60), 0))
-                    await self.here.rewind(place)
-        except (KafkaError, TimeoutError) as error:
-            self.say(f"not rewound: {type(error).__name__}")
+            async with asyncio.timeout(SESSION_SECONDS + 10):
+                # The static one is a member until its session is over.
+                while not await self._has_set_back():  # noqa: ASYNC110
+                    await asyncio.sleep(0.5)
+        except TimeoutError:
+            self.say("not rewound")
         await asyncio.sleep(seconds)
         for name in BRIDGES:
             self._start(name)
+
+    async def _has_set_back(self) -> bool:
+        topic = self.here.topics["in"]
+        try:
+            for number, offset in (await self.here.committed()).items():
+                await self.here.rewind(Place(topic, number, max(offset - self.chance.randrange(1, 60), 0)))
+        except KafkaError:
+            return False
+        return True
 
     def heal(self) -> None:
         """End what may be left of faults."""
@@ -313,7 +330,8 @@ async def _stage(
             "TEMPORAL_ADDRESS": before_temporal.address,
         }
         children = {
-            name: process(here, "bridge", folder, build=build, name=name, **env) for name in (*BRIDGES, GUEST)
+            name: process(here, "bridge", folder, build=build, name=name, **env, **_membership(name))
+            for name in (*BRIDGES, GUEST)
         }
         children["worker"] = process(here, "worker", folder, build=build, name="worker", **env)
         deadline = time.monotonic() + shape.seconds * 1.5
@@ -324,6 +342,10 @@ async def _stage(
             stack.callback(child.kill)
         stage.heal()
         yield stage
+
+
+def _membership(name: str) -> dict[str, str]:
+    return {"TURNOUT_KAFKA__GROUP_INSTANCE_ID": name} if name == STATIC else {}
 
 
 async def _freeze(child: Child, seconds: float) -> None:
