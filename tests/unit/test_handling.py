@@ -441,21 +441,25 @@ async def test_a_paused_route_waits_its_turn_and_those_before_it_run_once(table:
     assert assignment.held_up == {}
 
 
-async def test_a_pause_that_ends_for_another_holds_on(table: RouteTable) -> None:
+@pytest.mark.parametrize(
+    ("given", "name"), [(fact("placed"), "first"), (record(1042, value=None), "shop.orders")]
+)
+async def test_a_pause_that_ends_for_another_holds_on(table: RouteTable, given: Record, name: str) -> None:
     world = World(table, ScriptedDispatcher())
-    world.pauses.obey(paused("first", "second"))
-    handling, assignment = await held(world, fact("placed"), by="first")
-    world.pauses.obey(paused("first"))
+    world.pauses.obey(paused(name, "second"))
+    handling, assignment = await held(world, given, by=name)
+    world.pauses.obey(paused(name))
     for _ in range(10):
         await asyncio.sleep(0)
-    assert (world.called, assignment.held_up) == ([], {1042: "first"})
+    assert (world.called, assignment.held_up, handling.done()) == ([], {1042: name}, False)
     await resumed(world, handling)
 
 
 async def test_a_false_when_of_a_paused_route_is_still_a_skip(table: RouteTable) -> None:
     world = World(table, ScriptedDispatcher())
     world.pauses.obey(paused("third"))
-    assert kinds(await world.handle(fact("big", {**ORDER, "total": 1}))) == [("third", "skipped")]
+    async with asyncio.timeout(5):
+        assert kinds(await world.handle(fact("big", {**ORDER, "total": 1}))) == [("third", "skipped")]
 
 
 async def test_what_a_pause_holds_keeps_no_other_from_calling_and_is_not_called_waiting(

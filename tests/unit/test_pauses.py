@@ -1,5 +1,6 @@
 """What is paused, and how a change of it is said."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,8 +8,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.intake.pauses import Pauses
+from service.intake.waiting import Assignment
 from service.telemetry.metrics import Metrics
 from tests.unit.fakes import paused
+from tests.unit.records import record
 from workflows.switchboard import Names, State
 
 NAMES = Names(topics=("shop.orders",), routes=("order-placed",))
@@ -54,3 +57,27 @@ def test_metrics_show_what_is_paused_and_what_it_is() -> None:
     assert 'turnout_paused{kind="unknown",name="shop.odrers"} 1.0' in metrics.text()
     pauses.obey(paused())
     assert "turnout_paused{" not in metrics.text()
+
+
+async def test_what_a_pause_holds_is_woken_by_a_change_alone() -> None:
+    waits = 0
+
+    class Counting(Assignment):
+        async def until(self, event: asyncio.Event) -> None:
+            nonlocal waits
+            waits += 1
+            await super().until(event)
+
+    pauses = Pauses(NAMES)
+    pauses.obey(paused("shop.orders"))
+    held = asyncio.create_task(pauses.until_open(record(), "", Counting()))
+    for state in (paused("shop.orders"), paused("shop.orders"), paused("shop.orders", "other")):
+        for _ in range(10):
+            await asyncio.sleep(0)
+        pauses.obey(state)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert waits == 2
+    pauses.obey(paused())
+    async with asyncio.timeout(5):
+        await held
