@@ -13,8 +13,8 @@ from service.cli.printing import show_record
 from service.errors import ConfigurationError
 from service.events.cloudevents import EncodedRecord, encode_binary
 from service.kafka.admin import Admin, no_such_topic
+from service.kafka.outside import read_on
 from service.kafka.sink import KafkaSink
-from service.kafka.source import read_on
 from service.settings import load_settings
 from service.wiring import kafka_connection
 

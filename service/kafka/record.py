@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from service.errors import TurnoutError
 
@@ -58,6 +58,12 @@ class Record:
 
     def __str__(self) -> str:
         return f"{self.topic}[{self.partition}]@{self.offset}"
+
+    @classmethod
+    def of(cls, raw: Any) -> "Record":
+        """From the ConsumerRecord that the client hands out."""
+        headers = tuple(raw.headers)
+        return cls(raw.topic, raw.partition, raw.offset, raw.key, raw.value, headers, raw.timestamp)
 
 
 class RecordSource(Protocol):

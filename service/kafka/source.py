@@ -6,13 +6,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 
-from service.errors import ConfigurationError
-from service.kafka.admin import no_such_topic
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
 from service.kafka.record import Commit, Partition, Record
 
@@ -191,7 +189,7 @@ class KafkaSource:
                 # answer would always be the error, and that partition's own after it always empty.
                 self._one_by_one = True
         else:
-            return [_record(raw) for batch in batches.values() for raw in batch]
+            return [Record.of(raw) for batch in batches.values() for raw in batch]
         finally:
             # A call that raised counts as under way for ever, and who polls no more would not be noticed.
             self._consumer._subscription._fetch_count = 0  # noqa: SLF001 - trap 5 of aiokafka 0.14
@@ -249,45 +247,3 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
     def _note(self, what: str, places: Iterable[TopicPartition]) -> None:
         self.epoch += 1
         log.info("rebalance", what=what, partitions=sorted(str(Partition(*place)) for place in places))
-
-
-def _record(raw: ConsumerRecord[bytes | None, bytes | None]) -> Record:
-    return Record(raw.topic, raw.partition, raw.offset, raw.key, raw.value, tuple(raw.headers), raw.timestamp)
-
-
-async def read_on(
-    connection: Connection, topic: str, *, last: int, follow: bool, show: Callable[[Record], None]
-) -> None:
-    """Show the newest `last` records per partition, and with `follow` what comes after, for ever.
-
-    Raises:
-        Unreachable: No broker answers.
-        ConfigurationError: There is no such topic.
-    """
-    consumer = AIOKafkaConsumer(**connection.client_options(), isolation_level="read_committed")
-    with listening_to_client_log() as heard:
-        try:
-            await consumer.start()
-        except KafkaError as error:
-            await consumer.stop()
-            raise await connection.why_unreachable(heard) from error
-    try:
-        places = await _places(consumer, topic)
-        consumer.assign(places)
-        first, end = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-        for place in places:
-            consumer.seek(place, max(first[place], end[place] - last))
-        while follow or any([await consumer.position(p) < end[p] for p in places]):
-            for batch in (await consumer.getmany(timeout_ms=250)).values():
-                for raw in batch:
-                    show(_record(raw))
-    finally:
-        await consumer.stop()
-
-
-async def _places(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    known = await consumer.topics()
-    if topic not in known:
-        raise ConfigurationError(no_such_topic(topic, known))
-    await consumer._client.set_topics({topic})  # noqa: SLF001 - else partitions are not known before assign
-    return [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]

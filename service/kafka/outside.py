@@ -1,0 +1,69 @@
+"""Looking at topics from outside: without a place in a group, and without leaving a trace."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from service.errors import ConfigurationError, Unreachable
+from service.kafka.admin import no_such_topic
+from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
+from service.kafka.record import Record
+
+
+@asynccontextmanager
+async def onlooker(connection: Connection) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer without a group, for the time of the block.
+
+    Raises:
+        Unreachable: No broker answers, at first or within the block; the text says what is known.
+    """
+    consumer = AIOKafkaConsumer(**connection.client_options(), isolation_level="read_committed")
+    try:
+        with listening_to_client_log() as heard:
+            try:
+                async with asyncio.timeout(START_SECONDS):
+                    await consumer.start()
+            except (KafkaError, TimeoutError) as error:
+                raise await connection.why_unreachable(heard) from error
+        yield consumer
+    except KafkaError as error:
+        raise Unreachable(f"Kafka could not be asked: {type(error).__name__}") from error
+    finally:
+        await consumer.stop()
+
+
+async def read_on(
+    connection: Connection, topic: str, *, last: int, follow: bool, show: Callable[[Record], None]
+) -> None:
+    """Show the newest `last` records per partition, and with `follow` what comes after, for ever.
+
+    Raises:
+        Unreachable: No broker answers.
+        ConfigurationError: There is no such topic.
+    """
+    async with onlooker(connection) as consumer:
+        places = await places_of(consumer, topic)
+        consumer.assign(places)
+        first, end = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        for place in places:
+            consumer.seek(place, max(first[place], end[place] - last))
+        while follow or any([await consumer.position(p) < end[p] for p in places]):
+            for batch in (await consumer.getmany(timeout_ms=250)).values():
+                for raw in batch:
+                    show(Record.of(raw))
+
+
+async def places_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    """The partitions of `topic` in order.
+
+    Raises:
+        ConfigurationError: There is no such topic.
+    """
+    known = await consumer.topics()
+    if topic not in known:
+        raise ConfigurationError(no_such_topic(topic, known))
+    await consumer._client.set_topics({topic})  # noqa: SLF001 - else partitions are not known before assign
+    return [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
