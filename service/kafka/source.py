@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 from aiokafka.structs import OffsetAndMetadata
 
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
+from service.kafka.groups import committed
 from service.kafka.record import Commit, Partition, Record
 
 log = structlog.get_logger(__name__)
@@ -55,6 +56,7 @@ class KafkaSource:
     ) -> None:
         rebalance_ms = int((drain.total_seconds() + 30) * 1000)
         self._connection = connection
+        self._group = group
         self._topics = topics
         self._assigned = assigned
         self._listener = _Listener(revoked)
@@ -150,24 +152,24 @@ class KafkaSource:
                 commits = await self._committed(new)
         except (KafkaError, TimeoutError) as error:
             log.warning("committed offsets not known yet", error=self._connection.in_words(error))
+            await asyncio.sleep(POLL_SECONDS)
             return
         if epoch != self._listener.epoch:
             return
-        for place, commit in commits.items():
+        for partition, commit in commits.items():
+            place = TopicPartition(*partition)
             self._consumer.seek(place, commit.offset)
             self._fragile.discard(place)
-            self._stopped.pop(Partition(*place), None)
+            self._stopped.pop(partition, None)
         self._listener.new = frozenset()
-        self._assigned({Partition(*place): commit for place, commit in commits.items()})
+        self._assigned(commits)
 
-    async def _committed(self, new: frozenset[TopicPartition]) -> dict[TopicPartition, Commit]:
+    async def _committed(self, new: frozenset[TopicPartition]) -> dict[Partition, Commit]:
         """What the group has committed; the beginning where it has nothing."""
-        # Not `committed()`, which drops the metadata.
-        known = await self._consumer._coordinator.fetch_committed_offsets(list(new))  # noqa: SLF001
+        client = self._consumer._client  # noqa: SLF001 - see `committed`
+        known = await committed(client, self._group, [Partition(*place) for place in new])
         first = await self._consumer.beginning_offsets([place for place in new if place not in known])
-        return {p: Commit(c.offset, c.metadata) for p, c in known.items()} | {
-            place: Commit(offset) for place, offset in first.items()
-        }
+        return known | {Partition(*place): Commit(offset) for place, offset in first.items()}
 
     async def _take(self, *places: TopicPartition, limit: int, seconds: float) -> list[Record]:
         try:

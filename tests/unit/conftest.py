@@ -1,10 +1,13 @@
-"""What unit tests must leave as they found it."""
+"""What unit tests share, and must leave as they found it."""
 
 import logging
 from collections.abc import Iterator
 
 import pytest
 import structlog
+
+from service.kafka import source
+from tests.unit.source_world import FakeConsumer, World
 
 LOGGERS = ("", "aiokafka", "temporalio")
 
@@ -19,3 +22,14 @@ def logging_as_before() -> Iterator[None]:
     root.handlers = handlers
     for name, level in zip(LOGGERS, levels, strict=True):
         logging.getLogger(name).setLevel(level)
+
+
+@pytest.fixture
+async def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """A source whose client is a fake."""
+    monkeypatch.setattr(source, "AIOKafkaConsumer", FakeConsumer)
+    monkeypatch.setattr(source, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(source, "CALL_SECONDS", 0.2)
+    world = World()
+    await world.source.start()
+    return world

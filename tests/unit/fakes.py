@@ -1,15 +1,19 @@
 """Fakes that several tests share; each keeps the promises of what it stands for."""
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+from aiokafka.protocol.commit import OffsetCommitRequest
 
 from service.dispatch.answers import Outcome, OutcomeKind
 from service.dispatch.dispatcher import Dispatcher
 from service.errors import NotNow
 from service.intake.waiting import Abandoned, Assignment
-from service.kafka.record import Headers, Written
+from service.kafka.record import Commit, Headers, Partition, Written
 from service.routing.commands import Command
 from workflows.switchboard import State, Switch
 
@@ -75,6 +79,45 @@ class ScriptedDispatcher(Dispatcher):
 
     def link(self, command: Command) -> str:
         return f"http://ui/{command.workflow_id}"
+
+
+class FakeGroups:
+    """What groups have committed, and the way to their coordinators: the part of a client that knows it.
+
+    As Apache Kafka 4.3.1 does, a coordinator that cannot answer says so once for all, and names no topic.
+    """
+
+    def __init__(self) -> None:
+        self.commits: defaultdict[str, dict[Partition, Commit]] = defaultdict(dict)
+        self.asked: list[str] = []
+        self.error = self.partition_error = 0
+        self.before_answer: Callable[[str], Any] = lambda _group: None
+
+    async def set_topics(self, _topics: set[str]) -> None: ...
+
+    async def coordinator_lookup(self, _kind: int, _group: str) -> int:
+        return 1
+
+    async def send(self, _node: int, request: Any, *, group: int) -> SimpleNamespace:
+        asked = request.prepare({request.API_KEY: (0, 3)})
+        self.asked.append(asked.consumer_group)
+        if (waiting := self.before_answer(asked.consumer_group)) is not None:
+            await waiting
+        answer = self._store if isinstance(request, OffsetCommitRequest) else self._tell
+        topics = [] if self.error else answer(self.commits[asked.consumer_group], asked.topics)
+        return SimpleNamespace(error_code=self.error, topics=topics)
+
+    def _tell(self, commits: dict[Partition, Commit], topics: list[Any]) -> list[Any]:
+        nothing = Commit(-1)
+        return [
+            (topic, [(n, *commits.get(Partition(topic, n), nothing), self.partition_error) for n in numbers])
+            for topic, numbers in topics
+        ]
+
+    def _store(self, commits: dict[Partition, Commit], topics: list[Any]) -> list[Any]:
+        for topic, entries in topics:
+            commits.update({Partition(topic, n): Commit(offset, metadata) for n, offset, metadata in entries})
+        return [(topic, [(n, self.partition_error) for n, *_ in entries]) for topic, entries in topics]
 
 
 def outage(times: int) -> list[Exception]:

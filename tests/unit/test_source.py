@@ -2,11 +2,6 @@
 
 import asyncio
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
@@ -22,170 +17,11 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from service.errors import Unreachable
-from service.kafka import source as source_module
-from service.kafka.connection import Connection
 from service.kafka.record import Commit, Partition, Record
-from service.kafka.source import NOWHERE, KafkaSource
+from service.kafka.source import NOWHERE
+from tests.unit.source_world import P0, P1, P2, World
 
-P0, P1, P2 = (Partition("shop.orders", number) for number in range(3))
 POISON = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
-
-
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """A record as the client hands it out."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None = b"A"
-    value: bytes | None = b"{}"
-    headers: tuple[tuple[str, bytes], ...] = (("a", b"1"), ("a", b"2"))
-    timestamp: int = 1_790_000_000_000
-
-
-class FakeConsumer:
-    """Hands out what `log` holds per partition: a value per record, or an error in its place.
-
-    As in aiokafka 0.14, no partitions means all of them; an error anywhere in what would be handed
-    out is raised, and nothing moves on; the answer after such an error is empty, since the client
-    then fetches anew.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        self.options = options
-        self.log: dict[TopicPartition, list[Exception | bytes]] = {}
-        self.positions: dict[TopicPartition, int] = {}
-        self.polled: list[tuple[TopicPartition, ...]] = []
-        self.sought: list[TopicPartition] = []
-        self.commits: list[dict[TopicPartition, OffsetAndMetadata]] = []
-        self.failure: Exception | None = None
-        self.hangs = False
-        self.stops = 0
-        self.listener: Any = None
-        self.while_polling: Any = None
-        self.committed: dict[TopicPartition, OffsetAndMetadata] = {}
-        self._coordinator = SimpleNamespace(
-            generation=1, fetch_committed_offsets=self._committed, _do_commit_offsets=self._commit
-        )
-        self._subscription = SimpleNamespace(_fetch_count=0)
-        self._empty: set[TopicPartition] = set()
-
-    async def start(self) -> None:
-        await self._answer()
-
-    async def stop(self) -> None:
-        self.stops += 1
-        await self._answer()
-
-    def subscribe(self, _topics: list[str], *, listener: Any) -> None:
-        self.listener = listener
-
-    async def getmany(
-        self, *places: TopicPartition, timeout_ms: int, max_records: int
-    ) -> dict[TopicPartition, list[Raw]]:
-        self.polled.append(places)
-        if self.while_polling:
-            await self.while_polling()
-        await self._answer()
-        taken: dict[TopicPartition, list[Raw]] = {}
-        for place in places or self.log:
-            if (room := max_records - sum(map(len, taken.values()))) > 0 and place in self.log:
-                taken[place] = self._take(place, room)
-        return taken
-
-    async def _committed(self, places: list[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata]:
-        await self._answer()
-        return {place: self.committed[place] for place in places if place in self.committed}
-
-    async def beginning_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
-        return dict.fromkeys(places, 0)
-
-    def _take(self, place: TopicPartition, limit: int) -> list[Raw]:
-        if place in self._empty:
-            self._empty.discard(place)
-            return []
-        start = self.positions.get(place, 0)
-        entries = self.log[place][start : start + limit]
-        for entry in entries:
-            if isinstance(entry, Exception):
-                self._empty.add(place)
-                raise entry
-        self.positions[place] = start + len(entries)
-        return [Raw(place.topic, place.partition, offset) for offset in range(start, start + len(entries))]
-
-    async def position(self, place: TopicPartition) -> int:
-        return self.positions.get(place, 0)
-
-    def seek(self, place: TopicPartition, offset: int) -> None:
-        self.sought.append(place)
-        self.positions[place] = offset
-
-    async def _commit(self, _assignment: None, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
-        self.commits.append(offsets)
-        await self._answer()
-
-    async def _answer(self) -> None:
-        await asyncio.sleep(0)
-        if self.hangs:
-            await asyncio.Event().wait()
-        if self.failure:
-            raise self.failure
-
-
-class World:
-    """A source and the fake client inside it."""
-
-    def __init__(self) -> None:
-        self.revoked_: list[set[Partition]] = []
-        self.taken_on: list[dict[Partition, Commit]] = []
-        self.source = KafkaSource(
-            Connection("127.0.0.1:1"),
-            group="shop",
-            topics=["shop.orders"],
-            revoked=self.revoked,
-            assigned=self.assigned,
-            drain=timedelta(seconds=20),
-        )
-        self.client: FakeConsumer = self.source._consumer  # noqa: SLF001
-
-    async def revoked(self, partitions: frozenset[Partition]) -> None:
-        self.revoked_.append(set(partitions))
-
-    def assigned(self, commits: Mapping[Partition, Commit]) -> None:
-        self.taken_on.append(dict(commits))
-
-    async def rebalance(self, *places: Partition) -> None:
-        """The group gives `places` to us, and nothing else."""
-        self.client.while_polling = None
-        await self.client.listener.on_partitions_revoked(set())
-        for place in places:
-            # The client goes to what is committed; it knows nothing of what we do with it.
-            known = self.client.committed.get(TopicPartition(*place))
-            self.client.positions[TopicPartition(*place)] = known.offset if known else 0
-        await self.client.listener.on_partitions_assigned({TopicPartition(*p) for p in places})
-
-    def holds(self, contents: Mapping[Partition, int | list[Exception | bytes]]) -> None:
-        """Give partitions so many records, or these."""
-        for place, content in contents.items():
-            entries = [b""] * content if isinstance(content, int) else content
-            self.client.log[TopicPartition(*place)] = list(entries)
-
-    async def read(self, *places: Partition, polls: int = 1, limit: int = 100) -> list[tuple[Partition, int]]:
-        found: list[Record] = []
-        for _ in range(polls):
-            found += await self.source.poll(places, limit)
-        return [(record.place, record.offset) for record in found]
-
-
-@pytest.fixture
-async def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(source_module, "AIOKafkaConsumer", FakeConsumer)
-    monkeypatch.setattr(source_module, "POLL_SECONDS", 0.001)
-    monkeypatch.setattr(source_module, "CALL_SECONDS", 0.2)
-    world = World()
-    await world.source.start()
-    return world
 
 
 async def test_offsets_are_never_chosen_or_committed_by_the_client(world: World) -> None:
@@ -251,7 +87,7 @@ async def test_what_was_polled_across_a_rebalance_is_dropped_and_comes_again(
 ) -> None:
     world.holds({P0: 4})
     assert await world.read(P0, limit=2) == [(P0, 0), (P0, 1)]
-    world.client.committed[TopicPartition(*P0)] = OffsetAndMetadata(committed, "v1:map")
+    world.committed[P0] = Commit(committed, "v1:map")
 
     async def rebalance() -> None:
         await world.rebalance(P0)
@@ -286,16 +122,9 @@ async def test_partitions_are_taken_on_only_when_their_offsets_are_known(world: 
 async def test_partitions_that_went_again_meanwhile_are_not_taken_on(world: World) -> None:
     await world.rebalance(P0)
 
-    async def lose_it(_places: object) -> dict[TopicPartition, OffsetAndMetadata]:
-        await world.rebalance(P1)
-        return {}
-
-    fetch, world.client._coordinator.fetch_committed_offsets = (  # noqa: SLF001
-        world.client._coordinator.fetch_committed_offsets,  # noqa: SLF001
-        lose_it,
-    )
+    world.groups.before_answer = lambda _group: world.rebalance(P1)
     await world.read()
-    world.client._coordinator.fetch_committed_offsets = fetch  # noqa: SLF001
+    world.groups.before_answer = lambda _group: None
     await world.read()
     assert world.taken_on == [{P1: Commit(0)}]
 
@@ -328,6 +157,21 @@ async def test_a_group_without_an_offset_begins_at_the_beginning(world: World) -
     assert set(world.client.sought) == {TopicPartition(*P0)}
     assert world.taken_on == [{P0: Commit(0)}]
     assert world.source.stopped == {}
+
+
+@pytest.mark.parametrize("error", [14, 15, 16])
+async def test_a_coordinator_that_has_moved_is_not_a_group_without_an_offset(
+    world: World, error: int
+) -> None:
+    # Its answer names no partition; the client takes that for a group that has committed nothing.
+    world.holds({P0: 9})
+    world.committed[P0] = Commit(7)
+    await world.rebalance(P0)
+    world.groups.error = error
+    await world.read(polls=3)
+    assert world.taken_on == []
+    world.groups.error = 0
+    assert await world.read(P0) == [(P0, 7), (P0, 8)]
 
 
 async def test_an_offset_that_is_gone_stops_its_partition_alone_and_is_reported(world: World) -> None:
