@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -10,17 +12,21 @@ from aiokafka.errors import KafkaError
 from service.errors import ConfigurationError, Unreachable
 from service.kafka.admin import no_such_topic
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
-from service.kafka.record import Record
+from service.kafka.record import Partition, Record
+
+Isolation = Literal["read_committed", "read_uncommitted"]
 
 
 @asynccontextmanager
-async def onlooker(connection: Connection) -> AsyncIterator[AIOKafkaConsumer]:
+async def onlooker(
+    connection: Connection, isolation: Isolation = "read_committed"
+) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer without a group, for the time of the block.
 
     Raises:
         Unreachable: No broker answers, at first or within the block; the text says what is known.
     """
-    consumer = AIOKafkaConsumer(**connection.client_options(), isolation_level="read_committed")
+    consumer = AIOKafkaConsumer(**connection.client_options(), isolation_level=isolation)
     try:
         with listening_to_client_log() as heard:
             try:
@@ -33,6 +39,46 @@ async def onlooker(connection: Connection) -> AsyncIterator[AIOKafkaConsumer]:
         raise Unreachable(f"Kafka could not be asked: {type(error).__name__}") from error
     finally:
         await consumer.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What a partition holds: offsets from `first` to before `end`.
+
+    Those from `stable` on belong to transactions that are still open, or come after them.
+    """
+
+    first: int
+    stable: int
+    end: int
+
+    def __contains__(self, offset: int) -> bool:
+        """Whether a reader may stand there; `end` is where one stands who has read all."""
+        return self.first <= offset <= self.end
+
+    def __str__(self) -> str:
+        if self.first == self.end:
+            return f"it is empty, and its next offset is {self.end}"
+        return f"it holds {self.first} to {self.end - 1}"
+
+
+async def extent(connection: Connection, partition: Partition) -> Extent:
+    """What `partition` holds now.
+
+    Raises:
+        Unreachable: No broker answers.
+        ConfigurationError: There is no such topic, or no such partition.
+    """
+    async with onlooker(connection) as consumer:
+        place = TopicPartition(*partition)
+        if place not in (places := await places_of(consumer, partition.topic)):
+            numbers = f"0 to {places[-1].partition}" if places[1:] else "0 alone"
+            msg = f"topic {partition.topic} has no partition {partition.number}; it has {numbers}"
+            raise ConfigurationError(msg)
+        first = (await consumer.beginning_offsets([place]))[place]
+        stable = (await consumer.end_offsets([place]))[place]
+    async with onlooker(connection, "read_uncommitted") as consumer:
+        return Extent(first, stable, (await consumer.end_offsets([place]))[place])
 
 
 async def read_on(

@@ -14,6 +14,8 @@ from aiokafka.structs import OffsetAndMetadata
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
 from service.kafka.groups import committed
 from service.kafka.record import Commit, Partition, Record
+from service.kafka.seeking import Seek, seek_group
+from service.kafka.stopped import Stop, StoppedPartitions
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +27,8 @@ CALL_SECONDS = 5.0
 NOWHERE = TopicPartition("-", 0)
 """A partition that does not exist. Polling it returns nothing and keeps the membership, while
 polling an empty list returns records of all partitions."""
+
+HOW_TO_SEEK = "say where to go on: turnout seek {}/{} --to earliest, or latest, or an offset"
 
 
 class KafkaSource:
@@ -80,7 +84,9 @@ class KafkaSource:
             # One, since each further one costs a rebalance at every join.
             partition_assignment_strategy=(RoundRobinPartitionAssignor,),
         )
-        self._stopped: dict[Partition, str] = {}
+        self._epoch = 0
+        self._stopped = StoppedPartitions(lambda of: self._commits_of(seek_group(group), of))
+        self._next: dict[Partition, int] = {}
         self._fragile: set[TopicPartition] = set()
         self._one_by_one = False
         self._turn = 0
@@ -88,7 +94,7 @@ class KafkaSource:
     @property
     def stopped(self) -> Mapping[Partition, str]:
         """Partitions that a person must look at, with the reason."""
-        return self._stopped
+        return self._stopped.reasons
 
     async def start(self) -> None:
         """Join the group.
@@ -123,9 +129,14 @@ class KafkaSource:
         check of silent members off for good. And it never drains two partitions at once: an
         error in the second would lose what was taken from the first.
         """
+        if not self._current:
+            self._epoch = self._listener.epoch
+            self._stopped.clear()
+            self._next.clear()
         if self._listener.new:
             await self._take_on(self._listener.new)
-        epoch = self._listener.epoch
+        for partition, seek in (await self._stopped.told()).items():
+            await self._seek(partition, seek)
         wanted = [TopicPartition(*p) for p in partitions if p not in self._stopped]
         # Another one first each time, so that a busy partition does not take all the room.
         self._turn += 1
@@ -138,7 +149,12 @@ class KafkaSource:
                 records += await self._take(place, limit=1 if place in self._fragile else room, seconds=0)
         # After a rebalance all of it is dropped, also what the client answered out of the new
         # assignment: `_take_on` has yet to set the positions, so it comes again.
-        return records if epoch == self._listener.epoch else []
+        return records if self._current else []
+
+    @property
+    def _current(self) -> bool:
+        """Whether there was no rebalance since this poll began."""
+        return self._epoch == self._listener.epoch
 
     async def _take_on(self, new: frozenset[TopicPartition]) -> None:
         """Set the positions of new partitions, then report them; left for the next poll if that fails.
@@ -146,30 +162,53 @@ class KafkaSource:
         Here and not in the client's callback: until it is done nothing is polled from them, so nothing
         can be taken that nobody waits for.
         """
-        epoch = self._listener.epoch
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                commits = await self._committed(new)
+                known = await self._commits_of(self._group, [Partition(*place) for place in new])
+                unread = [place for place in new if place not in known]
+                first = await self._consumer.beginning_offsets(unread)
         except (KafkaError, TimeoutError) as error:
             log.warning("committed offsets not known yet", error=self._connection.in_words(error))
             await asyncio.sleep(POLL_SECONDS)
             return
-        if epoch != self._listener.epoch:
-            return
+        begun = {Partition(*place): Commit(offset) for place, offset in first.items()}
+        # Committed at once: what expires before any of it is handled is missed then, not skipped.
+        if self._current and (not begun or await self.commit(begun)) and self._begin_at(known | begun):
+            self._listener.new = frozenset()
+
+    async def _commits_of(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Commit]:
+        return await committed(self._consumer._client, group, partitions)  # noqa: SLF001
+
+    async def _seek(self, partition: Partition, seek: Seek) -> None:
+        """Go on where a person said.
+
+        Nothing of the partition is in flight: it was said for what the group has committed, and that is
+        the offset after all that was read.
+        """
+        # Committed at once: if the partition gets stuck there too, its group says so.
+        begun = {partition: Commit(seek.to)}
+        if self._current and await self.commit(begun) and self._begin_at(begun):
+            log.info(
+                "partition goes on",
+                topic=partition.topic,
+                partition=partition.number,
+                offset=seek.to,
+                instead_of=seek.stuck_at,
+                said=seek.note,
+            )
+
+    def _begin_at(self, commits: Mapping[Partition, Commit]) -> bool:
+        """Read on from there; False if the partitions went meanwhile."""
+        if not self._current:
+            return False
         for partition, commit in commits.items():
             place = TopicPartition(*partition)
             self._consumer.seek(place, commit.offset)
+            self._next[partition] = commit.offset
             self._fragile.discard(place)
-            self._stopped.pop(partition, None)
-        self._listener.new = frozenset()
+            self._stopped.remove(partition)
         self._assigned(commits)
-
-    async def _committed(self, new: frozenset[TopicPartition]) -> dict[Partition, Commit]:
-        """What the group has committed; the beginning where it has nothing."""
-        client = self._consumer._client  # noqa: SLF001 - see `committed`
-        known = await committed(client, self._group, [Partition(*place) for place in new])
-        first = await self._consumer.beginning_offsets([place for place in new if place not in known])
-        return known | {Partition(*place): Commit(offset) for place, offset in first.items()}
+        return True
 
     async def _take(self, *places: TopicPartition, limit: int, seconds: float) -> list[Record]:
         try:
@@ -178,7 +217,7 @@ class KafkaSource:
             pass  # said before `_take_on` set the position
         except OffsetOutOfRangeError as error:
             for place, offset in error.args[0].items():
-                self._stop_partition(place, f"offset {offset} is no longer in the topic")
+                self._stop_at(Partition(*place), offset)
         except KafkaError as error:
             log.warning("poll failed", error=self._connection.in_words(error))
             await asyncio.sleep(POLL_SECONDS)
@@ -191,6 +230,9 @@ class KafkaSource:
                 # answer would always be the error, and that partition's own after it always empty.
                 self._one_by_one = True
         else:
+            for place, batch in batches.items():
+                if batch:
+                    self._next[Partition(*place)] = batch[-1].offset + 1
             return [Record.of(raw) for batch in batches.values() for raw in batch]
         finally:
             # A call that raised counts as under way for ever, and who polls no more would not be noticed.
@@ -202,11 +244,14 @@ class KafkaSource:
             self._fragile.add(place)
             return
         offset = await self._consumer.position(place)
-        self._stop_partition(place, f"the client cannot read the record at offset {offset}: {error}")
+        reason = f"the client cannot read the record at offset {offset}: {error}"
+        self._stopped.add(Partition(*place), Stop(offset, reason))
 
-    def _stop_partition(self, place: TopicPartition, reason: str) -> None:
-        log.error("partition stopped", topic=place.topic, partition=place.partition, reason=reason)
-        self._stopped[Partition(*place)] = reason
+    def _stop_at(self, partition: Partition, offset: int) -> None:
+        # The client may have moved on over the marks of transactions; our group has committed none of them.
+        stuck_at = self._next.get(partition, offset)
+        reason = f"offset {stuck_at} is no longer in the topic; {HOW_TO_SEEK.format(*partition)}"
+        self._stopped.add(partition, Stop(stuck_at, reason))
 
     async def commit(self, commits: Mapping[Partition, Commit]) -> bool:
         """See `RecordSource.commit`; one attempt, bounded in time."""

@@ -11,9 +11,12 @@ from datetime import timedelta
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import UnknownMemberIdError
 
 from service.errors import NotNow
 from service.kafka.connection import Connection
+from service.kafka.groups import commit_for, committed
 from service.kafka.record import Commit, Partition, Record, RecordTooLarge
 from service.kafka.sink import KafkaSink
 from service.kafka.source import KafkaSource
@@ -178,7 +181,9 @@ async def test_records_that_expired_stop_their_partition_and_no_other(
         async with asyncio.timeout(30):
             while not member.source.stopped:
                 await member.source.poll(list(member.held), 10)
-        assert member.source.stopped == {Partition(topic, 0): "offset 1 is no longer in the topic"}
+        (reason,) = member.source.stopped.values()
+        assert list(member.source.stopped) == [Partition(topic, 0)]
+        assert reason.startswith("offset 1 is no longer in the topic; say where to go on: turnout seek ")
 
 
 async def test_the_map_comes_back_with_the_committed_offset(kafka: str, new_topic: NewTopic) -> None:
@@ -191,6 +196,23 @@ async def test_the_map_comes_back_with_the_committed_offset(kafka: str, new_topi
     async with joined(kafka, topic, first.group) as member:
         await member.read(2)
         assert member.held == {Partition(topic, 0): Commit(0, "v1:cgEB")}
+
+
+async def test_a_group_with_members_takes_no_commit_from_outside(kafka: str, new_topic: NewTopic) -> None:
+    # That is why a person is heard by way of another group.
+    topic = await new_topic(partitions=1)
+    await write(kafka, topic, 2)
+    place = Partition(topic, 0)
+    client = AIOKafkaClient(bootstrap_servers=kafka)
+    await client.bootstrap()
+    async with joined(kafka, topic) as member:
+        await member.read(1)
+        with pytest.raises(UnknownMemberIdError):
+            await commit_for(client, member.group, {place: Commit(1)})
+        await commit_for(client, f"{member.group}.seek", {place: Commit(1, "said")})
+    assert await committed(client, member.group, [place]) == {place: Commit(0)}
+    assert await committed(client, f"{member.group}.seek", [place]) == {place: Commit(1, "said")}
+    await client.close()
 
 
 async def test_joining_costs_one_rebalance(kafka: str, new_topic: NewTopic) -> None:

@@ -38,7 +38,7 @@ def turnout(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command_and_is_no_mistake() -> None:
     ended = turnout("--help")
     assert (ended.returncode, ended.stderr) == (0, "")
-    for command in ("run", "bridge", "worker", "dev", "emit", "tail", "pause", "resume", "paused"):
+    for command in ("run", "bridge", "worker", "dev", "emit", "tail", "seek", "pause", "resume", "paused"):
         assert command in ended.stdout
 
 
@@ -54,6 +54,11 @@ def test_help_names_every_command_and_is_no_mistake() -> None:
         ["pause", "t"],
         ["pause", "--because", "x"],
         ["resume"],
+        ["seek", "t/0"],
+        ["seek", "t", "--to", "latest"],
+        ["seek", "t/x", "--to", "latest"],
+        ["seek", "t/0", "--to", "-1"],
+        ["seek", "t/0", "--to", "newest"],
     ],
 )
 def test_a_usage_that_is_wrong_ends_with_2(
@@ -64,11 +69,11 @@ def test_a_usage_that_is_wrong_ends_with_2(
     assert "Usage: turnout" in said.out + said.err
 
 
-@pytest.mark.parametrize("command", ["run", "bridge", "worker", "paused"])
+@pytest.mark.parametrize("command", ["run", "bridge", "worker", "paused", "seek t/0 --to 0"])
 def test_a_setting_that_is_missing_ends_with_1_and_the_cure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
-    assert exit_code(monkeypatch, command) == 1
+    assert exit_code(monkeypatch, *command.split()) == 1
     said = capsys.readouterr().err
     assert said.startswith("turnout: these settings are wrong:\n  TURNOUT_GROUP: ")
     assert "Traceback" not in said
@@ -93,7 +98,9 @@ def test_routes_that_are_wrong_end_with_1(
     assert "there is no such file or folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["emit", "t", "--type", "x"], ["tail", "t"], ["worker"]])
+@pytest.mark.parametrize(
+    "arguments", [["emit", "t", "--type", "x"], ["tail", "t"], ["seek", "t/0", "--to", "0"], ["worker"]]
+)
 def test_a_neighbour_that_is_not_there_ends_with_3_and_the_reason(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: Sequence[str]
 ) -> None:

@@ -24,6 +24,12 @@ from tests.unit.source_world import P0, P1, P2, World
 POISON = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 
 
+def gone(offset: int) -> str:
+    """Why P0 stopped."""
+    cure = "say where to go on: turnout seek shop.orders/0 --to earliest, or latest, or an offset"
+    return f"offset {offset} is no longer in the topic; {cure}"
+
+
 async def test_offsets_are_never_chosen_or_committed_by_the_client(world: World) -> None:
     assert world.client.options == world.client.options | {
         "enable_auto_commit": False,
@@ -150,13 +156,24 @@ async def test_an_error_while_partitions_go_does_not_reach_the_client(world: Wor
 # --- offsets that are not there ---
 
 
-async def test_a_group_without_an_offset_begins_at_the_beginning(world: World) -> None:
+async def test_a_group_without_an_offset_begins_at_the_beginning_and_commits_that(world: World) -> None:
     world.holds({P0: [NoOffsetForPartitionError(TopicPartition(*P0))]})
     await world.rebalance(P0)
     await world.read(P0)
     assert set(world.client.sought) == {TopicPartition(*P0)}
     assert world.taken_on == [{P0: Commit(0)}]
+    assert world.committed == {P0: Commit(0)}
     assert world.source.stopped == {}
+
+
+async def test_nothing_is_read_before_the_beginning_of_a_new_group_is_committed(world: World) -> None:
+    world.holds({P0: 2})
+    world.client._coordinator.generation = -1  # noqa: SLF001
+    await world.rebalance(P0)
+    await world.read(polls=3)
+    assert world.taken_on == []
+    world.client._coordinator.generation = 2  # noqa: SLF001
+    assert await world.read(P0, polls=2) == [(P0, 0), (P0, 1)]
 
 
 @pytest.mark.parametrize("error", [14, 15, 16])
@@ -178,7 +195,7 @@ async def test_an_offset_that_is_gone_stops_its_partition_alone_and_is_reported(
     world.holds({P0: [OffsetOutOfRangeError({TopicPartition(*P0): 7})], P1: 3})
     read = await world.read(P0, P1, polls=3)
     assert read == [(P1, 0), (P1, 1), (P1, 2)]
-    assert world.source.stopped == {P0: "offset 7 is no longer in the topic"}
+    assert world.source.stopped == {P0: gone(7)}
     assert world.client.sought == []
 
 
