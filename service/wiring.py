@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 
 import structlog
 from temporalio.api.enums.v1 import IndexedValueType
@@ -31,6 +31,7 @@ from service.kafka.admin import Admin, Cluster
 from service.kafka.connection import Connection
 from service.kafka.sink import KafkaSink
 from service.kafka.source import KafkaSource
+from service.kafka.watchdog import WatchedSource, fresh_look
 from service.lifecycle import Stopped, patiently
 from service.results.publisher import KafkaResultPublisher
 from service.routing.table import RouteTable, load_routes
@@ -179,7 +180,7 @@ class Bridge:
     """The role that reads Kafka; made by `_make_bridge`, run once."""
 
     intake: Intake
-    join: Callable[[], Awaitable[KafkaSource]]
+    join: Callable[[], Awaitable[WatchedSource]]
     switchboard: SwitchboardReader
     patience: timedelta
 
@@ -248,8 +249,8 @@ async def _make_bridge(
         metrics=metrics,
     )
 
-    async def join() -> KafkaSource:
-        source = KafkaSource(
+    def new_source() -> KafkaSource:
+        return KafkaSource(
             connection,
             group=settings.group,
             topics=sorted(table.topics),
@@ -259,6 +260,9 @@ async def _make_bridge(
             instance=settings.kafka.group_instance_id,
             session_timeout=settings.kafka.session_timeout,
         )
+
+    async def join() -> WatchedSource:
+        source = WatchedSource(new_source, partial(fresh_look, connection, settings.group))
         await source.start()
         return source
 

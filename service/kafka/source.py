@@ -1,25 +1,31 @@
 """Reading records: one member of a consumer group, with the client's traps covered."""
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    ConsumerStoppedError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 from aiokafka.structs import OffsetAndMetadata
 
+from service.kafka.closing import close
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
 from service.kafka.groups import committed
+from service.kafka.listener import Listener, Revoked
 from service.kafka.record import Commit, Partition, Record
 from service.kafka.seeking import Seek, seek_group
 from service.kafka.stopped import Stop, StoppedPartitions
 
 log = structlog.get_logger(__name__)
 
-Revoked = Callable[[frozenset[Partition]], Awaitable[None]]
 Assigned = Callable[[Mapping[Partition, Commit]], None]
 
 POLL_SECONDS = 0.25
@@ -58,12 +64,13 @@ class KafkaSource:
         instance: str | None = None,
         session_timeout: timedelta = timedelta(seconds=45),
     ) -> None:
-        rebalance_ms = int((drain.total_seconds() + 30) * 1000)
+        self.rebalance_seconds = drain.total_seconds() + 30
+        rebalance_ms = int(self.rebalance_seconds * 1000)
         self._connection = connection
         self._group = group
         self._topics = topics
         self._assigned = assigned
-        self._listener = _Listener(revoked)
+        self._listener = Listener(revoked)
         self._consumer = AIOKafkaConsumer(
             **connection.client_options(),
             group_id=group,
@@ -84,9 +91,12 @@ class KafkaSource:
             # One, since each further one costs a rebalance at every join.
             partition_assignment_strategy=(RoundRobinPartitionAssignor,),
         )
+        self._closed = False
+        self._committing = asyncio.Lock()
         self._epoch = 0
         self._stopped = StoppedPartitions(lambda of: self._commits_of(seek_group(group), of))
         self._next: dict[Partition, int] = {}
+        self._unanswered: dict[Partition, float] = {}
         self._fragile: set[TopicPartition] = set()
         self._one_by_one = False
         self._turn = 0
@@ -95,6 +105,26 @@ class KafkaSource:
     def stopped(self) -> Mapping[Partition, str]:
         """Partitions that a person must look at, with the reason."""
         return self._stopped.reasons
+
+    @property
+    def unanswered(self) -> Mapping[Partition, float]:
+        """Since when (`time.monotonic`) each poll asks for a partition, and none has got a record of it."""
+        return self._unanswered
+
+    @property
+    def settled(self) -> bool:
+        """Whether we are a member that has its part of the partitions, be it none."""
+        return self._listener.held is not None and self._is_member()
+
+    @property
+    def rebalances(self) -> int:
+        """A number that grows with each step of each rebalance."""
+        return self._listener.epoch
+
+    async def position(self, partition: Partition) -> int:
+        """Where the client reads on, be it behind the marks of transactions; only for assigned partitions."""
+        position: int = await self._consumer.position(TopicPartition(*partition))
+        return position
 
     async def start(self) -> None:
         """Join the group.
@@ -109,16 +139,21 @@ class KafkaSource:
             except (KafkaError, TimeoutError) as error:
                 await self.stop()
                 raise await self._connection.why_unreachable(heard) from error
+            except asyncio.CancelledError:
+                await self.stop()
+                raise
         self._consumer.subscribe(self._topics, listener=self._listener)
+
+    async def let_go(self) -> None:
+        """Part with all partitions as in a rebalance, as long as `revoked` takes; nothing comes any more."""
+        await self._listener.end()
 
     async def stop(self) -> None:
         """Leave the group, in bounded time; the caller has committed what it wants committed."""
-        stopping = asyncio.ensure_future(self._consumer.stop())
-        await asyncio.wait({stopping}, timeout=CALL_SECONDS)
-        stopping.cancel()
-        # With the broker away, stop() is cancelled from within: that is stopped, too.
-        with contextlib.suppress(asyncio.CancelledError, KafkaError):
-            await stopping
+        self._closed = True
+        # A commit that is repeated by the client when it is no member any more would be taken, unfenced.
+        async with self._committing:
+            await close(self._consumer, CALL_SECONDS)
 
     async def poll(
         self, partitions: Iterable[Partition], limit: int, seconds: float = POLL_SECONDS
@@ -129,15 +164,22 @@ class KafkaSource:
         check of silent members off for good. And it never drains two partitions at once: an
         error in the second would lose what was taken from the first.
         """
+        if self._closed or self._listener.ended:
+            await asyncio.sleep(POLL_SECONDS)
+            return []
         if not self._current:
             self._epoch = self._listener.epoch
             self._stopped.clear()
             self._next.clear()
+            self._unanswered.clear()
         if self._listener.new:
             await self._take_on(self._listener.new)
         for partition, seek in (await self._stopped.told()).items():
             await self._seek(partition, seek)
-        wanted = [TopicPartition(*p) for p in partitions if p not in self._stopped]
+        asked = [partition for partition in partitions if partition not in self._stopped]
+        now = time.monotonic()
+        self._unanswered = {partition: self._unanswered.get(partition, now) for partition in asked}
+        wanted = [TopicPartition(*partition) for partition in asked]
         # Another one first each time, so that a busy partition does not take all the room.
         self._turn += 1
         turn = self._turn % max(len(wanted), 1)
@@ -213,8 +255,8 @@ class KafkaSource:
     async def _take(self, *places: TopicPartition, limit: int, seconds: float) -> list[Record]:
         try:
             batches = await self._consumer.getmany(*places, timeout_ms=int(seconds * 1000), max_records=limit)
-        except NoOffsetForPartitionError:
-            pass  # said before `_take_on` set the position
+        except (NoOffsetForPartitionError, ConsumerStoppedError):
+            pass  # said before `_take_on` set the position; or closed meanwhile, since it was stuck
         except OffsetOutOfRangeError as error:
             for place, offset in error.args[0].items():
                 self._stop_at(Partition(*place), offset)
@@ -233,6 +275,7 @@ class KafkaSource:
             for place, batch in batches.items():
                 if batch:
                     self._next[Partition(*place)] = batch[-1].offset + 1
+                    self._unanswered.pop(Partition(*place), None)
             return [Record.of(raw) for batch in batches.values() for raw in batch]
         finally:
             # A call that raised counts as under way for ever, and who polls no more would not be noticed.
@@ -255,13 +298,13 @@ class KafkaSource:
 
     async def commit(self, commits: Mapping[Partition, Commit]) -> bool:
         """See `RecordSource.commit`; one attempt, bounded in time."""
-        coordinator = self._consumer._coordinator  # noqa: SLF001 - the client has no public word for it
-        if coordinator.generation < 0:
-            # Not a member. The broker would take this commit, unfenced, if the group is empty.
+        if self._closed or not self._is_member():
+            # The broker would take this commit, unfenced, if the group is empty.
             return False
         stored = {TopicPartition(*p): OffsetAndMetadata(*commit) for p, commit in commits.items()}
+        coordinator = self._consumer._coordinator  # noqa: SLF001 - the client has no public word for it
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(CALL_SECONDS), self._committing:
                 # Not `commit()`, which tries again for ever, and with the generation of then: after a
                 # rebalance it would move the offset that another member has committed meanwhile.
                 await coordinator._do_commit_offsets(None, stored)  # noqa: SLF001
@@ -270,27 +313,5 @@ class KafkaSource:
             return False
         return True
 
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
-    """What the client says of rebalances. `epoch` counts what it said; `new` waits to be taken on."""
-
-    def __init__(self, revoked: Revoked) -> None:
-        self._revoked = revoked
-        self.epoch = 0
-        self.new: frozenset[TopicPartition] = frozenset()
-
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        self._note("revoked", revoked)
-        self.new = frozenset()
-        try:
-            await self._revoked(frozenset(Partition(*place) for place in revoked))
-        except Exception:
-            log.exception("rebalance failed")  # the client would swallow it
-
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self._note("assigned", assigned)
-        self.new = frozenset(assigned)
-
-    def _note(self, what: str, places: Iterable[TopicPartition]) -> None:
-        self.epoch += 1
-        log.info("rebalance", what=what, partitions=sorted(str(Partition(*place)) for place in places))
+    def _is_member(self) -> bool:
+        return bool(self._consumer._coordinator.generation >= 0)  # noqa: SLF001 - there is no public word for it

@@ -90,10 +90,14 @@ class FakeGroups:
     def __init__(self) -> None:
         self.commits: defaultdict[str, dict[Partition, Commit]] = defaultdict(dict)
         self.asked: list[str] = []
+        self.closed = False
         self.error = self.partition_error = 0
         self.before_answer: Callable[[str], Any] = lambda _group: None
 
     async def set_topics(self, _topics: set[str]) -> None: ...
+
+    async def close(self) -> None:
+        self.closed = True
 
     async def coordinator_lookup(self, _kind: int, _group: str) -> int:
         return 1

@@ -1,7 +1,7 @@
 """A source with a fake client inside, which has the traps of the real one."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from types import SimpleNamespace
@@ -49,11 +49,19 @@ class FakeConsumer:
         self.failure: Exception | None = None
         self.hangs = False
         self.stops = 0
+        self.ended: list[str] = []
+        self.released: list[Exception] = []
         self.listener: Any = None
         self.while_polling: Any = None
         self._client = FakeGroups()
         self._client.before_answer = lambda _group: self._answer()
-        self._coordinator = SimpleNamespace(generation=1)
+        self._coordinator = SimpleNamespace(
+            generation=1,
+            _stop_heartbeat_task=self._end("heartbeats"),
+            _stop_commit_offsets_refresh_task=self._end("commits"),
+        )
+        self._fetcher = SimpleNamespace(close=self._end("fetches"))
+        self._subscription = SimpleNamespace(abort_waiters=self.released.append)
         self._empty: set[TopicPartition] = set()
 
     async def start(self) -> None:
@@ -108,6 +116,12 @@ class FakeConsumer:
         self._client.commits[self.options["group_id"]].update(
             {Partition(*place): Commit(*commit) for place, commit in offsets.items()}
         )
+
+    def _end(self, what: str) -> Callable[[], Awaitable[None]]:
+        async def end() -> None:
+            self.ended.append(what)
+
+        return end
 
     async def _answer(self) -> None:
         await asyncio.sleep(0)
