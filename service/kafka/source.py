@@ -23,6 +23,7 @@ from service.kafka.listener import Listener, Revoked
 from service.kafka.record import Commit, Partition, Record
 from service.kafka.seeking import Seek, seek_group
 from service.kafka.stopped import Stop, StoppedPartitions
+from service.kafka.timeouts import ANSWER_SECONDS, wait_for_members
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,9 @@ Assigned = Callable[[Mapping[Partition, Commit]], None]
 
 POLL_SECONDS = 0.25
 CALL_SECONDS = 5.0
+REBALANCE_MARGIN_SECONDS = 10.0
+"""For the commit after the drain, and for the way."""
+
 NOWHERE = TopicPartition("-", 0)
 """A partition that does not exist. Polling it returns nothing and keeps the membership, while
 polling an empty list returns records of all partitions."""
@@ -64,7 +68,7 @@ class KafkaSource:
         instance: str | None = None,
         session_timeout: timedelta = timedelta(seconds=45),
     ) -> None:
-        self.rebalance_seconds = drain.total_seconds() + 30
+        self.rebalance_seconds = drain.total_seconds() + REBALANCE_MARGIN_SECONDS
         rebalance_ms = int(self.rebalance_seconds * 1000)
         self._connection = connection
         self._group = group
@@ -82,8 +86,7 @@ class KafkaSource:
             session_timeout_ms=int(session_timeout.total_seconds() * 1000),
             heartbeat_interval_ms=3_000,
             rebalance_timeout_ms=rebalance_ms,
-            # Joining waits for members that died: until then the answer to it is not late.
-            request_timeout_ms=rebalance_ms + 10_000,
+            request_timeout_ms=int(ANSWER_SECONDS * 1000),
             # How soon a topic that was deleted and made again is seen.
             metadata_max_age_ms=30_000,
             max_poll_interval_ms=300_000,
@@ -91,6 +94,7 @@ class KafkaSource:
             # One, since each further one costs a rebalance at every join.
             partition_assignment_strategy=(RoundRobinPartitionAssignor,),
         )
+        wait_for_members(self._consumer, self.rebalance_seconds)
         self._closed = False
         self._committing = asyncio.Lock()
         self._epoch = 0

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.errors import UnknownMemberIdError
 
 from service.errors import NotNow
@@ -20,6 +20,7 @@ from service.kafka.groups import commit_for, committed
 from service.kafka.record import Commit, Partition, Record, RecordTooLarge
 from service.kafka.sink import KafkaSink
 from service.kafka.source import KafkaSource
+from service.kafka.timeouts import ANSWER_SECONDS, MARGIN_SECONDS
 from tests.conftest import NewTopic, StartKafka
 from tests.servers import create_topic
 
@@ -160,6 +161,22 @@ async def test_a_new_group_begins_at_the_beginning(kafka: str, new_topic: NewTop
     await write(kafka, topic, 3)
     async with joined(kafka, topic) as member:
         assert [record.offset for record in await member.read(3)] == [0, 1, 2]
+
+
+async def test_only_the_coordinator_may_answer_as_late_as_joining_takes(
+    kafka: str, new_topic: NewTopic
+) -> None:
+    # An answer that is lost on its way would else hold its partitions for as long.
+    topic = await new_topic(partitions=1)
+    await write(kafka, topic, 1)
+    async with joined(kafka, topic) as member:
+        await member.read(1)
+        connections = member.source._consumer._client._conns  # noqa: SLF001 - nobody else sees them
+        limits = {group: one._request_timeout for (_, group), one in connections.items()}  # noqa: SLF001
+        assert limits == {
+            ConnectionGroup.DEFAULT: ANSWER_SECONDS,
+            ConnectionGroup.COORDINATION: member.source.rebalance_seconds + MARGIN_SECONDS,
+        }
 
 
 async def test_records_that_expired_stop_their_partition_and_no_other(

@@ -96,6 +96,8 @@ class FakeGroups:
 
     async def set_topics(self, _topics: set[str]) -> None: ...
 
+    async def _get_conn(self, _node_id: int, **_options: Any) -> None: ...
+
     async def close(self) -> None:
         self.closed = True
 

@@ -57,11 +57,12 @@ class FakeConsumer:
         self._client.before_answer = lambda _group: self._answer()
         self._coordinator = SimpleNamespace(
             generation=1,
+            _do_commit_offsets=self._commit,
             _stop_heartbeat_task=self._end("heartbeats"),
             _stop_commit_offsets_refresh_task=self._end("commits"),
         )
         self._fetcher = SimpleNamespace(close=self._end("fetches"))
-        self._subscription = SimpleNamespace(abort_waiters=self.released.append)
+        self._subscription = SimpleNamespace(abort_waiters=self.released.append, _fetch_count=0)
         self._empty: set[TopicPartition] = set()
 
     async def start(self) -> None:
@@ -110,7 +111,7 @@ class FakeConsumer:
         self.sought.append(place)
         self.positions[place] = offset
 
-    async def commit(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
+    async def _commit(self, _assignment: None, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
         self.commits.append(offsets)
         await self._answer()
         self._client.commits[self.options["group_id"]].update(
