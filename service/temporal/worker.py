@@ -84,6 +84,9 @@ def make_service_worker(
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=grace,
+        # After a crash a task waits so long for the worker that died before another one gets it: with the
+        # SDK's 10 s a new bridge would begin before it knows what was paused meanwhile.
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
     )
 
 
