@@ -22,10 +22,10 @@ async def close(consumer: AIOKafkaConsumer, seconds: float) -> None:
     if coordinator:
         await _bounded(coordinator._stop_heartbeat_task(), REST_SECONDS)  # noqa: SLF001
         await _bounded(coordinator._stop_commit_offsets_refresh_task(), REST_SECONDS)  # noqa: SLF001
-    if fetcher:
+    if fetcher:  # there is none before the client has got through
         await _bounded(fetcher.close(), REST_SECONDS)
+        consumer._subscription.abort_waiters(ConsumerStoppedError())  # noqa: SLF001
     await _bounded(client.close(), REST_SECONDS)
-    consumer._subscription.abort_waiters(ConsumerStoppedError())  # noqa: SLF001
 
 
 async def _bounded(step: Coroutine[Any, Any, None], seconds: float) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import (
     IllegalGenerationError,
     KafkaConnectionError,
@@ -17,6 +17,7 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from service.errors import Unreachable
+from service.kafka.closing import close
 from service.kafka.record import Commit, Partition, Record
 from service.kafka.source import NOWHERE
 from tests.unit.source_world import P0, P1, P2, World
@@ -289,3 +290,7 @@ async def test_leaving_is_bounded_whatever_the_client_does(world: World, trouble
         world.client.stop = cancelled  # type: ignore[method-assign]
     async with asyncio.timeout(5):
         await world.source.stop()
+
+
+async def test_a_client_that_never_got_through_can_be_closed() -> None:
+    await close(AIOKafkaConsumer(bootstrap_servers="127.0.0.1:1", group_id="shop"), 1.0)
