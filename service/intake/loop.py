@@ -95,8 +95,8 @@ class Intake:
             # Polled also when nothing has room: a member that does not poll is put out of its group.
             partitions = self._lanes.open_partitions() if room else []
             # Short while one is closed: it may be open again long before another has records.
-            open_seconds = CLOSED_SECONDS if self._lanes.may_open_soon() else POLL_SECONDS
-            seconds = open_seconds if partitions else 0
+            soon = len(partitions) < held and self._lanes.may_open_soon()
+            seconds = (CLOSED_SECONDS if soon else POLL_SECONDS) if partitions else 0
             for record in await source.poll(partitions, min(max(room, 1), POLL_RECORDS), seconds):
                 self._lanes.put(record, self._lane_key(record))
             if held and not partitions:

@@ -26,7 +26,7 @@ class Held:
 class Detail:
     """What is paused, and the records that wait for an answer, the longest first.
 
-    Neither makes the service unready: what is paused is so on purpose, and what waits goes on by itself.
+    What is paused is so on purpose: it is no reason to call the service unready.
     """
 
     paused: Sequence[Held]
