@@ -36,6 +36,39 @@ PATIENCE_SECONDS = 60
 OUTCOMES = frozenset({"accepted", "duplicate", "dead-lettered", "skipped"})
 DEFECTS = frozenset({"defect while handling a record", "rebalance failed"})
 
+HEAD = """
+version: 1
+topics:
+  @in: {}
+"""
+OUT = """\
+  @out: {out: true}
+"""
+NOTE_ROUTE = """\
+  - name: note
+    from: @in
+    type: noted
+    signal:
+      to: "@id/${data.id}"
+      name: note
+      input: ${data.n}
+      or_start: {workflow: Keep, task_queue: @queue, input: "${data}"}
+"""
+ECHO_ROUTE = """\
+  - name: echo
+    from: @in
+    type: placed
+    start: {workflow: Echo, id: "@id/${data.id}", task_queue: @queue, args: ["${data}", @out]}
+"""
+
+NOTES = f"{HEAD}routes:\n{NOTE_ROUTE}"
+"""Routes of events that each workflow of their key notes, in order."""
+
+ECHOES = f"{HEAD}{OUT}routes:\n{ECHO_ROUTE}"
+"""Routes of events that each start a workflow, which publishes what it was given."""
+
+NOTES_AND_ECHOES = f"{HEAD}{OUT}routes:\n{NOTE_ROUTE}{ECHO_ROUTE}"
+
 
 class RouteText(string.Template):
     """Routes with names to fill in: `@in` and other topics, `@queue`, and `@id` to make ids unique."""

@@ -4,28 +4,9 @@ from pathlib import Path
 
 from service.local import LocalTemporal
 from tests.integration.proxy import Mode, proxy
-from tests.integration.service import Place, Site, site
+from tests.integration.service import NOTES_AND_ECHOES, Place, Site, site
 from tests.servers import random_port
 
-ROUTES = """
-version: 1
-topics:
-  @in: {}
-  @out: {out: true}
-routes:
-  - name: note
-    from: @in
-    type: noted
-    signal:
-      to: "@id/${data.id}"
-      name: note
-      input: ${data.n}
-      or_start: {workflow: Keep, task_queue: @queue, input: "${data}"}
-  - name: echo
-    from: @in
-    type: placed
-    start: {workflow: Echo, id: "@id/${data.id}", task_queue: @queue, args: ["${data}", @out]}
-"""
 KEYS = [f"key-{n}" for n in range(8)]
 ANSWERS = [Mode.FORBIDDEN, Mode.NOT_FOUND, Mode.TOO_MANY_REQUESTS, Mode.BAD_GATEWAY]
 
@@ -35,7 +16,7 @@ async def test_answers_of_a_proxy_while_records_flow_make_no_letter_and_lose_rep
 ) -> None:
     async with (
         proxy(temporal.address, random_port()) as before_temporal,
-        site(kafka, before_temporal.address, tmp_path, ROUTES) as here,
+        site(kafka, before_temporal.address, tmp_path, NOTES_AND_ECHOES) as here,
         here.running(),
     ):
         sent = await _send(here, 0)

@@ -12,22 +12,8 @@ from pathlib import Path
 from service.local import Child, LocalTemporal
 from service.settings import KafkaSettings
 from tests.delivery.group import log_lines, process, running
-from tests.integration.service import Place, Site, site
+from tests.integration.service import NOTES, Place, Site, site
 
-ROUTES = """
-version: 1
-topics:
-  @in: {}
-routes:
-  - name: note
-    from: @in
-    type: noted
-    signal:
-      to: "@id/${data.id}"
-      name: note
-      input: ${data.n}
-      or_start: {workflow: Keep, task_queue: @queue, input: "${data}"}
-"""
 KEYS = [f"key-{n}" for n in range(8)]
 PARTITIONS = 4
 SESSION = timedelta(seconds=4)
@@ -37,7 +23,7 @@ async def test_a_loop_that_stands_still_for_five_seconds_keeps_its_partitions(
     kafka: str, temporal: LocalTemporal, tmp_path: Path
 ) -> None:
     async with (
-        site(kafka, temporal.address, tmp_path, ROUTES, topics=["in"], partitions=PARTITIONS) as here,
+        site(kafka, temporal.address, tmp_path, NOTES, topics=["in"], partitions=PARTITIONS) as here,
         here.running(),
     ):
         sent = await _note(here, range(30))
@@ -54,7 +40,7 @@ async def test_a_loop_that_stands_still_for_five_seconds_keeps_its_partitions(
 async def test_a_loop_that_stands_still_for_longer_than_the_session_loses_and_reorders_nothing(
     kafka: str, temporal: LocalTemporal, tmp_path: Path
 ) -> None:
-    async with site(kafka, temporal.address, tmp_path, ROUTES, topics=["in"], partitions=PARTITIONS) as here:
+    async with site(kafka, temporal.address, tmp_path, NOTES, topics=["in"], partitions=PARTITIONS) as here:
         other = process(here, "bridge", tmp_path, TURNOUT_KAFKA__SESSION_TIMEOUT="4s")
         here.settings = here.settings.model_copy(
             update={"kafka": KafkaSettings(bootstrap_servers=kafka, session_timeout=SESSION)}

@@ -8,27 +8,8 @@ import pytest
 
 from service.local import Child, LocalTemporal
 from tests.delivery.group import log_lines, process, running
-from tests.integration.service import OUTCOMES, Place, Site, site
+from tests.integration.service import NOTES_AND_ECHOES, OUTCOMES, Place, Site, site
 
-ROUTES = """
-version: 1
-topics:
-  @in: {}
-  @out: {out: true}
-routes:
-  - name: note
-    from: @in
-    type: noted
-    signal:
-      to: "@id/${data.id}"
-      name: note
-      input: ${data.n}
-      or_start: {workflow: Keep, task_queue: @queue, input: "${data}"}
-  - name: echo
-    from: @in
-    type: placed
-    start: {workflow: Echo, id: "@id/${data.id}", task_queue: @queue, args: ["${data}", @out]}
-"""
 KEYS = [f"key-{n}" for n in range(8)]
 HOUR = timedelta(hours=1)
 JUMPS = (timedelta(), HOUR, -HOUR, timedelta())
@@ -47,7 +28,7 @@ async def test_a_clock_that_jumps_an_hour_ahead_and_an_hour_back_costs_nothing(
 ) -> None:
     clock = tmp_path / "clock"
     _set(clock, timedelta())
-    async with site(kafka, temporal.address, tmp_path, ROUTES) as here:
+    async with site(kafka, temporal.address, tmp_path, NOTES_AND_ECHOES) as here:
         service = process(
             here,
             "run",

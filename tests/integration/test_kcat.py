@@ -10,23 +10,12 @@ from typing import Any
 import pytest
 
 from service.local import LocalTemporal
-from tests.integration.service import Place, site
+from tests.integration.service import ECHOES, Place, site
 
 pytestmark = pytest.mark.skipif(
     shutil.which("kcat") is None and os.environ.get("CI") != "true", reason="kcat is not installed"
 )
 
-ROUTES = """
-version: 1
-topics:
-  @in: {}
-  @out: {out: true}
-routes:
-  - name: echo
-    from: @in
-    type: placed
-    start: {workflow: Echo, id: "@id/${data.id}", task_queue: @queue, args: ["${data}", @out]}
-"""
 HEADERS = {
     "ce_specversion": "1.0",
     "ce_id": "from-kcat",
@@ -39,7 +28,7 @@ HEADERS = {
 async def test_kcat_sends_an_event_and_reads_its_result_and_its_letter(
     kafka: str, temporal: LocalTemporal, tmp_path: Path
 ) -> None:
-    async with site(kafka, temporal.address, tmp_path, ROUTES, partitions=1) as here, here.running():
+    async with site(kafka, temporal.address, tmp_path, ECHOES, partitions=1) as here, here.running():
         topic = here.topics["in"]
         await _produce(kafka, topic, {**HEADERS, "ce_type": "placed"}, '{"id": "k-1"}')
         await _produce(kafka, topic, {**HEADERS, "ce_type": "unknown"}, '{"id": "k-2"}')

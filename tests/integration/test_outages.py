@@ -15,20 +15,8 @@ from service.routing.commands import Command
 from service.settings import IntakeSettings
 from tests.conftest import StartKafka
 from tests.integration.proxy import Mode, proxy
-from tests.integration.service import Place, Site, site
+from tests.integration.service import ECHOES, Place, Site, site
 from tests.servers import random_port
-
-ROUTES = """
-version: 1
-topics:
-  @in: {}
-  @out: {out: true}
-routes:
-  - name: echo
-    from: @in
-    type: placed
-    start: {workflow: Echo, id: "@id/${data.id}", task_queue: @queue, args: ["${data}", @out]}
-"""
 
 WINDOW = 20
 
@@ -40,7 +28,7 @@ async def test_records_that_come_while_temporal_is_dead_are_started_once_when_it
     intake = IntakeSettings(window_records=WINDOW, partition_records=WINDOW // 2)
     async with (
         LocalTemporal(tmp_path, random_port(), random_port()) as temporal,
-        site(kafka, temporal.address, tmp_path, ROUTES, intake=intake) as here,
+        site(kafka, temporal.address, tmp_path, ECHOES, intake=intake) as here,
         here.running(),
     ):
         before = await _send(here, range(30))
@@ -65,7 +53,7 @@ async def test_what_a_proxy_answers_for_temporal_makes_no_letter(
     calls = _watch_calls(monkeypatch)
     async with (
         proxy(temporal.address, random_port()) as before_temporal,
-        site(kafka, before_temporal.address, tmp_path, ROUTES) as here,
+        site(kafka, before_temporal.address, tmp_path, ECHOES) as here,
         here.running(),
     ):
         first = await _send(here, range(3))
@@ -91,7 +79,7 @@ async def test_a_killed_broker_is_waited_for_without_a_restart(
 ) -> None:
     broker = await start_kafka()
     async with (
-        site(broker.address, temporal.address, tmp_path, ROUTES) as here,
+        site(broker.address, temporal.address, tmp_path, ECHOES) as here,
         here.running(),
     ):
         before = await _send(here, range(30))

@@ -12,28 +12,9 @@ from service.kafka import source as source_module
 from service.local import HOST, LocalTemporal
 from service.settings import KafkaSettings
 from tests.integration.proxy import Proxy
-from tests.integration.service import Place, Site, site
+from tests.integration.service import NOTES_AND_ECHOES, Place, Site, site
 from tests.servers import ApacheKafka, random_port, two_doors, why_no_apache_kafka
 
-ROUTES = """
-version: 1
-topics:
-  @in: {}
-  @out: {out: true}
-routes:
-  - name: note
-    from: @in
-    type: noted
-    signal:
-      to: "@id/${data.id}"
-      name: note
-      input: ${data.n}
-      or_start: {workflow: Keep, task_queue: @queue, input: "${data}"}
-  - name: echo
-    from: @in
-    type: placed
-    start: {workflow: Echo, id: "@id/${data.id}", task_queue: @queue, args: ["${data}", @out]}
-"""
 KEYS = [f"key-{n}" for n in range(8)]
 
 
@@ -88,7 +69,7 @@ async def poor(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Poor]:
 
 @pytest.fixture
 async def here(poor: Poor, temporal: LocalTemporal, tmp_path: Path) -> AsyncIterator[Site]:
-    async with site(poor.door, temporal.address, tmp_path, ROUTES, partitions=1) as here:
+    async with site(poor.door, temporal.address, tmp_path, NOTES_AND_ECHOES, partitions=1) as here:
         kafka = KafkaSettings(bootstrap_servers=poor.line.address)
         here.settings = here.settings.model_copy(update={"kafka": kafka})
         yield here

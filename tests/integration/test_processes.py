@@ -14,21 +14,10 @@ from typing import Any
 from service.local import Child, LocalTemporal
 from service.settings import IntakeSettings
 from tests.integration.proxy import Mode, proxy
-from tests.integration.service import Place, Site, site
+from tests.integration.service import ECHOES, Place, Site, site
 from tests.servers import random_port
 
 ROOT = Path(__file__).parents[2]
-ROUTES = """
-version: 1
-topics:
-  @in: {}
-  @out: {out: true}
-routes:
-  - name: echo
-    from: @in
-    type: placed
-    start: {workflow: Echo, id: "@id/${data.id}", task_queue: @queue, args: ["${data}", @out]}
-"""
 COUNT = 300
 NAMES = [f"{n:03}" for n in range(COUNT)]
 SOON = timedelta(seconds=30)
@@ -96,7 +85,7 @@ async def test_a_second_sigterm_stops_at_once_though_temporal_hangs(
 @asynccontextmanager
 async def _site(kafka: str, temporal: str, folder: Path) -> AsyncIterator[Site]:
     # One call at a time, so that there is a middle.
-    async with site(kafka, temporal, folder, ROUTES, intake=IntakeSettings(concurrency=1)) as here:
+    async with site(kafka, temporal, folder, ECHOES, intake=IntakeSettings(concurrency=1)) as here:
         yield here
 
 

@@ -14,24 +14,12 @@ from pydantic import SecretStr
 
 from service import wiring
 from service.errors import ConfigurationError, TurnoutError, Unreachable
-from service.intake import loop
+from service.intake import loop, readiness
 from service.local import HOST, LocalTemporal
 from service.settings import KafkaSettings
 from service.wiring import serve
-from tests.integration.service import BOTH, Site, headers_of, site
+from tests.integration.service import BOTH, ECHOES, Site, headers_of, site
 from tests.servers import ApacheKafka, random_port, why_no_apache_kafka
-
-ROUTES = """
-version: 1
-topics:
-  @in: {}
-  @out: {out: true}
-routes:
-  - name: echo
-    from: @in
-    type: placed
-    start: {workflow: Echo, id: "@id/${data.id}", task_queue: @queue, args: ["${data}", @out]}
-"""
 
 # Numbers of the protocol, from the Javadoc of ResourceType, AclOperation, PatternType and AclPermissionType.
 TOPIC, GROUP = 2, 3
@@ -104,7 +92,7 @@ def _make_certificate(keystore: Path, certificate: Path) -> None:
 @pytest.fixture
 async def here(guarded: Guarded, temporal: LocalTemporal, tmp_path: Path) -> AsyncIterator[Site]:
     """A site whose service comes by the guarded door, without any right yet."""
-    async with site(guarded.door, temporal.address, tmp_path, ROUTES, partitions=1) as here:
+    async with site(guarded.door, temporal.address, tmp_path, ECHOES, partitions=1) as here:
         here.settings = here.settings.model_copy(
             update={"kafka": guarded.settings(), "start_timeout": timedelta()}
         )
@@ -201,7 +189,7 @@ async def test_a_right_that_lacks_later_is_waited_for_and_named(
     here: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "REPORT_SECONDS", 0.2)
-    monkeypatch.setattr(loop, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(readiness, "PATIENCE_SECONDS", 0.1)
     await allow(here, READ, "group")
     await allow(here, DESCRIBE, "in", "letters")
     await allow(here, WRITE, "out")

@@ -9,22 +9,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from service.local import LocalTemporal
-from tests.integration.service import Place, Site, event_headers, site
+from tests.integration.service import NOTES, Place, Site, event_headers, site
 
-ROUTES = """
-version: 1
-topics:
-  @in: {}
-routes:
-  - name: note
-    from: @in
-    type: noted
-    signal:
-      to: "@id/${data.id}"
-      name: note
-      input: ${data.n}
-      or_start: {workflow: Keep, task_queue: @queue, input: "${data}"}
-"""
 HELD, FREE = 0, 1
 
 
@@ -33,7 +19,7 @@ async def test_a_hanging_transaction_holds_its_partition_and_no_other_and_nothin
     kafka: str, temporal: LocalTemporal, tmp_path: Path, end: str
 ) -> None:
     async with (
-        site(kafka, temporal.address, tmp_path, ROUTES, topics=["in"], partitions=2) as here,
+        site(kafka, temporal.address, tmp_path, NOTES, topics=["in"], partitions=2) as here,
         _transaction(kafka, here.group) as hanging,
     ):
         before = await _note(here, "held", 0, HELD)
