@@ -21,3 +21,6 @@ WITHOUT_LIMIT = RetryPolicy(
 
 ONCE = RetryPolicy(maximum_attempts=1)
 """For a short cut that is followed by the long way."""
+
+EVERY_SECOND = RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coefficient=1)
+"""For what must follow within two seconds once it can be done, however long that takes."""

@@ -1,8 +1,11 @@
 """What activities need from the service, without importing it."""
 
+from datetime import timedelta
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, JsonValue
+
+from activities.parked import KeptRecord, ParkedCommand
 
 
 class ResultEvent(BaseModel):
@@ -47,5 +50,57 @@ class ResultPublisher(Protocol):
 
         Raises:
             ValueError: It can never be a CloudEvent; nothing was written.
+        """
+        ...
+
+
+class Refused(BaseModel):
+    """One event of a parked command that is given up on: which of them, the error's name, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    event: int
+    error: str
+    reason: str
+
+
+class ParkedLetter(BaseModel):
+    """A letter to be made of one record of a parked command."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    record: KeptRecord
+    route: str
+    workflow_id: str
+    error: str
+    reason: str
+
+
+class NotYet(Exception):  # noqa: N818 - a state of the target, not a fault
+    """It cannot be delivered now; the text says what Temporal answered."""
+
+
+class Deliveries(Protocol):
+    """Takes what parks hold to where it belongs: to its target, or among the letters.
+
+    Suspends for seconds at most. Both may be repeated: a command takes effect once, since its ids are
+    its own; a letter may then be there twice.
+    """
+
+    async def deliver(self, command: ParkedCommand, waited: timedelta) -> list[Refused]:
+        """Make the call that `command` stands for, after it was parked for as long as `waited`.
+
+        Returns what of it is given up on, because it can never be accepted or has waited too long.
+
+        Raises:
+            NotYet: Its target cannot take it now, or Temporal not answer.
+        """
+        ...
+
+    async def write_letter(self, letter: ParkedLetter) -> None:
+        """Keep the record among the letters.
+
+        Raises:
+            NotYet: The letter topic cannot be written to now.
         """
         ...

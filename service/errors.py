@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
@@ -60,8 +61,23 @@ class RejectedError(RecordError):
     stage = Stage.DISPATCH
 
 
+class GivenUpError(RecordError):
+    """The command has waited for its target until its time was up, or until someone ended that."""
+
+    stage = Stage.DISPATCH
+
+
 class TargetMissing(TurnoutError):  # noqa: N818 - a state of the target, not a fault
-    """The target workflow is not there, closed or already running: the route's rule decides."""
+    """The target workflow is not there yet, and the route says to park the command.
+
+    Args:
+        reason: Which workflow.
+        park_for: For how long the route lets it be parked.
+    """
+
+    def __init__(self, reason: str, park_for: timedelta) -> None:
+        super().__init__(reason)
+        self.park_for = park_for
 
 
 class NotNow(TurnoutError):  # noqa: N818 - a state of a neighbour, not a fault

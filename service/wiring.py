@@ -13,6 +13,7 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from activities.parking import ParkingActivities
 from service.dispatch.contracts import Contracts
 from service.dispatch.dispatcher import AttributeNames, Dispatcher
 from service.dispatch.identity import IdentityPlugin
@@ -20,7 +21,10 @@ from service.dispatch.links import Links
 from service.errors import ConfigurationError, first_reason
 from service.events.decoding import Decoder
 from service.events.strict_json import Limits
+from service.failures.deliveries import ParkDeliveries
 from service.failures.letters import DEFAULT_MAX_MESSAGE_BYTES, HEADROOM_BYTES, Letters, letter_topic
+from service.failures.parking import Parking
+from service.failures.parks import Parks
 from service.intake.handling import Handling
 from service.intake.lanes import Lanes, Window
 from service.intake.loop import Intake, lane_key_by
@@ -46,6 +50,7 @@ from service.temporal.client import (
 )
 from service.temporal.switchboard import SwitchboardClient
 from service.temporal.worker import Found, find, make_service_worker, make_worker
+from workflows.park import Park
 from workflows.switchboard import Names, Switchboard
 
 log = structlog.get_logger(__name__)
@@ -53,6 +58,8 @@ log = structlog.get_logger(__name__)
 NEW_TOPIC_TRIES, NEW_TOPIC_SECONDS = 10, 0.3
 SINK_MARGIN_SECONDS = 5.0
 WORKER_MARGIN_SECONDS = 5.0
+SERVICE_GRACE = timedelta(seconds=1)
+"""What turnout's own activities were about to do, another bridge does at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,6 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
             async with asyncio.TaskGroup() as tasks:
                 if bridge:
                     tasks.create_task(bridge.run(stop))
-                    tasks.create_task(_work_for_ourselves(settings, client, stop))
                 if roles.worker:
                     tasks.create_task(_work(settings, client, found, sink, stop))
         except BaseExceptionGroup as group:
@@ -146,22 +152,16 @@ async def _work(
     await _run(worker, settings.worker.grace, stop)
 
 
-async def _work_for_ourselves(settings: Settings, client: Client, stop: asyncio.Event) -> None:
-    """Run turnout's own workflows, so that no team's worker has to."""
-    grace = settings.worker.grace
-    worker = make_service_worker(client, settings.group, [Switchboard], [], grace=grace)
-    await _run(worker, grace, stop)
-
-
 async def _run(worker: Worker, grace: timedelta, stop: asyncio.Event) -> None:
     """Run `worker` until `stop` is set, and a little longer than its `grace`."""
     running, stopping = asyncio.create_task(worker.run()), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:  # another role ended us all
+        running.cancel()
+        raise
     finally:
         stopping.cancel()
-        if not stop.is_set():  # it ended by itself, or another role ended us all
-            running.cancel()
     if running.done():
         running.result()
         return
@@ -183,9 +183,19 @@ class Bridge:
     join: Callable[[], Awaitable[WatchedSource]]
     switchboard: SwitchboardReader
     patience: timedelta
+    service_worker: Worker
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until `stop` is set; then drain, commit and leave the group."""
+        drained = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_run(self.service_worker, SERVICE_GRACE, drained))
+            try:
+                await self._read(stop)
+            finally:
+                drained.set()
+
+    async def _read(self, stop: asyncio.Event) -> None:
         try:
             # First, so that nothing is begun that was paused before we came.
             await patiently(self.switchboard.begin, self.patience, stop)
@@ -222,6 +232,8 @@ async def _make_bridge(
     dispatcher = await patiently(
         lambda: _make_dispatcher(settings, client, table, found, eager), settings.start_timeout, stop
     )
+    links = Links(settings.temporal.ui_url, settings.temporal.trace_url, settings.temporal.runbook_url)
+    letters = Letters(sink, settings.group)
     waiting = WaitingRoom()
     names = Names(topics=tuple(table.topics), routes=tuple(route.name for route in table.routes))
     pauses = Pauses(names, metrics)
@@ -230,7 +242,8 @@ async def _make_bridge(
         Decoder(formats, Limits(settings.intake.value_bytes, settings.intake.value_depth), cluster.id),
         table,
         dispatcher,
-        Letters(sink, settings.group),
+        letters,
+        Parking(dispatcher, Parks(client, settings.group, links)),
         waiting=waiting,
         concurrency=settings.intake.concurrency,
         pauses=pauses,
@@ -267,7 +280,16 @@ async def _make_bridge(
         return source
 
     board = SwitchboardReader(SwitchboardClient(client, settings.group), pauses)
-    return Bridge(intake, join, board, settings.start_timeout)
+    deliveries = ParkDeliveries(dispatcher, letters, paused=pauses.holding, metrics=metrics)
+    parking = ParkingActivities(deliveries)
+    service_worker = make_service_worker(
+        client,
+        settings.group,
+        [Switchboard, Park],
+        [parking.deliver, parking.write_letters],
+        grace=SERVICE_GRACE,
+    )
+    return Bridge(intake, join, board, settings.start_timeout, service_worker)
 
 
 async def _make_dispatcher(

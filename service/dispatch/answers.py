@@ -26,18 +26,24 @@ class OutcomeKind(StrEnum):
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
+    PARKED = "parked"
     DEAD_LETTERED = "dead-lettered"
     SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a command, or of a record that led to none (`route` is then empty)."""
+    """What became of a command, or of a record that led to none (`route` is then empty).
+
+    `park` is the id of the park that holds a parked one, `park_url` its page in the Temporal UI.
+    """
 
     kind: OutcomeKind
     route: str = ""
     workflow_id: str = ""
     detail: str = ""
+    park: str = ""
+    park_url: str = ""
 
 
 class Meaning(Enum):

@@ -26,14 +26,15 @@ from temporalio.service import RPCError
 from service.dispatch.answers import Meaning, Outcome, OutcomeKind, meaning_of, said
 from service.dispatch.attributes import keyword_pair, typed_pair
 from service.dispatch.contracts import Contracts
-from service.dispatch.identity import command_id, identified_as
+from service.dispatch.identity import command_id, identified_as, identity_of
 from service.dispatch.links import NOWHERE, Links
-from service.errors import NotNow, RejectedError, TargetBusy, Throttled
+from service.errors import NotNow, RejectedError, TargetBusy, TargetMissing, Throttled
 from service.events.event import Event
 from service.routing.commands import Cancel, Command, OrStart, Rule, Signal, Start, StartOptions
 
 RPC_TIMEOUT = timedelta(seconds=10)
 MEMO = "turnout"
+TRACE_HEADERS = ("traceparent", "tracestate")
 RUN_ID_TICK = timedelta(milliseconds=1)
 SUMMARY_BYTES = 200
 
@@ -83,11 +84,12 @@ class Dispatcher:
 
         Raises:
             RejectedError: It can never be accepted, or the route's rule makes a letter of it.
+            TargetMissing: Its target is not there yet, and the route says to park it.
             NotNow: It may or may not have been accepted; repeat it.
         """
-        self._contracts.check(command)
+        self.check(command)
         try:
-            with identified_as(command):
+            with identified_as(identity_of(command)):
                 match command:
                     case Start():
                         return await self._start(command)
@@ -101,6 +103,14 @@ class Dispatcher:
             raise NotNow("the answer for Temporal is none of Temporal's: it cannot be read") from error
         msg = f"{type(command).__name__} is not a command"
         raise TypeError(msg)
+
+    def check(self, command: Command) -> None:
+        """Pass `command`, or refuse it, without a call.
+
+        Raises:
+            RejectedError: Its input does not fit the workflow it is for.
+        """
+        self._contracts.check(command)
 
     def link(self, command: Command) -> str:
         """The address of the command's target in the Temporal UI, or nothing."""
@@ -209,7 +219,7 @@ class Dispatcher:
 
     def _memo(self, command: Command) -> dict[str, str]:
         event = command.event
-        trace = {name: event.headers[name] for name in ("traceparent", "tracestate") if name in event.headers}
+        trace = {name: event.headers[name] for name in TRACE_HEADERS if name in event.headers}
         return {
             "id": str(command_id(command)),
             "event": event.id,
@@ -262,14 +272,15 @@ def _outcome(command: Command, kind: OutcomeKind, detail: str = "") -> Outcome:
     return Outcome(kind, command.route, command.workflow_id, detail)
 
 
-def _by_target(command: Command, missing: Rule, closed: Rule, error: RPCError) -> Outcome:
-    match meaning_of(error):
-        case Meaning.MISSING:
-            return _by_rule(command, missing, "does not exist", "missing")
-        case Meaning.CLOSED:
-            return _by_rule(command, closed, "has closed", "closed")
-        case _:
-            raise error
+def _by_target(command: Command, missing: Rule | timedelta, closed: Rule, error: RPCError) -> Outcome:
+    meaning = meaning_of(error)
+    if meaning is Meaning.CLOSED:
+        return _by_rule(command, closed, "has closed", "closed")
+    if meaning is not Meaning.MISSING:
+        raise error
+    if isinstance(missing, timedelta):
+        raise TargetMissing(f"workflow {command.workflow_id} does not exist", missing) from error
+    return _by_rule(command, missing, "does not exist", "missing")
 
 
 def _by_rule(command: Command, rule: Rule, state: str, name: str) -> Outcome:

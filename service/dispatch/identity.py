@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -44,7 +45,16 @@ INBOX_HEADER = "turnout-id"
 The contract with workers in any language is in `workflows/inbox.py`, which has the same name.
 """
 
-_current: ContextVar[Command] = ContextVar("turnout_command")
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a call carries: its request id, and the ids of its events for the inbox, if it has one."""
+
+    request: uuid.UUID
+    events: Sequence[uuid.UUID] = ()
+
+
+_current: ContextVar[Identity] = ContextVar("turnout_identity")
 
 
 @lru_cache(maxsize=1024)  # asked several times for each call
@@ -69,8 +79,7 @@ def event_ids(command: Command) -> Sequence[uuid.UUID]:
         case _:
             msg = f"{type(command).__name__} is not a command"
             raise TypeError(msg)
-    events = command.events if isinstance(command, Signal) else (command.event,)
-    return [derived_id(event.key, command.route, kind) for event in events]
+    return [derived_id(event.key, command.route, kind) for event in command.events]
 
 
 def command_id(command: Command) -> uuid.UUID:
@@ -79,10 +88,20 @@ def command_id(command: Command) -> uuid.UUID:
     return ids[0] if len(ids) == 1 else uuid.uuid5(TURNOUT, " ".join(map(str, ids)))
 
 
+def identity_of(command: Command) -> Identity:
+    """What the call carries that `command` stands for."""
+    return Identity(command_id(command), event_ids(command))
+
+
+def parking_identity(command: Command) -> Identity:
+    """What the call carries that parks `command`; a park needs no inbox, it knows commands by their ids."""
+    return Identity(uuid.uuid5(TURNOUT, f"park {command_id(command)}"))
+
+
 @contextmanager
-def identified_as(command: Command) -> Iterator[None]:
-    """Calls made in this block, by this task, carry the ids of `command` and are made once."""
-    token = _current.set(command)
+def identified_as(identity: Identity) -> Iterator[None]:
+    """Calls made in this block, by this task, carry `identity` and are made once."""
+    token = _current.set(identity)
     try:
         yield
     finally:
@@ -150,15 +169,15 @@ _Request = (
 
 
 def _identify(request: _Request) -> None:
-    if command := _current.get(None):
-        request.request_id = str(command_id(command))
+    if identity := _current.get(None):
+        request.request_id = str(identity.request)
 
 
 def _tell_inbox(request: SignalWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest) -> None:
-    if command := _current.get(None):
+    if (identity := _current.get(None)) and identity.events:
         header = request.header.fields[INBOX_HEADER]
         header.metadata["encoding"] = b"binary/plain"
-        header.data = b"".join(id_.bytes for id_ in event_ids(command))
+        header.data = b"".join(id_.bytes for id_ in identity.events)
 
 
 def _once(options: dict[str, Any]) -> dict[str, Any]:

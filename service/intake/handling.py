@@ -12,6 +12,7 @@ from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
 from service.events.reuse import IdsSeen
 from service.failures.letters import Letters
+from service.failures.parking import Parking
 from service.intake.pace import Pace
 from service.intake.pauses import PausedMeanwhile, Pauses
 from service.intake.waiting import Assignment, WaitingRoom, What
@@ -40,6 +41,7 @@ class Handling:
         routes: RouteTable,
         dispatcher: Dispatcher,
         letters: Letters,
+        parking: Parking,
         *,
         waiting: WaitingRoom,
         concurrency: int,
@@ -50,6 +52,7 @@ class Handling:
         self._routes = routes
         self._dispatcher = dispatcher
         self._letters = letters
+        self._parking = parking
         self._waiting = waiting
         self._pace = Pace(concurrency)
         self._ids = IdsSeen()
@@ -179,11 +182,13 @@ class Handling:
         return self._noted(Outcome(OutcomeKind.DEAD_LETTERED, route, to, detail=str(error)), lines)
 
     async def _ask(self, command: Command, assignment: Assignment) -> Outcome:
+        way = self._parking.way_of(command, assignment)
+
         async def at_our_pace() -> Outcome:
             # Held for the call alone: a lane that waits must not keep others from calling.
             async with self._pace.call():
                 self._pauses.check(record, command.route)
-                return await self._dispatcher.dispatch(command)
+                return await way.go()
 
         record = command.event.record
         what = What(command.route, command.event.id, command.workflow_id)
@@ -205,7 +210,12 @@ class Handling:
 
     def _noted(self, outcome: Outcome, lines: Lines) -> Outcome:
         lines.info(
-            outcome.kind.value, route=outcome.route, workflow_id=outcome.workflow_id, detail=outcome.detail
+            outcome.kind.value,
+            route=outcome.route,
+            workflow_id=outcome.workflow_id,
+            detail=outcome.detail,
+            park=outcome.park,
+            park_url=outcome.park_url,
         )
         self._metrics.outcome(outcome.route, outcome.kind.value)
         return outcome

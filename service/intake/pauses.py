@@ -68,7 +68,7 @@ class Pauses:
         Raises:
             PausedMeanwhile: The topic or the route is paused.
         """
-        if self._holding(record, route):
+        if self.holding(record.topic, route):
             raise PausedMeanwhile
 
     async def until_open(self, record: Record, route: str, assignment: Assignment) -> None:
@@ -77,18 +77,18 @@ class Pauses:
         Raises:
             Abandoned: The partition is no longer ours.
         """
-        while name := self._holding(record, route):
+        while name := self.holding(record.topic, route):
             assignment.held_up[record.offset] = name
             try:
                 await assignment.until(self._changed)
             finally:
                 del assignment.held_up[record.offset]
 
-    def _holding(self, record: Record, route: str) -> str:
-        """The name of what holds it, or nothing."""
+    def holding(self, topic: str, route: str) -> str:
+        """The name of what holds the route's part of a record of that topic, or nothing."""
         if not self._paused:
             return ""
-        return next((name for name in (record.topic, route) if name in self._paused), "")
+        return next((name for name in (topic, route) if name in self._paused), "")
 
 
 def described(one: Switch, kind: str) -> dict[str, str]:

@@ -51,6 +51,11 @@ class Command:
     namespace: str | None = None
     workflow_id: str
 
+    @property
+    def events(self) -> Sequence[Event]:
+        """All events that it tells of, in order."""
+        return (self.event,)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start(Command):
@@ -78,6 +83,7 @@ class OrStart:
 class Signal(Command):
     """Signal `name` to the workflow of that id; `missing` is unused where `or_start` is given.
 
+    A time span as `missing` is how long it may be parked for a workflow that is not there yet.
     With `batch` its one argument is a list with one item per event: `event`, then `others`.
     """
 
@@ -85,7 +91,7 @@ class Signal(Command):
     args: Sequence[Any]
     batch: bool = False
     others: Sequence[Event] = ()
-    missing: Rule = Rule.DEAD_LETTER
+    missing: Rule | timedelta = Rule.DEAD_LETTER
     closed: Rule = Rule.DEAD_LETTER
     or_start: OrStart | None = None
 
@@ -112,10 +118,18 @@ def joined(signals: Sequence[Signal]) -> Signal:
     return replace(first, args=(items,), others=(*first.others, *others))
 
 
+def apart(command: Command) -> Sequence[Command]:
+    """One command per event; the opposite of `joined`."""
+    if not isinstance(command, Signal) or not command.others:
+        return (command,)
+    told = zip(command.events, command.args[0], strict=True)
+    return [replace(command, event=event, others=(), args=([item],)) for event, item in told]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel(Command):
-    """Ask the workflow of that id to cancel itself."""
+    """Ask the workflow of that id to cancel itself; `missing` is as for a signal."""
 
     reason: str = ""
-    missing: Rule = Rule.DEAD_LETTER
+    missing: Rule | timedelta = Rule.DEAD_LETTER
     closed: Rule = Rule.DEAD_LETTER

@@ -26,6 +26,8 @@ from service.routing.shapes import Shape, ShapeMistakesError
 
 LATER = "not in this version yet: "
 
+SHORTEST_PARK, LONGEST_PARK = timedelta(seconds=1), timedelta(days=30)
+
 
 def refuse(problem: str, cure: str = "") -> NoReturn:
     """Refuse a value, with what to write instead."""
@@ -119,9 +121,16 @@ def _list_shape(value: Any) -> Shape:
 
 
 def _rule(value: Any) -> Rule:
-    if isinstance(value, dict) and "park" in value:
-        refuse(f"{LATER}{{park: …}}", "write dead-letter or skip instead")
     return Rule(_choice(value, tuple(Rule)))
+
+
+def _rule_or_park(value: Any) -> Rule | timedelta:
+    if not isinstance(value, dict):
+        return Rule(_choice(value, (*Rule, "{park: DURATION}")))
+    park = parse_duration(str(value.get("park")))
+    if value.keys() != {"park"} or not park or not SHORTEST_PARK <= park <= LONGEST_PARK:
+        refuse("must be dead-letter, skip or {park: DURATION} of 1 s to 30 d", "write {park: 15m}")
+    return park
 
 
 def _choice(value: Any, allowed: tuple[str, ...]) -> str:
@@ -209,6 +218,7 @@ When = Annotated[Condition, PlainValidator(_condition)]
 AnyShape = Annotated[Shape, PlainValidator(_shape)]
 Arguments = Annotated[Shape, PlainValidator(_list_shape)]
 RuleName = Annotated[Rule, PlainValidator(_rule)]
+RuleOrPark = Annotated[Rule | timedelta, PlainValidator(_rule_or_park)]
 Duration = Annotated[timedelta, PlainValidator(_duration)]
 Literal_ = Annotated[str, PlainValidator(_literal)]
 
@@ -285,7 +295,7 @@ class SignalKeys(_Keys):
     args: Annotated[Arguments | None, GIVEN] = None
     namespace: Annotated[IdText | None, GIVEN] = None
     batch: bool = False
-    missing: RuleName = Rule.DEAD_LETTER
+    missing: RuleOrPark = Rule.DEAD_LETTER
     closed: RuleName = Rule.DEAD_LETTER
     or_start: Annotated[WorkflowKeys | None, GIVEN] = None
 
@@ -296,7 +306,7 @@ class CancelKeys(_Keys):
     to: IdText
     reason: Annotated[Text | None, GIVEN] = None
     namespace: Annotated[IdText | None, GIVEN] = None
-    missing: RuleName = Rule.DEAD_LETTER
+    missing: RuleOrPark = Rule.DEAD_LETTER
     closed: RuleName = Rule.DEAD_LETTER
 
 

@@ -18,6 +18,10 @@ from activities.publishing import PublishingActivities
 from service.errors import ConfigurationError
 from workflows.inbox import Inbox
 
+MOST_TRIES_PER_SECOND = 100
+"""Activities of turnout's own, of all bridges together: each park tries once a second, and a thousand of
+them would keep Temporal from its work. With more than a hundred, each tries less often."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -47,14 +51,12 @@ def make_worker(
 
     After its shutdown began, activities may go on for `grace`.
     """
-    # Passed through: models without state. Importing them anew for each workflow costs 15 ms.
-    restrictions = SandboxRestrictions.default.with_passthrough_modules("activities")
     return Worker(
         client,
         task_queue=task_queue,
         workflows=found.workflows,
         activities=[*found.activities, PublishingActivities(publisher).publish],
-        workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
+        workflow_runner=_sandbox(),
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=grace,
@@ -81,13 +83,21 @@ def make_service_worker(
         task_queue=service_queue(group),
         workflows=workflows,
         activities=activities,
+        workflow_runner=_sandbox(),
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
+        max_task_queue_activities_per_second=MOST_TRIES_PER_SECOND,
         graceful_shutdown_timeout=grace,
         # After a crash a task waits so long for the worker that died before another one gets it: with the
         # SDK's 10 s a new bridge would begin before it knows what was paused meanwhile.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
     )
+
+
+def _sandbox() -> SandboxedWorkflowRunner:
+    # Passed through: models without state. Importing them anew for each workflow costs 15 ms.
+    restrictions = SandboxRestrictions.default.with_passthrough_modules("activities")
+    return SandboxedWorkflowRunner(restrictions=restrictions)
 
 
 def _modules(package: str) -> Iterator[ModuleType]:

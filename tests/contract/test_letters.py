@@ -14,6 +14,7 @@ from service.dispatch.dispatcher import Dispatcher
 from service.events.decoding import Decoder
 from service.events.strict_json import Limits
 from service.failures.letters import Letters
+from service.failures.parking import Parking
 from service.intake.handling import Handling
 from service.intake.waiting import WaitingRoom
 from service.kafka.record import Record
@@ -23,7 +24,7 @@ from tests.contract.frontend import Frontend, Refusal
 from tests.contract.known import CLOSED, LETTERS, MISSING, ONE_TARGETS_TROUBLE, TOO_FAST, WAITS
 from tests.contract.test_answers import name
 from tests.contract.unlisted import unlisted
-from tests.unit.fakes import FakeSink, NoTime
+from tests.unit.fakes import FakeParks, FakeSink, NoTime
 from tests.unit.records import record
 
 # The command of each call in `CALLS`, as a route of the event type of that name.
@@ -76,6 +77,7 @@ class Bridge:
             routes,
             dispatcher,
             Letters(self.letters, "shop"),
+            Parking(dispatcher, FakeParks()),
             waiting=WaitingRoom(),
             concurrency=8,
         )

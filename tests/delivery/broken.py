@@ -26,7 +26,7 @@ import service.wiring
 import workflows.inbox
 from service.cli.app import main as turnout
 from service.dispatch.answers import Meaning
-from service.dispatch.identity import INBOX_HEADER, TURNOUT, event_ids
+from service.dispatch.identity import TURNOUT, Identity
 from service.intake.lanes import Lanes
 from service.intake.offsets import OffsetTracker
 from service.kafka.record import Commit, Record
@@ -89,22 +89,15 @@ def no_ids() -> None:
 def inbox_by_event() -> None:
     """The inbox is told the event alone, not the route by which it comes."""
 
-    def make(tell: Any) -> Any:
-        def told(request: Any) -> None:
-            tell(request)
-            command = service.dispatch.identity._current.get()
-            events = getattr(command, "events", (command.event,))
-            assert len(events) == len(event_ids(command))
-            names = [json.dumps(list(event.key)) for event in events]
-            request.header.fields[INBOX_HEADER].data = b"".join(_uuid5(name) for name in names)
+    def make(identity_of: Any) -> Any:
+        def by_event(command: Any) -> Identity:
+            identity: Identity = identity_of(command)
+            names = [json.dumps(list(event.key)) for event in command.events]
+            return Identity(identity.request, [uuid.uuid5(TURNOUT, name) for name in names])
 
-        return told
+        return by_event
 
-    replace(service.dispatch.identity, "_tell_inbox", make)
-
-
-def _uuid5(name: str) -> bytes:
-    return uuid.uuid5(TURNOUT, name).bytes
+    replace(service.dispatch.dispatcher, "identity_of", make)
 
 
 def late_window() -> None:

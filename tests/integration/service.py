@@ -33,7 +33,7 @@ BOTH = Roles(bridge=True, worker=True)
 FLOWS = "tests.integration.flows"
 LARGEST_RECORD_BYTES = 8 << 20
 PATIENCE_SECONDS = 60
-OUTCOMES = frozenset({"accepted", "duplicate", "dead-lettered", "skipped"})
+OUTCOMES = frozenset({"accepted", "duplicate", "parked", "dead-lettered", "skipped"})
 DEFECTS = frozenset({"defect while handling a record", "rebalance failed"})
 
 HEAD = """

@@ -3,7 +3,7 @@
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +11,10 @@ from aiokafka.protocol.commit import OffsetCommitRequest
 
 from service.dispatch.answers import Outcome, OutcomeKind
 from service.dispatch.dispatcher import Dispatcher
+from service.dispatch.identity import command_id
 from service.errors import NotNow
+from service.failures.parked import Parkable
+from service.failures.parks import Parks, TooLargeToPark
 from service.intake.waiting import Abandoned, Assignment
 from service.kafka.record import Commit, Headers, Partition, Written
 from service.routing.commands import Command
@@ -67,6 +70,7 @@ class ScriptedDispatcher(Dispatcher):
 
     def __init__(self, **errors: Iterable[Exception]) -> None:
         self.calls: list[Command] = []
+        self.checked: list[Command] = []
         self._errors = {route.replace("_", "-"): deque(given) for route, given in errors.items()}
         self.before_call: Callable[[Command], None] = lambda _command: None
 
@@ -76,6 +80,9 @@ class ScriptedDispatcher(Dispatcher):
         if errors := self._errors.get(command.route):
             raise errors.popleft()
         return Outcome(OutcomeKind.ACCEPTED, command.route, command.workflow_id)
+
+    def check(self, command: Command) -> None:
+        self.checked.append(command)
 
     def link(self, command: Command) -> str:
         return f"http://ui/{command.workflow_id}"
@@ -124,6 +131,46 @@ class FakeGroups:
         for topic, entries in topics:
             commits.update({Partition(topic, n): Commit(offset, metadata) for n, offset, metadata in entries})
         return [(topic, [(n, self.partition_error) for n, *_ in entries]) for topic, entries in topics]
+
+
+class FakeParks(Parks):
+    """Parks by their target; each takes what is put in, once, after the errors it was given."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, list[Parkable]] = {}
+        self.asked: list[str] = []
+        self.answers: list[tuple[str, timedelta]] = []
+        self.full = False
+        self.all_too_large = False
+        self.errors: deque[Exception] = deque()
+
+    def id_for(self, command: Command) -> str:
+        return f"parked/g/{command.workflow_id}"
+
+    def link(self, command: Command) -> str:
+        return f"http://ui/{self.id_for(command)}"
+
+    async def is_open(self, command: Command) -> bool:
+        self.asked.append(command.workflow_id)
+        if self.errors:
+            raise self.errors.popleft()
+        if command.workflow_id in self.held and self.full:
+            raise NotNow("is full")
+        return command.workflow_id in self.held
+
+    async def put(self, command: Parkable, *, answer: str, patience: timedelta) -> None:
+        if self.errors:
+            raise self.errors.popleft()
+        if self.all_too_large:
+            raise TooLargeToPark("is too large")
+        self.answers.append((answer, patience))
+        held = self.held.setdefault(command.workflow_id, [])
+        if command_id(command) not in map(command_id, held):
+            held.append(command)
+
+    def close(self, target: str) -> list[Parkable]:
+        """It has delivered all that it held."""
+        return self.held.pop(target)
 
 
 def outage(times: int) -> list[Exception]:

@@ -29,7 +29,7 @@ from service.dispatch.answers import Outcome, OutcomeKind
 from service.dispatch.contracts import Contracts
 from service.dispatch.dispatcher import MEMO, AttributeNames, Dispatcher
 from service.dispatch.identity import IdentityPlugin, command_id, derived_id
-from service.errors import NotNow, RejectedError
+from service.errors import NotNow, RejectedError, TargetMissing
 from service.routing.commands import Cancel, Command, OrStart, Rule, Signal, Start, StartOptions
 from tests.unit.records import event, record
 
@@ -490,6 +490,20 @@ async def test_a_target_that_is_not_as_expected_is_a_letter_unless_its_rule_says
     outcome = await dispatcher.dispatch(skipping(command, rule))
     assert outcome.kind is OutcomeKind.SKIPPED
     assert SIGNAL_WITH_START not in wire.calls
+
+
+@pytest.mark.parametrize("command", [signal(), cancel()])
+async def test_a_target_that_is_missing_is_waited_for_as_long_as_its_rule_says(
+    wire: Wire, dispatcher: Dispatcher, command: Signal | Cancel
+) -> None:
+    for rpc in (SIGNAL, CANCEL):
+        wire.answers[rpc].extend([MISSING, CLOSED])
+    parking = replace(command, missing=timedelta(minutes=15))
+    with pytest.raises(TargetMissing, match="order/A-1 does not exist") as missing:
+        await dispatcher.dispatch(parking)
+    assert missing.value.park_for == timedelta(minutes=15)
+    with pytest.raises(RejectedError, match="has closed"):
+        await dispatcher.dispatch(parking)
 
 
 async def test_a_signal_that_finds_its_target_closed_only_when_it_starts_follows_the_rule(

@@ -17,6 +17,7 @@ from service.errors import RejectedError
 from service.events.decoding import Decoder
 from service.events.strict_json import Limits
 from service.failures.letters import Letters
+from service.failures.parking import Parking
 from service.intake.handling import Handling
 from service.intake.pauses import Pauses
 from service.intake.waiting import Abandoned, Assignment, WaitingRoom
@@ -24,7 +25,7 @@ from service.kafka.record import Record, Written
 from service.routing.commands import Command, Signal
 from service.routing.table import RouteTable, load_routes
 from service.telemetry.metrics import Metrics
-from tests.unit.fakes import FakeSink, NoTime, ScriptedDispatcher, outage, paused
+from tests.unit.fakes import FakeParks, FakeSink, NoTime, ScriptedDispatcher, outage, paused
 from tests.unit.records import record
 
 ROUTES = """\
@@ -93,6 +94,7 @@ class World:
             table,
             dispatcher,
             Letters(self.sink, "shop"),
+            Parking(dispatcher, FakeParks()),
             waiting=self.waiting,
             concurrency=concurrency,
             pauses=self.pauses,

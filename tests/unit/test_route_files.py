@@ -45,7 +45,6 @@ def written(folder: Path, text: str | bytes, name: str = "r.yaml") -> Path:
 
 # `‸` stands where the finding must point, for each finding in turn.
 LATER = {
-    ROUTE.replace("to: x", "to: x, missing: ‸{park: 15m}"): "{park: …}; write dead-letter or skip instead",
     ROUTE.replace("to: x", "to: ‸{where: {Order: A}}"): "to: {where: …}; write to: and a workflow id instead",
     START
     + "‸publish_closing: orders}": "publish_closing; leave it out and publish the end from the workflow instead",
@@ -57,7 +56,15 @@ LATER = {
     ): "format: json-schema; write format: json instead",
     ROUTE.replace("orders: {}", "orders: {key: ‸avro}"): "key: avro; write key: bytes instead",
 }
+NO_PARK = ["missing must be dead-letter, skip or {park: DURATION} of 1 s to 30 d; write {park: 15m}"]
 WRONG = {
+    **{
+        ROUTE.replace("to: x", f"to: x, missing: ‸{{{park}}}"): NO_PARK
+        for park in ("park: 900ms", "park: PT0.5S", "park: 31d", "park: 900", "park: ", "prak: 15m", "")
+    },
+    ROUTE.replace("to: x", "to: x, missing: ‸{park: 15m, or: skip}"): NO_PARK,
+    ROUTE.replace("to: x", "to: x, missing: ‸park"): ["missing must be dead-letter or skip or {park: DURATION}"],
+    ROUTE.replace("to: x", "to: x, closed: ‸{park: 15m}"): ["closed must be dead-letter or skip"],
     ROUTE.replace("version: 1\n", "‸"): ["'version' is missing"],
     ROUTE.replace("version: 1", "version: ‸2"): ["version is no version this release reads; write version: 1"],
     ROUTE.replace("version: 1", "version: ‸'1'"): ["version is no version this release reads; write version: 1"],

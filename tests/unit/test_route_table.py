@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import ConfigurationError, RouteError
+from service.errors import RouteError
 from service.events.envelope import MappedEnvelope, TopicFormat
 from service.events.event import Event
 from service.kafka.record import Record
@@ -54,7 +54,7 @@ routes:
       to: order/${data.order_id}
       name: payment_captured
       input: ${data}
-      missing: skip
+      missing: {park: 15m}
       closed: skip
   - name: points-earned
     from: shop.orders
@@ -67,7 +67,7 @@ routes:
   - name: order-withdrawn
     from: shop.orders
     type: shop.order.withdrawn
-    cancel: {to: "order/${data.order_id}", reason: withdrawn, missing: skip}
+    cancel: {to: "order/${data.order_id}", reason: withdrawn, missing: {park: 15m}}
 """
 ORDER = {"order_id": "A-1", "customer_id": 7, "total_cents": 1250}
 
@@ -246,7 +246,7 @@ def test_the_example_makes_its_commands(example: RouteTable) -> None:
             workflow_id="order/A-1",
             name="payment_captured",
             args=(ORDER,),
-            missing=Rule.SKIP,
+            missing=timedelta(minutes=15),
             closed=Rule.SKIP,
         )
     ]
@@ -257,7 +257,7 @@ def test_the_example_makes_its_commands(example: RouteTable) -> None:
             event=withdrawn,
             workflow_id="order/A-1",
             reason="withdrawn",
-            missing=Rule.SKIP,
+            missing=timedelta(minutes=15),
             closed=Rule.DEAD_LETTER,
         )
     ]
@@ -435,6 +435,14 @@ def test_each_rule_goes_where_it_says(tmp_path: Path, action: str, key: str) -> 
     assert skipped == {key}
 
 
-def test_the_example_as_the_design_prints_it_needs_a_later_release(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="not in this version yet"):
-        table(tmp_path, EXAMPLE.replace("missing: skip", "missing: {park: 15m}"))
+@pytest.mark.parametrize("action", ["signal: {to: x, name: n, KEY}", "cancel: {to: x, KEY}"])
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [("1s", timedelta(seconds=1)), ("15m", timedelta(minutes=15)), ("P30D", timedelta(days=30))],
+)
+def test_a_command_may_be_parked_for_a_second_to_thirty_days(
+    tmp_path: Path, action: str, text: str, span: timedelta
+) -> None:
+    made = command(one_route(tmp_path, action.replace("KEY", f"missing: {{park: {text}}}")))
+    assert isinstance(made, Signal | Cancel)
+    assert made.missing == span

@@ -1,0 +1,201 @@
+"""The parks of a consumer group, seen from the bridge: which are open, and how commands get in.
+
+A park is the workflow `Park` with the id `parked/<group>/<target>`, or
+`parked@<namespace>/<group>/<target>` when its target is in a namespace other than turnout's own. The group
+is part of it because a park writes its letters to the topic of its group.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.service import RPCError
+
+from service.dispatch.answers import Meaning, meaning_of, said
+from service.dispatch.identity import identified_as, parking_identity
+from service.dispatch.links import NOWHERE, Links
+from service.errors import NotNow, Throttled
+from service.failures.parked import Parkable, to_parked
+from service.routing.commands import Command
+from service.temporal.worker import service_queue
+from workflows.park import MEMO, Carried, Park, ParkStatus
+
+CALL_TIMEOUT = timedelta(seconds=10)
+
+MOST_COMMANDS = 500
+MOST_BYTES = 8 << 20
+"""From when on a park is full."""
+
+LONGEST_HISTORY = 10_000
+LARGEST_HISTORY_BYTES = 24 << 20
+"""From when on its worker lags, or is not there: Temporal ends a run at 51,200 events and 50 MiB."""
+
+LARGEST_SIGNAL_BYTES = 1_900_000
+"""Of the 2 MiB that Temporal takes."""
+
+TARGET, NAMESPACE = "target", "namespace"
+"""Memos set when a park begins."""
+
+
+class TooLargeToPark(NotNow):
+    """The command does not fit into one signal to its park: it waits in its lane."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPark:
+    """A park that holds commands now, as people look at it.
+
+    `answer` is the last one that its first command got, `url` its page in the Temporal UI, if configured.
+    """
+
+    id: str
+    target: str
+    namespace: str
+    status: ParkStatus
+    answer: str
+    url: str
+
+
+class Parks:
+    """The parks of `group`.
+
+    Args:
+        client: Carries identified calls; its namespace is turnout's own.
+        group: The consumer group.
+        links: Where the Temporal UI is.
+    """
+
+    def __init__(self, client: Client, group: str, links: Links = NOWHERE) -> None:
+        self._client = client
+        self._group = group
+        self._queue = service_queue(group)
+        self._links = links
+
+    def id_for(self, command: Command) -> str:
+        """The id of the park for the target of `command`."""
+        namespace = command.namespace or self._client.namespace
+        prefix = "parked" if namespace == self._client.namespace else f"parked@{namespace}"
+        return f"{prefix}/{self._group}/{command.workflow_id}"
+
+    def link(self, command: Command) -> str:
+        """The address of that park in the Temporal UI, or nothing."""
+        return self._links.workflow(self._client.namespace, self.id_for(command))
+
+    async def is_open(self, command: Command) -> bool:
+        """Whether the park for the target of `command` holds others, and takes this one too.
+
+        Raises:
+            NotNow: It is open and full, or Temporal does not answer.
+        """
+        park = self.id_for(command)
+        with _answering(command):
+            try:
+                found = await self._client.get_workflow_handle(park).describe(rpc_timeout=CALL_TIMEOUT)
+            except RPCError as error:
+                if meaning_of(error) is Meaning.MISSING:
+                    return False
+                raise
+        if found.status is not WorkflowExecutionStatus.RUNNING:
+            return False
+        if full := _fullness(found, await _status(found)):
+            raise NotNow(f"{park} is full: it holds {full}")
+        return True
+
+    async def put(self, command: Parkable, *, answer: str, patience: timedelta) -> None:
+        """Put `command` behind all that its park holds; opens the park if it is not.
+
+        May be repeated: the park knows it by its id. `answer` is why, `patience` for how long it may stay.
+
+        Raises:
+            TooLargeToPark: It will never be in.
+            NotNow: It may or may not be in; repeat it.
+        """
+        parked = to_parked(command, answer=answer, patience=patience)
+        if parked.size_bytes > LARGEST_SIGNAL_BYTES:
+            raise TooLargeToPark(f"{answer}; it is too large to be parked, with {parked.size_bytes} bytes")
+        namespace = command.namespace or self._client.namespace
+        with _answering(command):
+            await self._client.start_workflow(
+                Park.run,
+                Carried(),
+                id=self.id_for(command),
+                task_queue=self._queue,
+                start_signal="park",
+                start_signal_args=[parked],
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                static_summary=f"Holds commands for {command.workflow_id}",
+                static_details=self._details(command),
+                memo={TARGET: command.workflow_id, NAMESPACE: namespace},
+                rpc_timeout=CALL_TIMEOUT,
+            )
+
+    async def open_ones(self) -> AsyncIterator[OpenPark]:
+        """All parks that are open, as far as visibility knows, which lags by a second or so.
+
+        Raises:
+            NotNow: Temporal does not answer.
+        """
+        ours = f"WorkflowType = 'Park' AND TaskQueue = '{self._queue}' AND ExecutionStatus = 'Running'"
+        try:
+            async for found in self._client.list_workflows(ours):
+                park = await self._client.get_workflow_handle(found.id, run_id=found.run_id).describe()
+                if park.status is WorkflowExecutionStatus.RUNNING:
+                    yield await self._open_park(park)
+        except RPCError as error:
+            raise _not_now(error) from error
+
+    async def _open_park(self, found: WorkflowExecutionDescription) -> OpenPark:
+        status = await _status(found)
+        tries = [one.last_failure.message for one in found.raw_description.pending_activities]
+        return OpenPark(
+            id=found.id,
+            target=await found.memo_value(TARGET, ""),
+            namespace=await found.memo_value(NAMESPACE, ""),
+            status=status,
+            answer=next(filter(None, tries), status.answer),
+            url=self._links.workflow(self._client.namespace, found.id),
+        )
+
+    def _details(self, command: Command) -> str:
+        namespace = command.namespace or self._client.namespace
+        links = {
+            "target": self._links.workflow(namespace, command.workflow_id),
+            "runbook": self._links.runbook(command.route),
+        }
+        return "\n".join(f"- [{name}]({address})" for name, address in links.items() if address)
+
+
+async def _status(park: WorkflowExecutionDescription) -> ParkStatus:
+    # One that has not run yet has no memo of its own.
+    return await park.memo_value(MEMO, ParkStatus(), type_hint=ParkStatus)
+
+
+def _fullness(park: WorkflowExecutionDescription, status: ParkStatus) -> str:
+    """What a full park is full of; nothing if it is not full."""
+    info = park.raw_description.workflow_execution_info
+    if status.commands >= MOST_COMMANDS:
+        return f"{status.commands} commands"
+    if status.size_bytes >= MOST_BYTES:
+        return f"{status.size_bytes >> 20} MiB"
+    if info.history_length >= LONGEST_HISTORY or info.history_size_bytes >= LARGEST_HISTORY_BYTES:
+        return f"a history of {info.history_length} events and {info.history_size_bytes >> 20} MiB"
+    return ""
+
+
+@contextmanager
+def _answering(command: Command) -> Iterator[None]:
+    """Calls in this block have the id of parking `command`; no answer to them speaks of its input."""
+    try:
+        with identified_as(parking_identity(command)):
+            yield
+    except RPCError as error:
+        raise _not_now(error) from error
+
+
+def _not_now(error: RPCError) -> NotNow:
+    kind = Throttled if meaning_of(error) is Meaning.THROTTLED else NotNow
+    return kind(f"parking: {said(error)}")

@@ -1,0 +1,161 @@
+"""A park with what it takes to fill it: a target that is there or not, and letters."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.worker import Worker
+
+from activities.parked import KeptRecord, Parked, ParkedCommand, ParkedEvent
+from activities.parking import ParkingActivities
+from activities.ports import Deliveries, NotYet, ParkedLetter, Refused
+from workflows.park import MEMO, Carried, Park, ParkStatus
+
+PATIENCE = timedelta(seconds=30)
+GIVEN_UP = "GivenUpError"
+
+
+def parked(number: int, *, events: int = 1, padding: str = "") -> Parked:
+    """A signal with a number as its argument, of so many events."""
+    offsets = range(number, number + events)
+    return Parked(
+        id=f"id-{number}",
+        command=ParkedCommand(
+            kind="signal",
+            route="note",
+            namespace=None,
+            workflow_id="order/A-1",
+            events=tuple(_event(offset) for offset in offsets),
+            missing=PATIENCE,
+            closed="dead-letter",
+            name="note",
+            args=(number, padding),
+        ),
+        records=tuple(_record(offset) for offset in offsets),
+        answer="order/A-1 is not there",
+        patience=PATIENCE,
+        size_bytes=1_000 + len(padding),
+    )
+
+
+def _event(offset: int) -> ParkedEvent:
+    return ParkedEvent(
+        key=("/shop", f"e-{offset}"),
+        id=f"e-{offset}",
+        source="/shop",
+        type="note",
+        topic="in",
+        partition=0,
+        offset=offset,
+    )
+
+
+def _record(offset: int) -> KeptRecord:
+    return KeptRecord(
+        topic="in", partition=0, offset=offset, key=b"\xff", value=b"\0", headers=(), timestamp_ms=0
+    )
+
+
+@dataclass
+class World(Deliveries):
+    """A target that is there or not, and a letter topic that can be written to or not."""
+
+    there: bool = False
+    refused: dict[int, list[Refused]] = field(default_factory=dict)
+    kafka_away: int = 0
+    tried: asyncio.Event = field(default_factory=asyncio.Event)
+    delivered: list[int] = field(default_factory=list)
+    letters: list[tuple[int, str, str]] = field(default_factory=list)
+    before_answer: Callable[[], Awaitable[object]] | None = None
+
+    async def deliver(self, command: ParkedCommand, waited: timedelta) -> list[Refused]:
+        number = command.args[0]
+        assert isinstance(number, int)
+        self.tried.set()
+        if number in self.refused:
+            return self.refused[number]
+        if self.there:
+            self.delivered.append(number)
+            if self.before_answer:
+                await self.before_answer()
+            return []
+        if waited < PATIENCE:
+            raise NotYet("order/A-1 is not there")
+        return [Refused(event=n, error=GIVEN_UP, reason="too long") for n in range(len(command.events))]
+
+    async def write_letter(self, letter: ParkedLetter) -> None:
+        if self.kafka_away:
+            self.kafka_away -= 1
+            raise NotYet("Kafka is away")
+        assert (letter.record.key, letter.record.value, letter.route) == (b"\xff", b"\0", "note")
+        self.letters.append((letter.record.offset, letter.error, letter.reason))
+
+    @property
+    def lettered(self) -> list[int]:
+        """The offsets of the records that letters were made of."""
+        return [offset for offset, _, _ in self.letters]
+
+
+class Yard:
+    """A park and what it takes to fill it."""
+
+    def __init__(self, client: Client, world: World, park: type = Park) -> None:
+        self.world = world
+        self._client = client
+        self._park = park
+        self._queue = uuid.uuid4().hex
+        self.handle: WorkflowHandle[Any, Any]
+
+    @asynccontextmanager
+    async def worked(self, cached: int) -> AsyncIterator[None]:
+        """Run its worker."""
+        activities = ParkingActivities(self.world)
+        async with Worker(
+            self._client,
+            task_queue=self._queue,
+            workflows=[self._park],
+            activities=[activities.deliver, activities.write_letters],
+            max_cached_workflows=cached,
+        ):
+            yield
+
+    async def put(self, *commands: object) -> None:
+        """Put them in one after the other; the first opens it, if it is closed."""
+        for one in commands:
+            # Only a handle from here lets time skip while its result is awaited.
+            self.handle = await self._client.start_workflow(
+                "Park",
+                Carried(),
+                id=f"parked/{self._queue}",
+                task_queue=self._queue,
+                start_signal="park",
+                start_signal_args=[one],
+            )
+
+    async def memo(self) -> ParkStatus:
+        """How full it says it is, without a worker."""
+        return await (await self.handle.describe()).memo_value(MEMO, ParkStatus(), type_hint=ParkStatus)
+
+    async def until(self, found: Callable[[], Awaitable[bool]]) -> None:
+        """Wait for what only the server knows."""
+        async with asyncio.timeout(30):
+            while not await found():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    async def until_closed(self) -> None:
+        """Wait for its end, by whatever."""
+
+        async def is_closed() -> bool:
+            return (await self.handle.describe()).status is not WorkflowExecutionStatus.RUNNING
+
+        await self.until(is_closed)
+
+    async def runs(self) -> int:
+        """How many runs it has had, whether closed and opened again or continued."""
+        runs = {run.run_id async for run in self._client.list_workflows(f"WorkflowId = '{self.handle.id}'")}
+        return len(runs)
