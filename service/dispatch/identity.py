@@ -5,8 +5,8 @@ and offers no parameter for it. The plugin swaps the workflow service of the con
 that writes the id of the command being dispatched into the request: codecs, interceptors and the
 typed client all keep working.
 
-Calls of a command are made once: its lane repeats them, with the same id, and can be told to stop
-meanwhile, which the SDK's own retry cannot.
+Calls of a command are made once, but for eager starts: its lane repeats them, with the same id, and can
+be told to stop meanwhile, which the SDK's own retry cannot.
 """
 
 import json
@@ -132,7 +132,10 @@ class _IdentifiedWorkflowService(WorkflowService):
         self, req: StartWorkflowExecutionRequest, *args: Any, **options: Any
     ) -> StartWorkflowExecutionResponse:
         _identify(req)
-        return await super().start_workflow_execution(req, *args, **_once(options))
+        # The first task that an eager start's answer brings along is taken up by the SDK's repeating client
+        # alone. Past it, it would be lost until its time limit of ten seconds.
+        options = options if req.request_eager_execution else _once(options)
+        return await super().start_workflow_execution(req, *args, **options)
 
     async def signal_workflow_execution(
         self, req: SignalWorkflowExecutionRequest, *args: Any, **options: Any

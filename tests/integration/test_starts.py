@@ -48,6 +48,16 @@ async def running(
         yield here
 
 
+async def test_a_workflow_begins_at_once_on_the_worker_beside(running: Site) -> None:
+    """Its first task comes with the answer to the start; one that is not taken up there times out."""
+    here = running
+    await here.past(await here.send("placed", {"id": "eager"}, key="eager"))
+    await here.workflow("eager").result()
+    events = (await here.workflow("eager").fetch_history()).events
+    assert events[0].workflow_execution_started_event_attributes.eager_execution_accepted
+    assert not any(event.HasField("workflow_task_timed_out_event_attributes") for event in events)
+
+
 async def test_an_event_starts_a_workflow_that_says_what_started_it(running: Site) -> None:
     here = running
     data = {"id": "told", "total_cents": 4200, "lines": ["ä", None, 1.5]}

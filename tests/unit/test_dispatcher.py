@@ -386,6 +386,8 @@ async def test_a_start_is_eager_where_our_worker_polls_its_queue_now(
 ) -> None:
     await (await connected(wire, eager_queues=frozenset({"orders"}))).dispatch(command)
     assert wire.request.request_eager_execution is eager
+    # What the SDK calls once, it calls past the client that takes up the task of an eager start.
+    assert wire.retried == [eager]
 
 
 async def test_a_call_of_a_command_is_made_once_since_its_lane_repeats_it(
