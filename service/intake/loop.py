@@ -96,10 +96,13 @@ class Intake:
             partitions = self._lanes.open_partitions() if room else []
             # Short while one is closed: it may be open again long before another has records.
             soon = len(partitions) < held and self._lanes.may_open_soon()
-            seconds = (CLOSED_SECONDS if soon else POLL_SECONDS) if partitions else 0
+            all_closed = held and not partitions
+            # Only then without a wait, since there is one below. A poll that need not wait lets nobody else
+            # run: who has no partition, since others have them all, would do nothing but poll.
+            seconds = 0 if all_closed else CLOSED_SECONDS if soon else POLL_SECONDS
             for record in await source.poll(partitions, min(max(room, 1), POLL_RECORDS), seconds):
                 self._lanes.put(record, self._lane_key(record))
-            if held and not partitions:
+            if all_closed:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_SECONDS):
                         await self._lanes.until_open()

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,27 @@ async def test_sigkill_in_the_middle_loses_nothing_and_does_nothing_twice(
         async with _turnout(here, tmp_path / "second.log") as second:
             await _all_is_done_once(here, sent)
         assert Counter(_outcomes(second).values())["duplicate"] > 0
+
+
+async def test_of_two_processes_for_one_partition_both_hear_that_they_shall_stop(
+    kafka: str, temporal: LocalTemporal, tmp_path: Path
+) -> None:
+    other = {"TURNOUT_KAFKA__GROUP_INSTANCE_ID": "two"}
+    async with (
+        site(kafka, temporal.address, tmp_path, ROUTES, partitions=1) as here,
+        _turnout(here, tmp_path / "first.log") as first,
+        _turnout(here, tmp_path / "second.log", **other) as second,
+    ):
+
+        async def both_are_in() -> bool:
+            return await here.members() == 2
+
+        await here.until(both_are_in)
+        await here.past(await here.send("placed", {"id": "one"}))
+        for process in (first, second):
+            await here.until(partial(_says, process, "rebalance"))
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait(SOON) == 0
 
 
 async def test_the_bridge_stops_within_its_drain_time_though_temporal_hangs(
