@@ -27,6 +27,7 @@ class OffsetTracker:
         self._finished = set(ahead)
         self._next: int | None = None
         self._stored: Commit | None = None
+        self._latest: Commit | None = None  # None where something has happened since it was made
         self._map_bytes = 0
         self._span = 0
 
@@ -47,7 +48,7 @@ class OffsetTracker:
         """
         if self._next is not None and offset < self._next:
             return False
-        self._next = offset + 1
+        self._next, self._latest = offset + 1, None
         if offset in self._finished:
             return False
         self._unfinished[offset] = None
@@ -61,6 +62,7 @@ class OffsetTracker:
         """
         del self._unfinished[offset]
         self._finished.add(offset)
+        self._latest = None
 
     def to_commit(self) -> Commit | None:
         """What may be stored, or None if that is nothing new; offset and map from one snapshot.
@@ -72,14 +74,18 @@ class OffsetTracker:
         """
         if self._next is None:
             return None
-        point = next(iter(self._unfinished), self._next)
-        self._finished = {offset for offset in self._finished if offset >= point}
-        commit = Commit(point, self._map(point))
-        return commit if commit != self._stored else None
+        # Made once only: a pause leaves long maps, which take milliseconds each, standing for hours.
+        self._latest = self._latest or self._made(self._next)
+        return self._latest if self._latest != self._stored else None
 
     def stored(self, commit: Commit) -> None:
         """Note that `commit` was stored."""
         self._stored = commit
+
+    def _made(self, behind_all: int) -> Commit:
+        point = next(iter(self._unfinished), behind_all)
+        self._finished = {offset for offset in self._finished if offset >= point}
+        return Commit(point, self._map(point))
 
     def _map(self, point: int) -> str:
         text = encode(point, self._finished)

@@ -1,13 +1,15 @@
 """The offset tracker: by example, and against a simple model through crashes, gaps and resets."""
 
 import random
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from service.intake.offset_map import LIMIT_BYTES, decode
+from service.intake import offsets
+from service.intake.offset_map import LIMIT_BYTES, decode, encode
 from service.intake.offsets import BRAKE_SPAN, OffsetTracker
 from service.kafka.record import Commit
 
@@ -202,3 +204,25 @@ class PartitionThroughTime(RuleBasedStateMachine):
 
 
 TestPartitionThroughTime = PartitionThroughTime.TestCase
+
+
+def test_a_map_in_which_nothing_has_changed_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def watched(point: int, finished: Iterable[int]) -> str:
+        made.append(point)
+        return encode(point, finished)
+
+    monkeypatch.setattr(offsets, "encode", watched)
+    tracker = OffsetTracker()
+    for offset in range(3):
+        tracker.receive(offset)
+    tracker.finish(1)
+    commit = tracker.to_commit()
+    assert commit is not None
+    assert tracker.to_commit() == commit  # it was not stored
+    tracker.stored(commit)
+    assert tracker.to_commit() is None
+    assert made == [0]
+    tracker.finish(0)
+    assert tracker.to_commit() == Commit(2)
