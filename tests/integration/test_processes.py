@@ -67,7 +67,7 @@ async def test_of_two_processes_for_one_partition_both_hear_that_they_shall_stop
 ) -> None:
     other = {"TURNOUT_KAFKA__GROUP_INSTANCE_ID": "two"}
     async with (
-        site(kafka, temporal.address, tmp_path, ROUTES, partitions=1) as here,
+        site(kafka, temporal.address, tmp_path, ECHOES, partitions=1) as here,
         _turnout(here, tmp_path / "first.log") as first,
         _turnout(here, tmp_path / "second.log", **other) as second,
     ):
