@@ -92,6 +92,7 @@ class WatchedSource:
         self._suspicion = Suspicion()
         self._source: KafkaSource | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._stopping = False
 
     @property
     def stopped(self) -> Mapping[Partition, str]:
@@ -109,6 +110,7 @@ class WatchedSource:
 
     async def stop(self) -> None:
         """Leave the group, in bounded time; the caller has committed what it wants committed."""
+        self._stopping = True
         if self._watching:
             self._watching.cancel()
             await asyncio.wait({self._watching})
@@ -134,7 +136,8 @@ class WatchedSource:
         self._source = source
 
     async def _watch(self) -> None:
-        while True:
+        # Asked too, since the client swallows a cancellation that comes while it closes (aiokafka 0.14).
+        while not self._stopping:
             await asyncio.sleep(self._patience / LOOKS if self._source else RETRY_SECONDS)
             try:
                 await (self._check(self._source) if self._source else self._join())

@@ -284,6 +284,23 @@ async def test_stopping_is_bounded_in_the_middle_of_it() -> None:
     assert bridge.clients[1].stops
 
 
+async def test_stopping_ends_although_a_look_swallows_its_cancellation() -> None:
+    looks = asyncio.Event()
+
+    async def look(_partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        looks.set()
+        with suppress(asyncio.CancelledError):  # as the client does while it waits for a task of its own
+            await asyncio.Event().wait()
+        return {P0: 0}
+
+    watched = WatchedSource(Bridge().make, look, patience=PATIENCE)
+    await watched.start()
+    async with asyncio.timeout(BOUNDED):
+        await looks.wait()
+    async with asyncio.timeout(BOUNDED):
+        await watched.stop()
+
+
 async def test_a_cluster_that_is_not_there_at_the_start_is_said() -> None:
     def away(client: FakeConsumer) -> None:
         client.failure = KafkaConnectionError()
