@@ -120,8 +120,8 @@ class Intake:
 
     async def _commit(self) -> None:
         commits = self._lanes.to_commit()
-        if commits and self._source and await self._source.commit(commits):
-            self._lanes.stored(commits)
+        if commits and self._source:
+            self._lanes.stored(await self._source.commit(commits))
 
     def detail(self) -> Detail:
         """What is paused, and what waits."""

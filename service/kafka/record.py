@@ -81,8 +81,8 @@ class RecordSource(Protocol):
         """
         ...
 
-    async def commit(self, commits: Mapping[Partition, Commit]) -> bool:
-        """Store `commits`; False if they could not be stored now."""
+    async def commit(self, commits: Mapping[Partition, Commit]) -> Mapping[Partition, Commit]:
+        """Store `commits`, and return those that are; the others could not be stored now."""
         ...
 
 

@@ -10,9 +10,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import (
     ConsumerStoppedError,
+    InvalidCommitOffsetSizeError,
     KafkaError,
     NoOffsetForPartitionError,
+    OffsetMetadataTooLargeError,
     OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
 )
 from aiokafka.structs import OffsetAndMetadata
 
@@ -37,6 +41,14 @@ REBALANCE_MARGIN_SECONDS = 10.0
 NOWHERE = TopicPartition("-", 0)
 """A partition that does not exist. Polling it returns nothing and keeps the membership, while
 polling an empty list returns records of all partitions."""
+
+OF_ONE_PARTITION = (
+    InvalidCommitOffsetSizeError,
+    OffsetMetadataTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+"""Reasons to refuse one partition's commit that say nothing of the others."""
 
 HOW_TO_SEEK = "say where to go on: turnout seek {}/{} --to earliest, or latest, or an offset"
 
@@ -219,7 +231,8 @@ class KafkaSource:
             return
         begun = {Partition(*place): Commit(offset) for place, offset in first.items()}
         # Committed at once: what expires before any of it is handled is missed then, not skipped.
-        if self._current and (not begun or await self.commit(begun)) and self._begin_at(known | begun):
+        all_stored = not begun or len(await self.commit(begun)) == len(begun)
+        if self._current and all_stored and self._begin_at(known | begun):
             self._listener.new = frozenset()
 
     async def _commits_of(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Commit]:
@@ -300,22 +313,35 @@ class KafkaSource:
         reason = f"offset {stuck_at} is no longer in the topic; {HOW_TO_SEEK.format(*partition)}"
         self._stopped.add(partition, Stop(stuck_at, reason))
 
-    async def commit(self, commits: Mapping[Partition, Commit]) -> bool:
-        """See `RecordSource.commit`; one attempt, bounded in time."""
-        if self._closed or not self._is_member():
-            # The broker would take this commit, unfenced, if the group is empty.
-            return False
-        stored = {TopicPartition(*p): OffsetAndMetadata(*commit) for p, commit in commits.items()}
-        coordinator = self._consumer._coordinator  # noqa: SLF001 - the client has no public word for it
+    async def commit(self, commits: Mapping[Partition, Commit]) -> Mapping[Partition, Commit]:
+        """See `RecordSource.commit`; bounded in time."""
         try:
             async with asyncio.timeout(CALL_SECONDS), self._committing:
-                # Not `commit()`, which tries again for ever, and with the generation of then: after a
-                # rebalance it would move the offset that another member has committed meanwhile.
-                await coordinator._do_commit_offsets(None, stored)  # noqa: SLF001
-        except (TimeoutError, KafkaError) as error:
+                return await self._store(commits)
+        except TimeoutError:
+            log.warning("commit failed", error=f"no answer within {CALL_SECONDS:.0f} s")
+            return {}
+
+    async def _store(self, commits: Mapping[Partition, Commit]) -> Mapping[Partition, Commit]:
+        if self._closed or not self._is_member():
+            # The broker would take this commit, unfenced, if the group is empty.
+            return {}
+        offsets = {TopicPartition(*p): OffsetAndMetadata(*commit) for p, commit in commits.items()}
+        coordinator = self._consumer._coordinator  # noqa: SLF001 - the client has no public word for it
+        try:
+            # Not `commit()`, which tries again for ever, and with the generation of then: after a
+            # rebalance it would move the offset that another member has committed meanwhile.
+            await coordinator._do_commit_offsets(None, offsets)  # noqa: SLF001
+        except KafkaError as error:
             log.warning("commit failed", error=self._connection.in_words(error))
-            return False
-        return True
+            if not isinstance(error, OF_ONE_PARTITION) or len(commits) == 1:
+                return {}
+            # The client names the first error only, though the broker may have stored the others.
+            stored: dict[Partition, Commit] = {}
+            for partition, commit in commits.items():
+                stored |= await self._store({partition: commit})
+            return stored
+        return commits
 
     def _is_member(self) -> bool:
         return bool(self._consumer._coordinator.generation >= 0)  # noqa: SLF001 - there is no public word for it

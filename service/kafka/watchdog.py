@@ -126,9 +126,9 @@ class WatchedSource:
             return []
         return await source.poll(partitions, limit, seconds)
 
-    async def commit(self, commits: Mapping[Partition, Commit]) -> bool:
+    async def commit(self, commits: Mapping[Partition, Commit]) -> Mapping[Partition, Commit]:
         """See `RecordSource.commit`."""
-        return self._source is not None and await self._source.commit(commits)
+        return await self._source.commit(commits) if self._source else {}
 
     async def _join(self) -> None:
         source = self._make()

@@ -201,8 +201,9 @@ def _offset_map(*, kept: bool) -> Iterator[None]:
     """Without it, commits hold an offset alone, as those of other consumers do."""
     real = KafkaSource.commit
 
-    async def blank(self: KafkaSource, commits: Mapping[Partition, Commit]) -> bool:
-        return await real(self, {place: Commit(commit.offset) for place, commit in commits.items()})
+    async def blank(self: KafkaSource, commits: Mapping[Partition, Commit]) -> Mapping[Partition, Commit]:
+        stored = await real(self, {place: Commit(commit.offset) for place, commit in commits.items()})
+        return {place: commits[place] for place in stored}
 
     with ExitStack() as patches:
         if not kept:

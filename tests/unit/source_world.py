@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from service.kafka.connection import Connection
@@ -64,6 +65,8 @@ class FakeConsumer:
         self._fetcher = SimpleNamespace(close=self._end("fetches"))
         self._subscription = SimpleNamespace(abort_waiters=self.released.append, _fetch_count=0)
         self._empty: set[TopicPartition] = set()
+        self.refused: dict[TopicPartition, KafkaError] = {}
+        """Partitions whose commits the broker refuses, while it stores those of others."""
 
     async def start(self) -> None:
         await self._answer()
@@ -114,9 +117,12 @@ class FakeConsumer:
     async def _commit(self, _assignment: None, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
         self.commits.append(offsets)
         await self._answer()
+        taken = {place: offset for place, offset in offsets.items() if place not in self.refused}
         self._client.commits[self.options["group_id"]].update(
-            {Partition(*place): Commit(*commit) for place, commit in offsets.items()}
+            {Partition(*place): Commit(*commit) for place, commit in taken.items()}
         )
+        if len(taken) < len(offsets):
+            raise next(self.refused[place] for place in offsets if place in self.refused)
 
     def _end(self, what: str) -> Callable[[], Awaitable[None]]:
         async def end() -> None:

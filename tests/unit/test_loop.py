@@ -37,8 +37,8 @@ class FakeSource:
         given, self._records = self._records, []
         return given
 
-    async def commit(self, commits: Mapping[Partition, Commit]) -> bool:
-        return True
+    async def commit(self, commits: Mapping[Partition, Commit]) -> Mapping[Partition, Commit]:
+        return commits
 
 
 class Running:

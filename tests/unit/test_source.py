@@ -10,9 +10,12 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
     NoOffsetForPartitionError,
+    OffsetMetadataTooLargeError,
     OffsetOutOfRangeError,
     RebalanceInProgressError,
+    TopicAuthorizationFailedError,
     UnknownMemberIdError,
+    UnknownTopicOrPartitionError,
 )
 from aiokafka.structs import OffsetAndMetadata
 
@@ -258,6 +261,27 @@ async def test_a_commit_that_fails_says_so(world: World, error: Exception) -> No
     world.client.failure = error
     assert not await world.source.commit({P0: Commit(5)})
     assert len(world.client.commits) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [TopicAuthorizationFailedError(), UnknownTopicOrPartitionError(), OffsetMetadataTooLargeError()],
+)
+async def test_a_partition_whose_commit_is_refused_does_not_hold_the_others(
+    world: World, error: KafkaError
+) -> None:
+    world.client.refused = {TopicPartition(*P1): error}
+    commits = {P0: Commit(5), P1: Commit(7), P2: Commit(9)}
+    assert await world.source.commit(commits) == {P0: Commit(5), P2: Commit(9)}
+
+
+async def test_who_is_no_member_any_more_when_its_turn_comes_commits_nothing(world: World) -> None:
+    async with world.source._committing:  # noqa: SLF001 - as while another commit is on its way
+        committing = asyncio.create_task(world.source.commit({P0: Commit(5)}))
+        await asyncio.sleep(0)
+        world.client._coordinator.generation = -1  # noqa: SLF001
+    assert not await committing
+    assert world.client.commits == []
 
 
 async def test_a_commit_that_hangs_is_given_up(world: World) -> None:
