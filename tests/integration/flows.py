@@ -61,3 +61,27 @@ class Keep:
     @workflow.query
     def noted(self) -> list[Any]:
         return self._noted
+
+
+@workflow.defn
+class KeepFive:
+    """Keeps what it is told; after five it rests for three seconds, and goes on in a new run."""
+
+    @workflow.init
+    def __init__(self, noted: list[Any]) -> None:
+        self._noted = noted
+        self._full = len(noted) + 5
+
+    @workflow.run
+    async def run(self, noted: list[Any]) -> None:
+        await workflow.wait_condition(lambda: len(self._noted) >= self._full)
+        await workflow.sleep(3)
+        workflow.continue_as_new(self._noted)
+
+    @workflow.signal
+    def note(self, value: Any) -> None:
+        self._noted.append(value)
+
+    @workflow.query
+    def noted(self) -> list[Any]:
+        return self._noted

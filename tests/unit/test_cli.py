@@ -38,7 +38,19 @@ def turnout(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command_and_is_no_mistake() -> None:
     ended = turnout("--help")
     assert (ended.returncode, ended.stderr) == (0, "")
-    for command in ("run", "bridge", "worker", "dev", "emit", "tail", "seek", "pause", "resume", "paused"):
+    for command in (
+        "run",
+        "bridge",
+        "worker",
+        "dev",
+        "emit",
+        "tail",
+        "seek",
+        "pause",
+        "resume",
+        "paused",
+        "parked",
+    ):
         assert command in ended.stdout
 
 
@@ -69,7 +81,7 @@ def test_a_usage_that_is_wrong_ends_with_2(
     assert "Usage: turnout" in said.out + said.err
 
 
-@pytest.mark.parametrize("command", ["run", "bridge", "worker", "paused", "seek t/0 --to 0"])
+@pytest.mark.parametrize("command", ["run", "bridge", "worker", "paused", "parked", "seek t/0 --to 0"])
 def test_a_setting_that_is_missing_ends_with_1_and_the_cure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
