@@ -229,10 +229,10 @@ async def _make_bridge(
     cluster = await patiently(
         lambda: _cluster_with_topics(connection, table, settings), settings.start_timeout, stop
     )
-    dispatcher = await patiently(
-        lambda: _make_dispatcher(settings, client, table, found, eager), settings.start_timeout, stop
-    )
     links = Links(settings.temporal.ui_url, settings.temporal.trace_url, settings.temporal.runbook_url)
+    dispatcher = await patiently(
+        lambda: _make_dispatcher(settings, client, table, found, eager, links), settings.start_timeout, stop
+    )
     letters = Letters(sink, settings.group)
     waiting = WaitingRoom()
     names = Names(topics=tuple(table.topics), routes=tuple(route.name for route in table.routes))
@@ -293,7 +293,7 @@ async def _make_bridge(
 
 
 async def _make_dispatcher(
-    settings: Settings, client: Client, table: RouteTable, found: Found, eager: frozenset[str]
+    settings: Settings, client: Client, table: RouteTable, found: Found, eager: frozenset[str], links: Links
 ) -> Dispatcher:
     temporal = settings.temporal
     names = AttributeNames(
@@ -313,7 +313,7 @@ async def _make_dispatcher(
         Contracts(found.workflows),
         names=names if temporal.search_attributes else None,
         attribute_types=types[client.namespace],
-        links=Links(temporal.ui_url, temporal.trace_url, temporal.runbook_url),
+        links=links,
         eager_queues=eager,
     )
 

@@ -1,12 +1,12 @@
 """`turnout seek`: say where a partition goes on whose offset is no longer in the topic."""
 
 import asyncio
-import getpass
 import re
 from typing import Annotated
 
 import typer
 
+from service.cli.who import user
 from service.kafka.record import Partition
 from service.kafka.seeking import End, Sought, Where, seek, seek_group
 from service.settings import load_settings
@@ -33,7 +33,8 @@ def seek_(
     """
     place, where = _partition(partition), _where(to)
     settings = load_settings()
-    note = f"by={_who()} because={because}" if because else f"by={_who()}"
+    by = f"by={user('unknown')}"
+    note = f"{by} because={because}" if because else by
     sought = asyncio.run(seek(kafka_connection(settings.kafka), settings.group, place, where, note))
     typer.echo(_text(place, sought, settings.group))
 
@@ -52,13 +53,6 @@ def _where(text: str) -> Where:
     if not _OFFSET.fullmatch(text):
         raise typer.BadParameter(f"{text!r} is not earliest, latest or an offset", param_hint="--to")
     return int(text)
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # in a container, whose user often has no name
-        return "unknown"
 
 
 def _text(place: Partition, sought: Sought, group: str) -> str:

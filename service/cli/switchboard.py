@@ -2,12 +2,12 @@
 
 import asyncio
 import difflib
-import getpass
 import socket
 from typing import Annotated
 
 import typer
 
+from service.cli.who import user
 from service.errors import ConfigurationError
 from service.settings import load_settings
 from service.temporal.client import connect, workflow_link
@@ -55,7 +55,7 @@ def paused() -> None:
 
 
 async def _tell(signal: str, name: str, because: str, *, anyway: bool) -> None:
-    settings, by = load_settings(), _me()
+    settings, by = load_settings(), f"{user('someone')}@{socket.gethostname()}"
     group = settings.group
     client = await connect(identity=by)
     board = SwitchboardClient(client, group)
@@ -104,11 +104,3 @@ def _check(name: str, state: State | None, group: str) -> None:
         raise ConfigurationError(
             f"no topic or route of group {group} is called {name}; {cure} --anyway takes it all the same"
         )
-
-
-def _me() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user often has no name
-        user = "someone"
-    return f"{user}@{socket.gethostname()}"
