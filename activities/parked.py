@@ -24,7 +24,10 @@ class _Kept(BaseModel):
 
 
 class KeptRecord(_Kept):
-    """A record byte for byte, so that a letter can be made of it; `timestamp_ms` as in Kafka."""
+    """A record byte for byte, so that a letter can be made of it; `timestamp_ms` as in Kafka.
+
+    `sends` and `first_failed_at` are those of the letter it came from, if it was sent again.
+    """
 
     topic: str
     partition: int
@@ -33,6 +36,8 @@ class KeptRecord(_Kept):
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
     timestamp_ms: int
+    sends: int = 0
+    first_failed_at: datetime | None = None
 
     def __str__(self) -> str:
         return f"{self.topic}[{self.partition}]@{self.offset}"

@@ -74,6 +74,8 @@ class ParkedLetter(BaseModel):
     workflow_id: str
     error: str
     reason: str
+    event_type: str = ""
+    namespace: str | None = None
 
 
 class NotYet(Exception):  # noqa: N818 - a state of the target, not a fault

@@ -14,6 +14,7 @@ class Stage(StrEnum):
     DECODE = "decode"
     ROUTE = "route"
     DISPATCH = "dispatch"
+    PERSON = "person"
 
 
 class TurnoutError(Exception):
@@ -33,14 +34,20 @@ class RecordError(TurnoutError):
     Args:
         reason: What is wrong, without payload values.
         cure: What to write or send instead, where that is known.
+        position: Where in the payload, where that is known: the path of a field, or `byte 17`.
+        retriable: Whether the very same may be accepted another time, with nothing mended.
     """
 
     stage: ClassVar[Stage]
 
-    def __init__(self, reason: str, *, cure: str | None = None) -> None:
+    def __init__(
+        self, reason: str, *, cure: str | None = None, position: str = "", retriable: bool = False
+    ) -> None:
         super().__init__(f"{reason}; {cure}" if cure else reason)
         self.reason = reason
         self.cure = cure
+        self.position = position
+        self.retriable = retriable
 
 
 class DecodeError(RecordError):
@@ -65,6 +72,12 @@ class GivenUpError(RecordError):
     """The command has waited for its target until its time was up, or until someone ended that."""
 
     stage = Stage.DISPATCH
+
+
+class LeftOutError(RecordError):
+    """A person left out a record that held its lane."""
+
+    stage = Stage.PERSON
 
 
 class TargetMissing(TurnoutError):  # noqa: N818 - a state of the target, not a fault

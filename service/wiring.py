@@ -22,12 +22,14 @@ from service.errors import ConfigurationError, first_reason
 from service.events.decoding import Decoder
 from service.events.strict_json import Limits
 from service.failures.deliveries import ParkDeliveries
+from service.failures.letter_topic import weaknesses
 from service.failures.letters import DEFAULT_MAX_MESSAGE_BYTES, HEADROOM_BYTES, Letters, letter_topic
 from service.failures.parking import Parking
 from service.failures.parks import Parks
 from service.intake.handling import Handling
 from service.intake.lanes import Lanes, Window
 from service.intake.loop import Intake, lane_key_by
+from service.intake.pace import Pace
 from service.intake.pauses import Pauses
 from service.intake.switchboard import SwitchboardReader
 from service.intake.waiting import WaitingRoom
@@ -245,7 +247,7 @@ async def _make_bridge(
         letters,
         Parking(dispatcher, Parks(client, settings.group, links)),
         waiting=waiting,
-        concurrency=settings.intake.concurrency,
+        pace=Pace(settings.intake.concurrency),
         pauses=pauses,
         metrics=metrics,
     )
@@ -356,18 +358,21 @@ async def _cluster_with_topics(connection: Connection, table: RouteTable, settin
         if missing:
             room = await _letter_bytes(admin, [topic for topic in table.topics if topic not in missing])
             rights = {topic: "Read" if topic in table.topics else "Write" for topic in missing}
-            raise ConfigurationError(_how_to_create(rights, connection, letters, room))
+            raise ConfigurationError(_how_to_create(rights, connection, letters, room, cluster.brokers))
         if not await admin.may_use_group(settings.group):
             right = connection.right("Read", "group", settings.group)
             raise ConfigurationError(f"we may not read as group {settings.group}; let us:\n  {right}")
-        await _check_letter_topic(admin, letters, table, connection.bootstrap_servers)
+        await _check_letter_topic(admin, letters, table, cluster.brokers, connection.bootstrap_servers)
     return cluster
 
 
-def _how_to_create(missing: Mapping[str, str], connection: Connection, letters: str, room: int) -> str:
+def _how_to_create(
+    missing: Mapping[str, str], connection: Connection, letters: str, room: int, brokers: int
+) -> str:
     """What to do about `missing` topics, given with what we have to be allowed to do with them."""
     servers = connection.bootstrap_servers
-    extras = {letters: f" --config cleanup.policy=delete --config max.message.bytes={room}"}
+    in_sync = " --config min.insync.replicas=2" if brokers > 1 else ""
+    extras = {letters: f" --config cleanup.policy=delete --config max.message.bytes={room}{in_sync}"}
     lines = ["these topics do not exist, or we may not see them; create them:"]
     lines += [
         f"kafka-topics.sh --bootstrap-server {servers} --create --topic {topic}{extras.get(topic, '')}"
@@ -387,18 +392,18 @@ async def _letter_bytes(admin: Admin, topics: Iterable[str]) -> int:
     return max(sizes, default=DEFAULT_MAX_MESSAGE_BYTES) + HEADROOM_BYTES
 
 
-async def _check_letter_topic(admin: Admin, letters: str, table: RouteTable, servers: str) -> None:
-    kept = await admin.topic_settings(letters)
-    if "compact" in kept.get("cleanup.policy", ""):
-        msg = (
-            f"topic {letters} is compacted: letters of one key replace each other; set cleanup.policy=delete"
+async def _check_letter_topic(
+    admin: Admin, letters: str, table: RouteTable, brokers: int, servers: str
+) -> None:
+    found = list(
+        weaknesses(
+            await admin.topic_settings(letters),
+            needed_bytes=await _letter_bytes(admin, table.topics),
+            replicas=await admin.replicas(letters),
+            brokers=brokers,
         )
-        raise ConfigurationError(msg)
-    needed = await _letter_bytes(admin, table.topics)
-    if int(kept.get("max.message.bytes", needed)) < needed:
-        msg = (
-            f"topic {letters} must take the largest record and its reason; set max.message.bytes={needed} "
-            f"(kafka-configs.sh --bootstrap-server {servers} --alter --entity-type topics "
-            f"--entity-name {letters} --add-config max.message.bytes={needed})"
-        )
-        raise ConfigurationError(msg)
+    )
+    if fatal := [weakness.told(letters, servers) for weakness in found if weakness.fatal]:
+        raise ConfigurationError("\n  ".join(fatal))
+    for weakness in found:
+        log.warning("letter topic", problem=weakness.told(letters, servers))

@@ -165,6 +165,8 @@ class Park:
                 workflow_id=command.workflow_id,
                 error=one.error,
                 reason=one.reason,
+                event_type=command.events[one.event].type,
+                namespace=command.namespace,
             )
             for one in refused
         ]

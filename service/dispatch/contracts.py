@@ -7,7 +7,7 @@ the workflow; so what would not be understood is refused here, where it still ha
 import typing
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
@@ -24,6 +24,13 @@ OF_PAYLOADS = frozenset({"value_error", "assertion_error", "union_tag_invalid", 
 """pydantic's errors whose text holds, or may hold, a value."""
 
 WITHOUT_PAYLOADS = frozenset(typing.get_args(ErrorType)) - OF_PAYLOADS
+
+
+class Misfit(NamedTuple):
+    """Why an input does not fit, and the path of the first field that does not; `""` if it is the whole."""
+
+    problem: str
+    position: str = ""
 
 
 class Contracts:
@@ -57,8 +64,10 @@ class Contracts:
                 self._check_signal(command)
 
     def _check_start(self, name: str, args: Sequence[Any]) -> None:
-        if problem := _misfit(self._starts.get(name), args):
-            raise RejectedError(f"the input does not fit workflow {name}: {problem}")
+        if misfit := _misfit(self._starts.get(name), args):
+            raise RejectedError(
+                f"the input does not fit workflow {name}: {misfit.problem}", position=misfit.position
+            )
 
     def _check_signal(self, signal: Signal) -> None:
         receivers: Mapping[str, Parameters] = self._signals.get(signal.name, {})
@@ -70,9 +79,11 @@ class Contracts:
             if not receivers and name not in self._take_any_signal:
                 raise RejectedError(f"workflow {name} has no signal named {signal.name}")
         # Which of several workflows has that id is not known here: one that fits is enough.
-        problems = [_misfit(parameters, signal.args) for parameters in receivers.values()]
-        if problems and all(problems):
-            raise RejectedError(f"the input does not fit signal {signal.name}: {problems[0]}")
+        misfits = [_misfit(parameters, signal.args) for parameters in receivers.values()]
+        if misfits and (first := misfits[0]) and all(misfits):
+            raise RejectedError(
+                f"the input does not fit signal {signal.name}: {first.problem}", position=first.position
+            )
 
 
 def _definition(cls: type) -> Any:
@@ -93,21 +104,26 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
         return TypeAdapter(Any)
 
 
-def _misfit(parameters: Parameters, args: Sequence[Any]) -> str | None:
+def _misfit(parameters: Parameters, args: Sequence[Any]) -> Misfit | None:
     if parameters is None:
         return None
     # Also where parameters have defaults: a worker ignores all types when the number differs.
     if len(args) != len(parameters):
-        return f"{len(args)} arguments, but it takes {len(parameters)}"
+        return Misfit(f"{len(args)} arguments, but it takes {len(parameters)}")
     for adapter, value in zip(parameters, args, strict=True):
         try:
             adapter.validate_json(orjson.dumps(value))
         except ValidationError as error:
-            return "; ".join(_sentences(error))
+            first, *_ = error.errors(include_url=False, include_context=False, include_input=False)
+            return Misfit("; ".join(_sentences(error)), _path(first["loc"]))
     return None
 
 
 def _sentences(error: ValidationError) -> Iterable[str]:
     for one in error.errors(include_url=False, include_context=False, include_input=False)[:5]:
-        where = ".".join(map(str, one["loc"])) or "the whole"
+        where = _path(one["loc"]) or "the whole"
         yield f"{where}: {one['msg'] if one['type'] in WITHOUT_PAYLOADS else one['type']}"
+
+
+def _path(place: Sequence[int | str]) -> str:
+    return ".".join(map(str, place))

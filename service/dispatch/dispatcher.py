@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError
 from temporalio.api.enums.v1 import IndexedValueType
@@ -47,6 +47,20 @@ class AttributeNames:
     event_type: str = "TurnoutEventType"
     event_id: str = "TurnoutEventId"
     record: str = "TurnoutRecord"
+
+
+class Target(Protocol):
+    """What names a workflow."""
+
+    @property
+    def namespace(self) -> str | None:
+        """Its namespace; None is the client's own."""
+        ...
+
+    @property
+    def workflow_id(self) -> str:
+        """Its id there."""
+        ...
 
 
 class Dispatcher:
@@ -112,10 +126,9 @@ class Dispatcher:
         """
         self._contracts.check(command)
 
-    def link(self, command: Command) -> str:
-        """The address of the command's target in the Temporal UI, or nothing."""
-        namespace = self._client(command.namespace).namespace
-        return self._links.workflow(namespace, command.workflow_id)
+    def link(self, to: Target) -> str:
+        """The address of a command's target in the Temporal UI, or nothing."""
+        return self._links.workflow(self._client(to.namespace).namespace, to.workflow_id)
 
     async def _start(self, start: Start) -> Outcome:
         called = datetime.now(UTC)
@@ -289,6 +302,7 @@ def _by_rule(command: Command, rule: Rule, state: str, name: str) -> Outcome:
     raise RejectedError(
         f"workflow {command.workflow_id} {state}",
         cure=f"write `{name}: skip` in route {command.route} if that is nothing to keep",
+        retriable=True,
     )
 
 

@@ -77,7 +77,9 @@ def _key_text(key: bytes, topic: str) -> str:
         return key.decode()
     except UnicodeDecodeError as error:
         raise DecodeError(
-            f"the key is not UTF-8 at byte {error.start}", cure=f"write `key: bytes` for topic {topic}"
+            f"the key is not UTF-8 at byte {error.start}",
+            cure=f"write `key: bytes` for topic {topic}",
+            position=f"byte {error.start} of the key",
         ) from error
 
 

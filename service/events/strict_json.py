@@ -53,7 +53,7 @@ def parse_json(text: bytes, limits: Limits, *, what: str = "value") -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise DecodeError(_reason(text, what, error)) from error
+        raise _not_json(text, what, error) from error
 
 
 def refuse_large_integers(text: bytes, *, what: str = "value") -> None:
@@ -74,6 +74,7 @@ def refuse_large_integers(text: bytes, *, what: str = "value") -> None:
             raise DecodeError(
                 f"an integer of the {what} at byte {position} is beyond 64 bits",
                 cure="send it as a string",
+                position=_position(what, position),
             )
 
 
@@ -93,10 +94,16 @@ def _exceeds_depth(text: bytes, depth: int) -> bool:
     return max(accumulate(map(_NESTING.__getitem__, brackets)), default=0) > depth
 
 
-def _reason(text: bytes, what: str, error: orjson.JSONDecodeError) -> str:
+def _not_json(text: bytes, what: str, error: orjson.JSONDecodeError) -> DecodeError:
     # orjson points at the start of the string, not at the byte that is wrong.
     try:
-        text.decode()
+        characters = text.decode()
     except UnicodeDecodeError as broken:
-        return f"the {what} is not UTF-8 at byte {broken.start}"
-    return f"the {what} is not JSON: {error}"
+        reason = f"the {what} is not UTF-8 at byte {broken.start}"
+        return DecodeError(reason, position=_position(what, broken.start))
+    position = len(characters[: error.pos].encode())
+    return DecodeError(f"the {what} is not JSON: {error}", position=_position(what, position))
+
+
+def _position(what: str, byte: int) -> str:
+    return f"byte {byte}" if what == "value" else f"byte {byte} of the {what}"

@@ -11,7 +11,7 @@ from activities.ports import NotYet, ParkedLetter, Refused
 from service.dispatch.answers import Outcome, OutcomeKind
 from service.dispatch.dispatcher import Dispatcher
 from service.errors import GivenUpError, NotNow, RecordError, RejectedError, TargetBusy, TargetMissing
-from service.failures.letters import Letters
+from service.failures.letters import About, Letters
 from service.failures.parked import to_command, to_record
 from service.failures.parking import BUSY_PATIENCE
 from service.kafka.record import Record
@@ -107,16 +107,24 @@ class ParkDeliveries:
         Raises:
             NotYet: See there.
         """
-        record = to_record(letter.record)
+        record = to_record(letter.record, letter.route)
         error = ERRORS.get(letter.error, GivenUpError)(letter.reason)
         try:
-            written = await self._letters.write(record, error, route=letter.route)
+            written = await self._letters.write(record, error, self._about(letter))
         except NotNow as not_now:
             raise NotYet(str(not_now)) from not_now
         place = f"{written.partition}@{written.offset}"
         outcome = Outcome(OutcomeKind.DEAD_LETTERED, letter.route, letter.workflow_id, detail=letter.reason)
         self._metrics.letter(error.stage)
         self._note(outcome, _lines(record).bind(stage=error.stage.value, letter=place))
+
+    def _about(self, letter: ParkedLetter) -> About:
+        return About(
+            route=letter.route,
+            event_type=letter.event_type,
+            workflow_id=letter.workflow_id,
+            workflow_url=self._dispatcher.link(letter),
+        )
 
     def _note(self, outcome: Outcome, lines: structlog.typing.FilteringBoundLogger) -> None:
         lines.info(

@@ -14,7 +14,7 @@ from activities.parked import (
 from service.dispatch.dispatcher import TRACE_HEADERS
 from service.dispatch.identity import command_id
 from service.events.event import Event
-from service.kafka.record import Record
+from service.kafka.record import Record, Redelivery
 from service.routing.commands import Cancel, OrStart, Rule, Signal, StartOptions
 
 Parkable = Signal | Cancel
@@ -58,8 +58,8 @@ def to_command(kept: ParkedCommand) -> Parkable:
             return Cancel(**common, reason=kept.reason)
 
 
-def to_record(kept: KeptRecord) -> Record:
-    """The record, byte for byte."""
+def to_record(kept: KeptRecord, route: str) -> Record:
+    """The record, byte for byte, as it was handled by `route`."""
     return Record(
         kept.topic,
         kept.partition,
@@ -68,7 +68,14 @@ def to_record(kept: KeptRecord) -> Record:
         kept.value,
         tuple(kept.headers),
         kept.timestamp_ms,
+        _redelivery(kept, route),
     )
+
+
+def _redelivery(kept: KeptRecord, route: str) -> Redelivery | None:
+    if kept.first_failed_at is None:
+        return None
+    return Redelivery(route=route, sends=kept.sends, first_failed_at=kept.first_failed_at)
 
 
 def _kept(command: Parkable) -> ParkedCommand:
@@ -145,4 +152,6 @@ def _kept_record(record: Record) -> KeptRecord:
         value=record.value,
         headers=record.headers,
         timestamp_ms=record.timestamp_ms,
+        sends=record.redelivery.sends if record.redelivery else 0,
+        first_failed_at=record.redelivery.first_failed_at if record.redelivery else None,
     )

@@ -11,7 +11,7 @@ from service.errors import RecordError, RouteError
 from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
 from service.events.reuse import IdsSeen
-from service.failures.letters import Letters
+from service.failures.letters import About, Letters
 from service.failures.parking import Parking
 from service.intake.pace import Pace
 from service.intake.pauses import PausedMeanwhile, Pauses
@@ -33,7 +33,16 @@ BATCH_BYTES = 256 << 10
 
 
 class Handling:
-    """Handles records, one call each; the calls share a limit on calls in flight."""
+    """Handles records, one call each; the calls share a limit on calls in flight.
+
+    Args:
+        decoder: From bytes to events.
+        routes: From events to commands.
+        dispatcher: From commands to outcomes.
+        letters: Where to what cannot be handled goes.
+        waiting: Who waits, and for what.
+        pace: The limit.
+    """
 
     def __init__(
         self,
@@ -44,7 +53,7 @@ class Handling:
         parking: Parking,
         *,
         waiting: WaitingRoom,
-        concurrency: int,
+        pace: Pace,
         pauses: Pauses | None = None,
         metrics: Metrics | None = None,
     ) -> None:
@@ -54,7 +63,7 @@ class Handling:
         self._letters = letters
         self._parking = parking
         self._waiting = waiting
-        self._pace = Pace(concurrency)
+        self._pace = pace
         self._ids = IdsSeen()
         self._pauses = pauses or Pauses()
         self._metrics = metrics or Metrics()
@@ -68,7 +77,7 @@ class Handling:
         try:
             event = self._decoder.decode(record)
         except RecordError as error:
-            return [await self._give_up(record, assignment, error, _lines(record))]
+            return [await self._give_up(record, assignment, error, _lines(record), About())]
         if isinstance(event, Tombstone):
             return [self._noted(Outcome(OutcomeKind.SKIPPED, detail="tombstone"), _lines(record))]
         self._say_if_reused(event)
@@ -130,6 +139,8 @@ class Handling:
 
     async def _follow_routes(self, event: Event, assignment: Assignment) -> Sequence[Outcome]:
         routes = self._routes.routes_for(event)
+        if (again := event.record.redelivery) and again.route:
+            routes = [route for route in routes if route.name == again.route]
         if routes:
             return [await self._carry_out(route, event, assignment) for route in routes]
         if self._routes.topics[event.record.topic].unmatched is Rule.SKIP:
@@ -140,13 +151,15 @@ class Handling:
             f"no route takes type {event.type} from {event.record.topic}",
             cure="add one, or write `unmatched: skip` for the topic",
         )
-        return [await self._give_up(event.record, assignment, unmatched, _lines_of(event))]
+        about = About(event_type=event.type)
+        return [await self._give_up(event.record, assignment, unmatched, _lines_of(event), about)]
 
     async def _carry_out(self, route: Route, event: Event, assignment: Assignment) -> Outcome:
         try:
             command = route.command(event)
         except RecordError as error:
-            return await self._give_up(event.record, assignment, error, _lines_of(event), route=route.name)
+            about = About(route=route.name, event_type=event.type)
+            return await self._give_up(event.record, assignment, error, _lines_of(event), about)
         if command is None:
             return self._noted(
                 Outcome(OutcomeKind.SKIPPED, route.name, detail="`when` is false"), _lines_of(event)
@@ -158,22 +171,22 @@ class Handling:
         try:
             return self._noted(await self._ask(command, assignment), lines)
         except RecordError as error:
-            to = command.workflow_id
-            return await self._give_up(record, assignment, error, lines, route=command.route, to=to)
+            about = About(
+                route=command.route,
+                event_type=command.event.type,
+                workflow_id=command.workflow_id,
+                workflow_url=self._dispatcher.link(command),
+            )
+            return await self._give_up(record, assignment, error, lines, about)
 
     async def _give_up(
-        self,
-        record: Record,
-        assignment: Assignment,
-        error: RecordError,
-        lines: Lines,
-        *,
-        route: str = "",
-        to: str = "",
+        self, record: Record, assignment: Assignment, error: RecordError, lines: Lines, about: About
     ) -> Outcome:
+        route, to = about.route, about.workflow_id
+
         async def write() -> Written:
             self._pauses.check(record, route)
-            return await self._letters.write(record, error, route=route)
+            return await self._letters.write(record, error, about)
 
         written = await self._insist(record, assignment, What(route=route, workflow_id=to), write)
         self._metrics.letter(error.stage)

@@ -68,6 +68,11 @@ class Admin:
         partitions = {t["topic"]: len(t["partitions"]) for t in topics if t["error_code"] == 0}
         return Cluster(described["cluster_id"] or "", len(described["brokers"]), partitions)
 
+    async def replicas(self, topic: str) -> int:
+        """Of the partition of `topic` that has the fewest."""
+        (described,) = await self._client.describe_topics([topic])
+        return min(len(partition["replicas"]) for partition in described["partitions"])
+
     async def topic_settings(self, topic: str) -> dict[str, str]:
         """The settings of `topic` as text; empty where we may not see them."""
         resource = ConfigResource(ConfigResourceType.TOPIC, topic)

@@ -1,7 +1,8 @@
 """The contract between Kafka and the rest of the service: one record, as delivered."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from service.errors import TurnoutError
@@ -29,12 +30,24 @@ class Commit(NamedTuple):
     metadata: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redelivery:
+    """That a record comes from a letter: for the `sends`-th time, and when it failed at first.
+
+    Only `route` is followed; all of them where it is empty.
+    """
+
+    route: str
+    sends: int
+    first_failed_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """What Kafka delivered: bytes, and where they lie.
 
     `timestamp_ms` is in milliseconds since 1970 UTC, as the broker keeps it.
-    Headers keep their order and their repeats.
+    Headers keep their order and their repeats. `redelivery` is set where it was sent again.
     """
 
     topic: str
@@ -44,6 +57,7 @@ class Record:
     value: bytes | None
     headers: Headers
     timestamp_ms: int
+    redelivery: Redelivery | None = field(default=None, compare=False)
 
     @property
     def place(self) -> Partition:
@@ -98,11 +112,19 @@ class Written:
 class RecordSink(Protocol):
     """Where records are written to."""
 
-    async def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers) -> Written:
+    async def send(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        spread: int | None = None,
+    ) -> Written:
         """Write one record, with the time of now.
 
         Suspends until all in-sync replicas acknowledged it. May be repeated, which may write it
-        twice.
+        twice. Records of one key lie in one partition; with `spread`, those of one such number.
 
         Raises:
             NotNow: It may or may not be written; Kafka did not say in time.

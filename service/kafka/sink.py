@@ -97,7 +97,15 @@ class KafkaSink:
         for answer in self._answers:
             answer.cancel()  # it will not come any more
 
-    async def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers) -> Written:
+    async def send(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        spread: int | None = None,
+    ) -> Written:
         """Write one record; see `RecordSink.send`."""
         size = len(key or b"") + len(value or b"")
         self._refuse_again(topic, size)
@@ -105,7 +113,10 @@ class KafkaSink:
         try:
             async with asyncio.timeout(self._send_seconds):
                 producer = await self._current()
-                future = await producer.send(topic, key=key, value=(value,), headers=list(headers))
+                number = None if spread is None else spread % len(await producer.partitions_for(topic))
+                future = await producer.send(
+                    topic, key=key, value=(value,), headers=list(headers), partition=number
+                )
                 done = await self._answer(future)
         except FATAL as error:
             await self._replace(producer, error)

@@ -16,6 +16,7 @@ from service.events.strict_json import Limits
 from service.failures.letters import Letters
 from service.failures.parking import Parking
 from service.intake.handling import Handling
+from service.intake.pace import Pace
 from service.intake.waiting import WaitingRoom
 from service.kafka.record import Record
 from service.routing.table import RouteTable, load_routes
@@ -79,7 +80,7 @@ class Bridge:
             Letters(self.letters, "shop"),
             Parking(dispatcher, FakeParks()),
             waiting=WaitingRoom(),
-            concurrency=8,
+            pace=Pace(8),
         )
 
     async def handle(self, given: Record) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka.protocol.commit import OffsetCommitRequest
 
 from service.dispatch.answers import Outcome, OutcomeKind
-from service.dispatch.dispatcher import Dispatcher
+from service.dispatch.dispatcher import Dispatcher, Target
 from service.dispatch.identity import command_id
 from service.errors import NotNow
 from service.failures.parked import Parkable
@@ -58,7 +58,15 @@ class FakeSink:
     errors: deque[Exception] = field(default_factory=deque)
     sent: list[Sent] = field(default_factory=list)
 
-    async def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers) -> Written:
+    async def send(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        spread: int | None = None,
+    ) -> Written:
         if self.errors:
             raise self.errors.popleft()
         self.sent.append(Sent(topic, key, value, headers))
@@ -84,8 +92,8 @@ class ScriptedDispatcher(Dispatcher):
     def check(self, command: Command) -> None:
         self.checked.append(command)
 
-    def link(self, command: Command) -> str:
-        return f"http://ui/{command.workflow_id}"
+    def link(self, to: Target) -> str:
+        return f"http://ui/{to.workflow_id}"
 
 
 class FakeGroups:

@@ -150,6 +150,23 @@ def test_what_does_not_fit_is_refused_with_the_place_of_the_mistake(command: Com
 
 
 @pytest.mark.parametrize(
+    ("command", "position"),
+    [
+        (start("Shop", {**ORDER, "total_cents": "many"}), "total_cents"),
+        (start("Shop", [1]), ""),
+        (start("Shop"), ""),
+        (signal("paid", {"kind": "card", "id": "?"}), "Card.id"),
+    ],
+)
+def test_the_error_tells_programs_the_path_of_the_first_field_that_does_not_fit(
+    command: Command, position: str
+) -> None:
+    with pytest.raises(RejectedError) as refused:
+        CONTRACTS.check(command)
+    assert refused.value.position == position
+
+
+@pytest.mark.parametrize(
     "command",
     [
         start("Shop", {"order_id": 1, "total_cents": MARKER}),

@@ -269,6 +269,26 @@ def test_what_is_not_strict_json_is_refused_and_the_error_says_where(text: bytes
         parse_json(text, LIMITS)
 
 
+@pytest.mark.parametrize(
+    ("text", "position"),
+    [
+        (b"[1,]", "byte 2"),
+        ('["é",]'.encode(), "byte 5"),
+        (b'{"a": "b\xff"}', "byte 8"),
+        (b"[1, 9223372036854775808]", "byte 4"),
+        (b"[" * 65 + b"]" * 65, ""),
+    ],
+)
+def test_the_error_tells_programs_the_byte_too(text: bytes, position: str) -> None:
+    with pytest.raises(DecodeError) as refused:
+        parse_json(text, LIMITS)
+    assert refused.value.position == position
+    if position:
+        with pytest.raises(DecodeError) as refused:
+            parse_json(text, LIMITS, what="key")
+        assert refused.value.position == f"{position} of the key"
+
+
 def test_a_pair_of_surrogates_is_one_character() -> None:
     assert parse_json(rb'"\ud83d\ude00"', LIMITS) == "\U0001f600"
 

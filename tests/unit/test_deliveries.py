@@ -172,7 +172,12 @@ async def test_a_letter_keeps_the_record_and_says_why(lines: list[Any]) -> None:
     world = World(ScriptedDispatcher())
     (given,) = to_parked(signal(), answer="", patience=PATIENCE).records
     letter = ParkedLetter(
-        record=given, route="note", workflow_id="order/A-1", error="GivenUpError", reason="too long"
+        record=given,
+        route="note",
+        workflow_id="order/A-1",
+        error="GivenUpError",
+        reason="too long",
+        event_type="shop.order.placed",
     )
     await world.deliveries.write_letter(letter)
     (sent,) = world.sink.sent
@@ -183,6 +188,9 @@ async def test_a_letter_keeps_the_record_and_says_why(lines: list[Any]) -> None:
         "turnout-route": b"note",
         "__dlq.errors.message": b"too long",
         "__dlq.errors.offset": b"1",
+        "turnout-event-type": b"shop.order.placed",
+        "turnout-workflow-id": b"order/A-1",
+        "turnout-workflow-url": b"http://ui/order/A-1",
     }
     assert {name: sent.header(name) for name in wanted} == wanted
     (line,) = lines

@@ -13,12 +13,15 @@ from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from service.dispatch.answers import Outcome, OutcomeKind
+from service.dispatch.identity import command_id
 from service.errors import RejectedError
 from service.events.decoding import Decoder
+from service.events.event import Event
 from service.events.strict_json import Limits
-from service.failures.letters import Letters
+from service.failures.letters import About, Letter, Letters, read_letter
 from service.failures.parking import Parking
 from service.intake.handling import Handling
+from service.intake.pace import Pace
 from service.intake.pauses import Pauses
 from service.intake.waiting import Abandoned, Assignment, WaitingRoom
 from service.kafka.record import Record, Written
@@ -88,15 +91,14 @@ class World:
         self.waiting = WaitingRoom()
         self.pauses = Pauses()
         self.metrics = Metrics()
-        formats = {name: topic.format for name, topic in table.topics.items()}
         self.handling = Handling(
-            Decoder(formats, Limits(), "cluster-1"),
+            decoder(table),
             table,
             dispatcher,
             Letters(self.sink, "shop"),
             Parking(dispatcher, FakeParks()),
             waiting=self.waiting,
-            concurrency=concurrency,
+            pace=Pace(concurrency),
             pauses=self.pauses,
             metrics=self.metrics,
         )
@@ -130,6 +132,25 @@ def fact(type_: str, data: Mapping[str, Any] = ORDER, *, topic: str = "shop.orde
             ("ce_type", type_.encode()),
         ),
     )
+
+
+def letters_in(world: World) -> Sequence[Letter]:
+    found = [
+        read_letter(record(topic=sent.topic, key=sent.key, value=sent.value, headers=sent.headers))
+        for sent in world.sink.sent
+    ]
+    return [letter for letter in found if letter]
+
+
+def commands(table: RouteTable, given: Record) -> Sequence[Command]:
+    event = decoder(table).decode(given)
+    assert isinstance(event, Event)
+    return [command for route in table.routes_for(event) if (command := route.command(event))]
+
+
+def decoder(table: RouteTable) -> Decoder:
+    formats = {name: topic.format for name, topic in table.topics.items()}
+    return Decoder(formats, Limits(), "cluster-1")
 
 
 def kinds(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
@@ -222,6 +243,67 @@ async def test_a_record_whose_letter_waits_is_abandoned_too(table: RouteTable) -
     with pytest.raises(Abandoned):
         await world.handle(fact("unknown"), NoTime(naps=3))
     assert world.sink.sent == []
+
+
+async def test_a_letter_says_what_is_known_where_it_was_given_up(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher(first=[RejectedError("is too large")]))
+    await world.handle(fact("all", FAILED_MAPPING))
+    await world.handle(fact("unknown"))
+    await world.handle(record(value=b"\xff"))
+    at_work = About(
+        route="first", event_type="all", workflow_id="order/A-1", workflow_url="http://ui/order/A-1"
+    )
+    abouts = [letter.about for letter in letters_in(world)]
+    assert abouts == [
+        at_work,
+        About(route="second", event_type="all"),
+        About(event_type="unknown"),
+        About(),
+    ]
+
+
+async def test_a_letter_sent_again_runs_its_route_alone(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher(first=[RejectedError("is too large")]))
+    await world.handle(fact("all"))
+    (letter,) = letters_in(world)
+    world.dispatcher.calls.clear()
+    outcomes = await world.handle(letter.again())
+    assert (kinds(outcomes), world.called) == ([("first", "accepted")], ["first"])
+    assert command_id(world.dispatcher.calls[0]) == command_id(commands(table, fact("all"))[0])
+    assert len(world.sink.sent) == 1
+
+
+async def test_a_letter_that_fails_again_is_a_new_letter_of_its_route_that_counts_the_send(
+    table: RouteTable,
+) -> None:
+    world = World(table, ScriptedDispatcher(first=[RejectedError("is too large"), RejectedError("still is")]))
+    await world.handle(fact("all"))
+    (letter,) = letters_in(world)
+    outcomes = await world.handle(letter.again())
+    assert kinds(outcomes) == [("first", "dead-lettered")]
+    _, again = letters_in(world)
+    assert (again.record, again.about, again.sends) == (letter.record, letter.about, 1)
+    assert (again.reason, again.first_failed_at) == ("still is", letter.failed_at)
+
+
+async def test_a_letter_of_a_route_that_can_no_longer_be_decoded_stays_one_of_that_route(
+    table: RouteTable,
+) -> None:
+    world = World(table, ScriptedDispatcher(first=[RejectedError("is too large")]))
+    await world.handle(fact("all"))
+    (letter,) = letters_in(world)
+    await world.handle(replace(letter.again(), value=b"\xff"))
+    _, again = letters_in(world)
+    assert (again.stage, again.about.route, again.sends) == ("decode", "first", 1)
+
+
+async def test_a_letter_without_route_runs_all_routes_when_it_is_sent_again(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher())
+    await world.handle(replace(fact("all"), value=b"\xff"))
+    (letter,) = letters_in(world)
+    mended = replace(letter.again(), value=fact("all").value)
+    await world.handle(mended)
+    assert world.called == ["first", "second", "third"]
 
 
 async def test_no_more_calls_are_in_flight_than_set(table: RouteTable) -> None:

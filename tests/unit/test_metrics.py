@@ -55,6 +55,7 @@ def test_letters_are_counted_by_stage_from_zero_on() -> None:
         'stage="decode"': 0,
         'stage="route"': 1,
         'stage="dispatch"': 0,
+        'stage="person"': 0,
     }
 
 

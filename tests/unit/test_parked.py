@@ -12,7 +12,7 @@ from activities.parked import Parked
 from service.dispatch.identity import command_id
 from service.events.event import Event
 from service.failures.parked import Parkable, to_command, to_parked, to_record
-from service.kafka.record import Record
+from service.kafka.record import Record, Redelivery
 from service.routing.commands import Cancel, OrStart, Rule, Signal, StartOptions, apart, joined
 from tests.unit.records import event
 from tests.unit.test_dispatcher import MISSING, SIGNAL, Wire, connected
@@ -39,6 +39,13 @@ RECORDS = st.builds(
     value=BYTES,
     headers=st.lists(st.tuples(TEXT, BYTES), max_size=3).map(tuple),
     timestamp_ms=st.integers(-1, 2**43),
+    redelivery=st.none()
+    | st.builds(
+        Redelivery,
+        route=NAME,
+        sends=st.integers(1, 2**31),
+        first_failed_at=st.datetimes(timezones=st.just(UTC)),
+    ),
 )
 EVENTS = st.builds(
     Event,
@@ -118,7 +125,14 @@ async def test_a_command_from_a_park_makes_the_same_requests_with_the_same_ids(c
 @given(COMMANDS)
 async def test_the_records_of_a_command_from_a_park_are_the_same_byte_for_byte(command: Parkable) -> None:
     back = await kept(command)
-    assert [to_record(one) for one in back.records] == [one.record for one in command.events]
+    records = [to_record(one, command.route) for one in back.records]
+    assert [as_sent(one) for one in records] == [as_sent(event.record) for event in command.events]
+
+
+def as_sent(record: Record) -> object:
+    """The record, and what is known of its being sent again; the route is the command's."""
+    again = record.redelivery
+    return record, again and (again.sends, again.first_failed_at)
 
 
 @given(COMMANDS)

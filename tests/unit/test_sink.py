@@ -35,6 +35,7 @@ class FakeProducer:
     def __init__(self, **options: Any) -> None:
         self.options = options
         self.sent: list[tuple[str, bytes | None, bytes | None, list[tuple[str, bytes | None]]]] = []
+        self.partitions: list[int | None] = []
         self.failure: Exception | None = None
         self.answers = True
         self.stop_hangs = False
@@ -57,8 +58,10 @@ class FakeProducer:
         key: bytes | None,
         value: Any,
         headers: list[tuple[str, bytes | None]],
+        partition: int | None,
     ) -> asyncio.Future[Any]:
         self.sent.append((topic, key, self.options["value_serializer"](value), headers))
+        self.partitions.append(partition)
         await asyncio.sleep(0)
         future = asyncio.get_running_loop().create_future()
         self.pending.append(future)
@@ -67,6 +70,9 @@ class FakeProducer:
         elif self.answers:
             future.set_result(SimpleNamespace(topic=topic, partition=3, offset=len(self.sent) - 1))
         return future
+
+    async def partitions_for(self, _topic: str) -> set[int]:
+        return {0, 1, 2}
 
     async def stop(self) -> None:
         if self.stop_hangs:
@@ -107,6 +113,15 @@ async def test_a_record_is_written_as_given_and_its_place_told(
     assert await send(sink) == Written("shop.results", 3, 1)
     (producer,) = producers
     assert producer.sent[0] == ("shop.results", b"A", None, [("a", b"1"), ("a", None)])
+    assert producer.partitions == [None, None]  # left to the key
+
+
+async def test_what_is_spread_by_a_number_lies_in_one_partition_by_that_number(
+    sink: KafkaSink, producers: list[FakeProducer]
+) -> None:
+    for spread in (0, 4, 7, 7):
+        await sink.send("letters", key=b"A", value=None, headers=(), spread=spread)
+    assert producers[0].partitions == [0, 1, 1, 1]
 
 
 async def test_each_record_is_acknowledged_by_all_in_sync_replicas(
