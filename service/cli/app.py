@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from service.cli import dev, operate, parked, run, seek, switchboard
+from service.cli import dev, letters, operate, parked, run, seek, switchboard
 from service.errors import ConfigurationError, NotNow, Unreachable
 from service.lifecycle import leave
 
@@ -21,6 +21,7 @@ run.add_to(app)
 dev.add_to(app)
 operate.add_to(app)
 switchboard.add_to(app)
+letters.add_to(app)
 seek.add_to(app)
 parked.add_to(app)
 

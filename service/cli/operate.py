@@ -15,8 +15,8 @@ from service.events.cloudevents import EncodedRecord, encode_binary
 from service.kafka.admin import Admin, no_such_topic
 from service.kafka.outside import read_on
 from service.kafka.sink import KafkaSink
+from service.pipeline import kafka_connection
 from service.settings import load_settings
-from service.wiring import kafka_connection
 
 
 def add_to(app: typer.Typer) -> None:

@@ -9,14 +9,15 @@ console = Console(highlight=False, soft_wrap=True)
 
 def show_record(record: Record) -> None:
     """One record in a few lines: place, key, headers, value; cut where long."""
-    key = _text(record.key, 80)
+    key = text_of(record.key, 80)
     console.print(f"[bold]{record}[/] key {key}", markup=True)
     for name, value in record.headers:
-        console.print(f"  {name}: {_text(value, 120)}", markup=False, style="dim")
-    console.print(f"  {_text(record.value, 2_000)}", markup=False)
+        console.print(f"  {name}: {text_of(value, 120)}", markup=False, style="dim")
+    console.print(f"  {text_of(record.value, 2_000)}", markup=False)
 
 
-def _text(raw: bytes | None, limit: int) -> str:
+def text_of(raw: bytes | None, limit: int = 1_000_000) -> str:
+    """Bytes as people read them: text where it is text, else hexadecimal digits; cut where long."""
     if raw is None:
         return "(none)"
     text = raw.decode(errors="backslashreplace")

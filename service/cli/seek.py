@@ -9,8 +9,8 @@ import typer
 from service.cli.who import user
 from service.kafka.record import Partition
 from service.kafka.seeking import End, Sought, Where, seek, seek_group
+from service.pipeline import kafka_connection
 from service.settings import load_settings
-from service.wiring import kafka_connection
 
 _PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})")
 _OFFSET = re.compile(r"[0-9]{1,18}")

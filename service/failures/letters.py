@@ -26,6 +26,11 @@ def letter_topic(group: str) -> str:
     return f"{group}.dead-letters"
 
 
+def letter_group(group: str) -> str:
+    """The group whose finished offsets are the letters that were sent again or discarded."""
+    return f"{group}.letters"
+
+
 DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
 """What a topic takes where nobody said otherwise (`message.max.bytes`)."""
 

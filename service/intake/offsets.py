@@ -20,12 +20,13 @@ class OffsetTracker:
 
     Args:
         ahead: Finished offsets beyond the one that the assignment starts at, from an earlier commit.
+        start: That one; without it nothing is committed before something was received.
     """
 
-    def __init__(self, ahead: Iterable[int] = ()) -> None:
+    def __init__(self, ahead: Iterable[int] = (), start: int | None = None) -> None:
         self._unfinished: dict[int, None] = {}  # in the order received, which is offset order
         self._finished = set(ahead)
-        self._next: int | None = None
+        self._next = start
         self._stored: Commit | None = None
         self._latest: Commit | None = None  # None where something has happened since it was made
         self._map_bytes = 0
@@ -35,6 +36,16 @@ class OffsetTracker:
     def unfinished(self) -> Iterable[int]:
         """Offsets received and not finished, in ascending order."""
         return self._unfinished.keys()
+
+    @property
+    def point(self) -> int:
+        """The lowest offset that is not known to be done; 0 where nothing is known at all."""
+        return next(iter(self._unfinished), self._next or 0)
+
+    @property
+    def map_bytes(self) -> int:
+        """How large the map was when it was last made, before any of it was cut."""
+        return self._map_bytes
 
     @property
     def braked(self) -> bool:
@@ -64,6 +75,15 @@ class OffsetTracker:
         self._finished.add(offset)
         self._latest = None
 
+    def finish_early(self, offset: int) -> None:
+        """Mark `offset` done before it is delivered; when it is, it needs no handling."""
+        self._finished.add(offset)
+        self._latest = None
+
+    def is_finished(self, offset: int) -> bool:
+        """Whether `offset`, which was delivered or lies before all that were, is done."""
+        return offset in self._finished or offset < self.point
+
     def to_commit(self) -> Commit | None:
         """What may be stored, or None if that is nothing new; offset and map from one snapshot.
 
@@ -75,15 +95,15 @@ class OffsetTracker:
         if self._next is None:
             return None
         # Made once only: a pause leaves long maps, which take milliseconds each, standing for hours.
-        self._latest = self._latest or self._made(self._next)
+        self._latest = self._latest or self._made()
         return self._latest if self._latest != self._stored else None
 
     def stored(self, commit: Commit) -> None:
         """Note that `commit` was stored."""
         self._stored = commit
 
-    def _made(self, behind_all: int) -> Commit:
-        point = next(iter(self._unfinished), behind_all)
+    def _made(self) -> Commit:
+        point = self.point
         self._finished = {offset for offset in self._finished if offset >= point}
         return Commit(point, self._map(point))
 

@@ -99,6 +99,11 @@ class WaitingRoom:
         before = time.monotonic() - seconds
         return sorted((w for w in self._waits.values() if w.since < before), key=lambda wait: wait.since)
 
+    def answer(self, record: Record) -> str:
+        """The last answer to what waits because of `record`; empty if nothing does."""
+        wait = self._waits.get(str(record))
+        return wait.answer if wait else ""
+
     async def insist(
         self, record: Record, assignment: Assignment, what: What, call: Callable[[], Awaitable[T]]
     ) -> T:

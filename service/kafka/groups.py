@@ -1,17 +1,32 @@
 """What a group has committed, read and written by anyone: also by one who is no member of it."""
 
+import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
+from datetime import timedelta
+from typing import Any, NamedTuple
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 
+from service.errors import Unreachable
 from service.kafka.record import Commit, Partition
 
+PATIENCE_SECONDS, RETRY_SECONDS = 30.0, 0.3
 NOTHING = -1
 """The offset that stands for none."""
+
+
+class Member(NamedTuple):
+    """Who commits: a member of the group in one generation, or nobody of it."""
+
+    generation: int
+    id: str
+
+
+NOBODY = Member(OffsetCommitRequest.DEFAULT_GENERATION_ID, "")
 
 
 async def committed(
@@ -40,11 +55,48 @@ async def committed(
     return commits
 
 
-async def commit_for(client: AIOKafkaClient, group: str, commits: Mapping[Partition, Commit]) -> None:
-    """Commit in the name of `group`, which must have no members; one attempt, not bounded in time.
+async def committed_in_time(
+    client: AIOKafkaClient, group: str, partitions: Iterable[Partition]
+) -> dict[Partition, Commit]:
+    """As `committed`, asked again for a while: a new broker has no coordinators yet.
 
     Raises:
-        KafkaError: It may or may not be stored; certainly not where the group has members.
+        Unreachable: It did not become known.
+    """
+    partitions, reason = list(partitions), "no answer"
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                try:
+                    return await committed(client, group, partitions)
+                except KafkaError as error:
+                    reason = type(error).__name__
+                    if not error.retriable:
+                        break
+                await asyncio.sleep(RETRY_SECONDS)
+    raise Unreachable(f"Kafka did not say what group {group} has committed: {reason}")
+
+
+async def commit_for(
+    client: AIOKafkaClient,
+    group: str,
+    commits: Mapping[Partition, Commit],
+    *,
+    by: Member = NOBODY,
+    kept: timedelta | None = None,
+) -> None:
+    """Commit in the name of `group`; one attempt, not bounded in time.
+
+    Args:
+        client: The way to the coordinator.
+        group: The group; where nobody of it commits, it must have no members.
+        commits: What to store.
+        by: Who commits.
+        kept: For how long, whether the group has members or not. Without it, brokers forget what a group
+            committed a week after its last member has gone (`offsets.retention.minutes`).
+
+    Raises:
+        KafkaError: It may or may not be stored; certainly not where `by` is no member any more.
     """
     entries: defaultdict[str, list[tuple[int, int, str]]] = defaultdict(list)
     for partition, commit in commits.items():
@@ -54,9 +106,9 @@ async def commit_for(client: AIOKafkaClient, group: str, commits: Mapping[Partit
         group,
         OffsetCommitRequest(
             group,
-            OffsetCommitRequest.DEFAULT_GENERATION_ID,
-            "",
-            OffsetCommitRequest.DEFAULT_RETENTION_TIME,
+            by.generation,
+            by.id,
+            int(kept.total_seconds() * 1000) if kept else OffsetCommitRequest.DEFAULT_RETENTION_TIME,
             list(entries.items()),
         ),
     )

@@ -15,18 +15,21 @@ from service.kafka.connection import START_SECONDS, Connection, listening_to_cli
 from service.kafka.record import Partition, Record
 
 Isolation = Literal["read_committed", "read_uncommitted"]
+Reset = Literal["latest", "none"]
 
 
 @asynccontextmanager
 async def onlooker(
-    connection: Connection, isolation: Isolation = "read_committed"
+    connection: Connection, isolation: Isolation = "read_committed", *, reset: Reset = "latest"
 ) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer without a group, for the time of the block.
 
     Raises:
         Unreachable: No broker answers, at first or within the block; the text says what is known.
     """
-    consumer = AIOKafkaConsumer(**connection.client_options(), isolation_level=isolation)
+    consumer = AIOKafkaConsumer(
+        **connection.client_options(), isolation_level=isolation, auto_offset_reset=reset
+    )
     try:
         with listening_to_client_log() as heard:
             try:

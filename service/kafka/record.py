@@ -1,6 +1,6 @@
 """The contract between Kafka and the rest of the service: one record, as delivered."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -97,6 +97,30 @@ class RecordSource(Protocol):
 
     async def commit(self, commits: Mapping[Partition, Commit]) -> Mapping[Partition, Commit]:
         """Store `commits`, and return those that are; the others could not be stored now."""
+        ...
+
+
+class RecordReader(Protocol):
+    """Reads what topics hold, from outside: without a place in a group, and without leaving a trace."""
+
+    async def extents(self, topic: str) -> Mapping[Partition, range]:
+        """The offsets that each partition of `topic` holds now; there may be fewer records.
+
+        Raises:
+            ConfigurationError: There is no such topic.
+        """
+        ...
+
+    async def committed(self, group: str, partitions: Iterable[Partition]) -> Mapping[Partition, Commit]:
+        """What `group` has committed for `partitions`; those without are left out."""
+        ...
+
+    def read(self, partition: Partition, offsets: range) -> AsyncIterator[Record]:
+        """The records of `partition` in `offsets`, in order; ends when all that are there were given.
+
+        One at a time: reading another partition ends the reading of the one before. Also what the client
+        library cannot read is given, with header names made readable and one header that says so.
+        """
         ...
 
 

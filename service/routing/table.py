@@ -166,6 +166,11 @@ class RouteTable:
         return self._by_name.get(name)
 
     @property
+    def ordered_by_partition(self) -> frozenset[str]:
+        """Topics in which all records of a partition share one order, whatever their keys."""
+        return frozenset(topic.name for topic in self.topics.values() if topic.ordering == "partition")
+
+    @property
     def batching_topics(self) -> frozenset[str]:
         """Topics with a route whose signals may be told several at once."""
         return self._batching_topics

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from functools import cache
 from typing import Any
 from urllib.parse import quote
@@ -91,6 +92,20 @@ async def check_namespace(client: Client, namespace: str) -> None:
             )
             raise ConfigurationError(msg) from error
         raise no_answer(client, error) from error
+
+
+async def retention(client: Client, namespace: str) -> timedelta:
+    """How long `namespace` remembers a workflow after it closed.
+
+    Raises:
+        Unreachable: Temporal does not answer.
+    """
+    request = DescribeNamespaceRequest(namespace=namespace)
+    try:
+        described = await client.workflow_service.describe_namespace(request)
+    except RPCError as error:
+        raise no_answer(client, error) from error
+    return described.config.workflow_execution_retention_ttl.ToTimedelta()
 
 
 def no_answer(client: Client, error: RPCError) -> Unreachable:

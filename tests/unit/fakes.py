@@ -106,6 +106,7 @@ class FakeGroups:
         self.commits: defaultdict[str, dict[Partition, Commit]] = defaultdict(dict)
         self.asked: list[str] = []
         self.closed = False
+        self.committed_by: list[tuple[int, str, int]] = []
         self.error = self.partition_error = 0
         self.before_answer: Callable[[str], Any] = lambda _group: None
 
@@ -124,7 +125,11 @@ class FakeGroups:
         self.asked.append(asked.consumer_group)
         if (waiting := self.before_answer(asked.consumer_group)) is not None:
             await waiting
-        answer = self._store if isinstance(request, OffsetCommitRequest) else self._tell
+        is_commit = isinstance(request, OffsetCommitRequest)
+        if is_commit:
+            by = (asked.consumer_group_generation_id, asked.consumer_id, asked.retention_time)
+            self.committed_by.append(by)
+        answer = self._store if is_commit else self._tell
         topics = [] if self.error else answer(self.commits[asked.consumer_group], asked.topics)
         return SimpleNamespace(error_code=self.error, topics=topics)
 

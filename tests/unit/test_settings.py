@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from service.durations import parse_duration
 from service.errors import ConfigurationError
+from service.pipeline import kafka_connection
 from service.settings import Settings, load_settings
-from service.wiring import kafka_connection
 
 SECRET = "s3cret-of-kafka"
 

@@ -1,10 +1,10 @@
-"""What the wiring checks before anything runs."""
+"""What the pipeline checks before anything runs."""
 
 import pytest
 from temporalio.api.enums.v1 import IndexedValueType
 
 from service.errors import ConfigurationError
-from service.wiring import _check_attributes
+from service.pipeline import _check_attributes
 
 KEYWORD = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
 INT = IndexedValueType.INDEXED_VALUE_TYPE_INT

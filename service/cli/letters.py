@@ -1,0 +1,369 @@
+"""`turnout letters`: look at what was given up on, send it again, or discard it."""
+
+import asyncio
+import getpass
+import re
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
+
+import orjson
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from service.cli.letter_printing import as_json, in_full, line_of, show_counts, show_letters
+from service.cli.printing import console
+from service.desk import Lifted, discard_letters, looking, previewing, rehearse_sending, send_letters
+from service.durations import parse_duration
+from service.errors import ConfigurationError
+from service.failures.letters import letter_topic
+from service.kafka.record import Partition
+from service.lifecycle import Stopped, stop_on_signals
+from service.redrive.choosing import Choice, places_of
+from service.redrive.counting import Counts
+from service.redrive.letterbox import Found, Place
+from service.redrive.picking import Picking
+from service.redrive.sender import Fate
+from service.redrive.sending import Said
+from service.routing.grammar import rfc_3339
+from service.settings import Settings, load_settings
+from service.telemetry.logs import configure_logging
+
+STAGES = "decode, route, dispatch or person"
+NOT_ALL, STAY_OPEN, INTERRUPTED = 1, 3, 130
+
+_PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})(?:/([0-9]{1,9})/|\[([0-9]{1,9})\]@)([0-9]{1,18})")
+
+Places = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="PLACE",
+        help="TOPIC/PARTITION/OFFSET of the record, as the log has it, or of the letter in its own topic.",
+    ),
+]
+Reason = Annotated[str, typer.Option(help="Those whose reason holds this text.")]
+Stage = Annotated[str, typer.Option(help=f"Those given up on at this stage: {STAGES}.")]
+Route = Annotated[str, typer.Option(help="Those of this route.")]
+Type = Annotated[str, typer.Option(help="Those of events of this type.")]
+Key = Annotated[str | None, typer.Option(help="Those with this key: text, or 0x and hexadecimal digits.")]
+Since = Annotated[str, typer.Option(help="Those that failed since then: 2h (ago), or 2026-01-31T12:00:00Z.")]
+Until = Annotated[str, typer.Option(help="Those that failed before then, written the same way.")]
+All = Annotated[bool, typer.Option("--all", help="All letters that are open.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object per line, for programs.")]
+
+family = typer.Typer(help="Look at letters, send them again, or discard them.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this family's commands."""
+    app.add_typer(family, name="letters")
+
+
+@family.command("list")
+def list_(
+    places: Places = None,
+    reason: Reason = "",
+    stage: Stage = "",
+    route: Route = "",
+    type: Type = "",  # noqa: A002
+    key: Key = None,
+    since: Since = "",
+    until: Until = "",
+    limit: Annotated[int, typer.Option(help="How many to show behind the counts.")] = 20,
+    json: Json = False,
+) -> None:
+    """Show open letters: how many of each reason, then the first ones. Changes nothing."""
+    choice = _choice(places, reason, stage, route, type, key, since, until)
+    settings = _settings()
+    asyncio.run(_list_json(settings, choice) if json else _list(settings, choice, limit))
+
+
+async def _list(settings: Settings, choice: Choice, limit: int) -> None:
+    counts, first, others = Counts(), list[Found](), list[Found]()
+    async with looking(settings) as letterbox:
+        async for picked in Picking(letterbox, choice).walk():
+            if picked.letter:
+                counts.add(picked.letter)
+                first += [picked.found] if len(first) < limit else []
+            elif not picked.found.letter and (picked.meant or choice.is_everything):
+                others += [picked.found] if len(others) < limit else []
+    show_counts(counts, letter_topic(settings.group))
+    show_letters([*first, *others], of=counts.letters)
+
+
+async def _list_json(settings: Settings, choice: Choice) -> None:
+    async with looking(settings) as letterbox:
+        async for picked in Picking(letterbox, choice).walk():
+            foreign = picked.found.letter is None and choice.is_everything
+            if picked.letter or picked.meant or foreign:
+                _write(as_json(picked.found))
+
+
+@family.command()
+def show(
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PLACE",
+            help="TOPIC/PARTITION/OFFSET of the record, or of the letter in its own topic.",
+        ),
+    ],
+    json: Json = False,
+) -> None:
+    """Show letters in full: headers, payload, what is wrong and where, and what today's routes would do."""
+    settings = _settings()
+    asyncio.run(_show(settings, _places(places), json=json))
+
+
+async def _show(settings: Settings, places: frozenset[Place], *, json: bool) -> None:
+    preview = await previewing(settings)
+    topic, shown = letter_topic(settings.group), set[Place]()
+
+    def show_one(found: Found) -> None:
+        would = preview.told(found.letter) if found.letter else []
+        if json:
+            _write(as_json(found, would=would))
+        else:
+            in_full(found, would)
+        shown.update(places_of(found))
+
+    async with looking(settings) as letterbox:
+        for place in sorted(place for place in places if place.partition.topic == topic):
+            if found := await letterbox.at(place):  # also one that is closed
+                show_one(found)
+        if of_records := frozenset(place for place in places if place.partition.topic != topic):
+            async for picked in Picking(letterbox, Choice(places=of_records)).walk():
+                if picked.letter:
+                    show_one(picked.found)
+    _all_found(places, shown)
+
+
+@family.command()
+def send(
+    places: Places = None,
+    reason: Reason = "",
+    stage: Stage = "",
+    route: Route = "",
+    type: Type = "",  # noqa: A002
+    key: Key = None,
+    since: Since = "",
+    until: Until = "",
+    everything: All = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done for each, and do nothing.")
+    ] = False,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="At most so many a second.")] = None,
+    accept_repeats: Annotated[
+        bool,
+        typer.Option(
+            "--accept-repeats",
+            help="Also those older than what Temporal remembers: what took effect then does so again.",
+        ),
+    ] = False,
+    insist: Annotated[
+        bool, typer.Option("--insist", help="Also those that came back three times after being sent.")
+    ] = False,
+) -> None:
+    """Send letters again: the route of each alone, as it is today; those of one key in order.
+
+    A letter is closed when all it led to is durable; one that fails again becomes a new letter. Ctrl-C
+    ends after what is on its way, and keeps what is done. Exit codes: 0 all were sent, 1 some were refused
+    or failed again, 3 some stay open since Temporal or Kafka does not take them now.
+    """
+    choice = _choice(places, reason, stage, route, type, key, since, until)
+    _refuse_everything(choice, everything=everything)
+    settings, lifted = _settings(), Lifted(accept_repeats, insist)
+    with _Report(choice) as report:
+        if dry_run:
+            asyncio.run(rehearse_sending(settings, choice, lifted, report.said))
+            return
+        _until_stopped(
+            lambda stop: send_letters(
+                settings, choice, lifted, rate, counted=report.counted, said=report.said, stop=stop
+            )
+        )
+    report.judge()
+
+
+@family.command()
+def discard(
+    because: Annotated[str, typer.Option(help="Why; said with each letter.")],
+    places: Places = None,
+    reason: Reason = "",
+    stage: Stage = "",
+    route: Route = "",
+    type: Type = "",  # noqa: A002
+    key: Key = None,
+    since: Since = "",
+    until: Until = "",
+    everything: All = False,
+) -> None:
+    """Close letters without sending them; they stay in the topic until its retention ends.
+
+    Who discarded which letter, and why, is said on the output, one line each, and nowhere else.
+    """
+    choice = _choice(places, reason, stage, route, type, key, since, until)
+    _refuse_everything(choice, everything=everything)
+    settings = _settings()
+    with _Report(choice, f"because: {because} (by {_who()})") as report:
+        _until_stopped(lambda stop: discard_letters(settings, choice, said=report.said, stop=stop))
+    report.judge()
+
+
+class _Report:
+    """Says what becomes of letters: a line for each, above a bar on a terminal, their number at the end."""
+
+    def __init__(self, choice: Choice, note: str = "") -> None:
+        self._choice = choice
+        self._note = note
+        self._fates: Counter[Fate] = Counter()
+        self._passed = 0
+        self._seen: set[Place] = set()
+        self._bar = Progress(
+            BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._bar.stop()
+        parts = [f"{count} {fate.value}" for fate, count in self._fates.items()] or ["no open letter fits"]
+        if self._passed:
+            parts.append(f"{self._passed} of them after later records of their key")
+        typer.echo(", ".join(parts), err=True)
+
+    def counted(self, letters: int) -> None:
+        """So many are to be sent."""
+        if console.is_terminal:
+            self._bar.add_task("sending", total=letters)
+            self._bar.start()
+
+    def said(self, said: Said) -> None:
+        """Say what became of one."""
+        self._fates[said.fate] += 1
+        self._passed += bool(said.later.records)
+        self._seen |= places_of(said.found) & self._choice.places
+        line = line_of(said, self._note)
+        if self._bar.tasks and said.fate is not Fate.REFUSED:  # those are not among the counted
+            self._bar.console.print(line, markup=False)
+            self._bar.advance(self._bar.tasks[0].id)
+        else:
+            typer.echo(line)
+
+    def judge(self) -> None:
+        """End the command as befits what became of the letters.
+
+        Raises:
+            ConfigurationError: A place was named at which no open letter is.
+            Exit: Not all were sent.
+        """
+        _all_found(self._choice.places, self._seen)
+        if self._fates[Fate.LEFT_OPEN]:
+            raise typer.Exit(STAY_OPEN)
+        if self._fates[Fate.REFUSED] or self._fates[Fate.FAILED_AGAIN]:
+            raise typer.Exit(NOT_ALL)
+
+
+def _until_stopped(act: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Do it until it is done; on the first Ctrl-C come to an end in good order."""
+
+    async def acting() -> bool:
+        stop = stop_on_signals()
+        with suppress(Stopped):
+            await act(stop)
+        return stop.is_set()
+
+    if asyncio.run(acting()):
+        raise typer.Exit(INTERRUPTED)
+
+
+def _settings() -> Settings:
+    settings = load_settings()
+    # What becomes of each letter is said on the output: lines about it would say it twice.
+    configure_logging("error", settings.log.format)
+    return settings
+
+
+def _choice(
+    places: list[str] | None,
+    reason: str,
+    stage: str,
+    route: str,
+    type_: str,
+    key: str | None,
+    since: str,
+    until: str,
+) -> Choice:
+    return Choice(
+        places=_places(places or ()),
+        reason=reason,
+        stage=stage,
+        route=route,
+        type=type_,
+        key=_key(key),
+        since=_moment(since, "--since"),
+        until=_moment(until, "--until"),
+    )
+
+
+def _refuse_everything(choice: Choice, *, everything: bool) -> None:
+    if choice.is_everything and not everything:
+        raise typer.BadParameter("say which letters: a PLACE, --reason, --route, …, or --all")
+    if everything and not choice.is_everything:
+        raise typer.BadParameter("--all means every letter; leave it out, or all else")
+
+
+def _places(texts: Iterable[str]) -> frozenset[Place]:
+    return frozenset(_place(text) for text in texts)
+
+
+def _place(text: str) -> Place:
+    if not (form := _PLACE.fullmatch(text)):
+        raise typer.BadParameter(
+            f"{text!r} is not TOPIC/PARTITION/OFFSET; write for example shop.orders/0/42", param_hint="PLACE"
+        )
+    return Place(Partition(form[1], int(form[2] or form[3])), int(form[4]))
+
+
+def _key(text: str | None) -> bytes | None:
+    if text is None or not text.startswith("0x"):
+        return None if text is None else text.encode()
+    try:
+        return bytes.fromhex(text[2:])
+    except ValueError:
+        raise typer.BadParameter("0x is to be followed by hexadecimal digits", param_hint="--key") from None
+
+
+def _moment(text: str, option: str) -> datetime | None:
+    if not text:
+        return None
+    span = parse_duration(text)
+    moment = datetime.now(UTC) - span if span is not None else rfc_3339(text)
+    if moment is None:
+        raise typer.BadParameter(
+            f"{text!r} is no time; write 2h for two hours ago, or 2026-01-31T12:00:00Z", param_hint=option
+        )
+    return moment
+
+
+def _all_found(places: frozenset[Place], found: set[Place]) -> None:
+    if missing := sorted(places - found):
+        raise ConfigurationError(
+            f"no open letter at {', '.join(map(str, missing))}: it was sent or discarded, or never was one; "
+            f"see turnout letters list"
+        )
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container, whose user often has no name
+        return "unknown"
+
+
+def _write(document: Mapping[str, Any]) -> None:
+    sys.stdout.write(orjson.dumps(document).decode() + "\n")

@@ -1,0 +1,187 @@
+"""What `turnout letters` works with: settings become a letterbox, and what looks, sends and discards."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from temporalio.client import Client
+
+from service.dispatch.contracts import Contracts
+from service.dispatch.identity import IdentityPlugin
+from service.failures.letters import letter_group, letter_topic
+from service.kafka.membership import only_member
+from service.kafka.reading import reader
+from service.lifecycle import patiently
+from service.pipeline import Pipeline, kafka_connection, make_decoder, make_pipeline, open_sink
+from service.redrive.choosing import Choice
+from service.redrive.closing import STORE_LETTERS, Closing
+from service.redrive.discarding import discard
+from service.redrive.guards import Guards
+from service.redrive.later import LaterRecords
+from service.redrive.letterbox import Found, Letterbox, open_letterbox
+from service.redrive.order import Order
+from service.redrive.picking import Picking
+from service.redrive.preview import Preview
+from service.redrive.rehearsal import rehearse
+from service.redrive.sender import Rate, Sender
+from service.redrive.sending import Said, Sending
+from service.routing.table import RouteTable, load_routes
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+from service.temporal.client import connect, retention
+from service.temporal.worker import find
+from service.topics import cluster_with_topics
+
+NO_LETTER = "it is no letter of ours; look at it with `show`, then discard it"
+
+
+@dataclass(frozen=True, slots=True)
+class Lifted:
+    """Which rules that keep a letter from being sent a person has lifted."""
+
+    accept_repeats: bool = False
+    insist: bool = False
+
+
+@asynccontextmanager
+async def looking(settings: Settings) -> AsyncIterator[Letterbox]:
+    """The letterbox, to look into: nothing is changed.
+
+    Raises:
+        Unreachable: Kafka does not answer.
+        ConfigurationError: There is no letter topic.
+    """
+    async with reader(kafka_connection(settings.kafka)) as reading:
+        yield await open_letterbox(reading, settings.group)
+
+
+async def previewing(settings: Settings) -> Preview:
+    """What today's routes would do.
+
+    Raises:
+        ConfigurationError: The routes, topics or workflows are not as they must be.
+        Unreachable: Kafka does not answer.
+    """
+    table = load_routes(settings.routes)
+    cluster = await cluster_with_topics(kafka_connection(settings.kafka), table, settings.group)
+    contracts = Contracts(find(settings.worker.packages).workflows)
+    return Preview(make_decoder(settings, table, cluster), table, contracts)
+
+
+async def rehearse_sending(
+    settings: Settings, choice: Choice, lifted: Lifted, said: Callable[[Said], None]
+) -> None:
+    """Tell what `send_letters` would do; nothing is called and nothing changed.
+
+    Raises:
+        Unreachable: Kafka or Temporal does not answer.
+        ConfigurationError: Something is not as it must be.
+    """
+    preview = await previewing(settings)
+    table = load_routes(settings.routes)
+    guards = await _guards(await connect(), table, lifted)
+    connection = kafka_connection(settings.kafka)
+    async with looking(settings) as letterbox, reader(connection) as source_topics:
+        later = LaterRecords(source_topics, settings.group, table.ordered_by_partition)
+        picking = Picking(letterbox, choice, _obstacles(guards, preview))
+        await rehearse(picking, preview, later, said=said)
+
+
+async def send_letters(
+    settings: Settings,
+    choice: Choice,
+    lifted: Lifted,
+    rate: float | None,
+    *,
+    counted: Callable[[int], None],
+    said: Callable[[Said], None],
+    stop: asyncio.Event,
+) -> None:
+    """Send the letters that are meant, until the end or until `stop` is set; what is done is kept.
+
+    Args:
+        settings: Ours.
+        choice: Which letters.
+        lifted: Which rules do not hold.
+        rate: How many a second at most.
+        counted: Told how many they are, before the first is sent.
+        said: Told what became of each.
+        stop: Set to end.
+
+    Raises:
+        NotNow: No letter gets through.
+        Unreachable: Kafka or Temporal does not answer.
+        ConfigurationError: Something is not as it must be, or someone else is at work on the letters.
+        Stopped: `stop` was set before the first.
+    """
+    connection, table = kafka_connection(settings.kafka), load_routes(settings.routes)
+    found = find(settings.worker.packages)
+    async with (
+        open_sink(settings, connection, stop) as sink,
+        reader(connection) as walking,
+        reader(connection) as aside,
+    ):
+        client = await patiently(lambda: connect([IdentityPlugin()]), settings.start_timeout, stop)
+        pipeline = await make_pipeline(
+            settings, connection, sink, client, table, found, frozenset(), Metrics(), stop
+        )
+        guards = await _guards(client, table, lifted)
+        group, topic = letter_group(settings.group), letter_topic(settings.group)
+        async with only_member(connection, group, topic) as member:
+            letterbox = await open_letterbox(walking, settings.group, await member.commits())
+            with Order(table.ordered_by_partition) as order:
+                sending = Sending(
+                    Picking(letterbox, choice, _obstacles(guards, _preview(pipeline))),
+                    Letterbox(aside, letterbox.standings),
+                    order,
+                    LaterRecords(aside, settings.group, table.ordered_by_partition),
+                    Sender(pipeline.handling, pipeline.waiting, Rate(rate), stop),
+                    Closing(member, letterbox),
+                    at_once=min(settings.intake.concurrency, STORE_LETTERS),
+                    said=said,
+                    stop=stop,
+                )
+                counted(await sending.survey())
+                await sending.run()
+
+
+async def discard_letters(
+    settings: Settings, choice: Choice, *, said: Callable[[Said], None], stop: asyncio.Event
+) -> None:
+    """Close the letters that are meant, without sending them.
+
+    Raises:
+        Unreachable: Kafka does not answer.
+        ConfigurationError: There is no letter topic, or someone else is at work on the letters.
+    """
+    connection, topic = kafka_connection(settings.kafka), letter_topic(settings.group)
+    async with reader(connection) as reading:
+        await reading.extents(topic)  # or it would look as if someone else had all of its partitions
+        async with only_member(connection, letter_group(settings.group), topic) as member:
+            letterbox = await open_letterbox(reading, settings.group, await member.commits())
+            await discard(Picking(letterbox, choice), Closing(member, letterbox), said=said, stop=stop)
+
+
+async def _guards(client: Client, table: RouteTable, lifted: Lifted) -> Guards:
+    spans = [await retention(client, name) for name in sorted({client.namespace, *table.namespaces})]
+    return Guards(
+        retention=min(spans, default=timedelta()),
+        now=datetime.now(UTC),
+        accept_repeats=lifted.accept_repeats,
+        insist=lifted.insist,
+    )
+
+
+def _preview(pipeline: Pipeline) -> Preview:
+    return Preview(pipeline.decoder, pipeline.table, pipeline.contracts)
+
+
+def _obstacles(guards: Guards, preview: Preview) -> Callable[[Found], str]:
+    def obstacle(found: Found) -> str:
+        if found.letter is None:
+            return NO_LETTER
+        return guards.obstacle(found.letter) or preview.obstacle(found.letter)
+
+    return obstacle

@@ -1,0 +1,77 @@
+"""Reading parts of topics from beginning to end: without a place in a group, and without leaving a trace."""
+
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
+
+from service.errors import Unreachable
+from service.kafka.connection import Connection
+from service.kafka.groups import committed_in_time
+from service.kafka.outside import onlooker, places_of
+from service.kafka.raw import read_batch
+from service.kafka.record import Commit, Partition, Record
+
+RECORDS = 500
+WAIT_MS = 250
+PATIENCE_SECONDS = 30.0
+
+
+class Reader:
+    """Reads one partition at a time; made by `reader`."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def extents(self, topic: str) -> dict[Partition, range]:
+        """See `RecordReader.extents`."""
+        places = await places_of(self._consumer, topic)
+        first, end = await self._consumer.beginning_offsets(places), await self._consumer.end_offsets(places)
+        return {Partition(*place): range(first[place], end[place]) for place in places}
+
+    async def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Commit]:
+        """See `RecordReader.committed`."""
+        return await committed_in_time(self._consumer._client, group, partitions)  # noqa: SLF001
+
+    async def read(self, partition: Partition, offsets: range) -> AsyncIterator[Record]:
+        """See `RecordReader.read`."""
+        place = TopicPartition(*partition)
+        self._consumer.assign([place])
+        self._consumer.seek(place, offsets.start)
+        moved_at = time.monotonic()
+        while (position := await self._consumer.position(place)) < offsets.stop:
+            records = await self._next(place, position)
+            if not records and time.monotonic() - moved_at > PATIENCE_SECONDS:
+                raise Unreachable(f"Kafka gave nothing of {partition} from offset {position} on")
+            for record in records:
+                if record.offset >= offsets.stop:
+                    return
+                yield record
+                moved_at = time.monotonic()
+
+    async def _next(self, place: TopicPartition, position: int) -> Sequence[Record]:
+        try:
+            batches = await self._consumer.getmany(place, timeout_ms=WAIT_MS, max_records=RECORDS)
+        except OffsetOutOfRangeError:  # what was there a moment ago is gone
+            await self._consumer.seek_to_beginning(place)
+            return ()
+        except (UnicodeDecodeError, ValueError):
+            # A header name that is not UTF-8. The client did not move on, and never would.
+            batch = await read_batch(self._consumer._client, Partition(*place), position)  # noqa: SLF001
+            self._consumer.seek(place, batch.next_offset)
+            return batch.records
+        return [Record.of(raw) for raw in batches.get(place, ())]
+
+
+@asynccontextmanager
+async def reader(connection: Connection) -> AsyncIterator[Reader]:
+    """A reader for the time of the block.
+
+    Raises:
+        Unreachable: No broker answers, at first or within the block.
+    """
+    # "none": where the place that is asked for has gone, the client must not go to another by itself.
+    async with onlooker(connection, reset="none") as consumer:
+        yield Reader(consumer)

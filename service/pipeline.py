@@ -1,0 +1,212 @@
+"""Settings become the way of a record: from its bytes to what Temporal is asked, or to a letter."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.client import Client
+
+from service.dispatch.contracts import Contracts
+from service.dispatch.dispatcher import AttributeNames, Dispatcher
+from service.dispatch.links import Links
+from service.errors import ConfigurationError
+from service.events.decoding import Decoder
+from service.events.strict_json import Limits
+from service.failures.letters import Letters
+from service.failures.parking import Parking
+from service.failures.parks import Parks
+from service.intake.handling import Handling
+from service.intake.pace import Pace
+from service.intake.pauses import Pauses
+from service.intake.waiting import WaitingRoom
+from service.kafka.admin import Cluster
+from service.kafka.connection import Connection
+from service.kafka.sink import KafkaSink
+from service.lifecycle import patiently
+from service.routing.table import RouteTable
+from service.settings import KafkaSettings, Settings
+from service.telemetry.metrics import Metrics
+from service.temporal.client import AttributeTypes, check_namespace, for_namespace, search_attributes
+from service.temporal.worker import Found
+from service.topics import cluster_with_topics
+from workflows.switchboard import Names
+
+SINK_MARGIN_SECONDS = 5.0
+
+
+def kafka_connection(kafka: KafkaSettings) -> Connection:
+    """How to reach the configured cluster."""
+    return Connection(
+        bootstrap_servers=kafka.bootstrap_servers,
+        security_protocol=kafka.security_protocol,
+        sasl_mechanism=kafka.sasl_mechanism,
+        username=kafka.username,
+        password=kafka.secret(),
+        ca_file=kafka.tls_ca_file,
+        cert_file=kafka.tls_cert_file,
+        key_file=kafka.tls_key_file,
+    )
+
+
+@asynccontextmanager
+async def open_sink(
+    settings: Settings, connection: Connection, stop: asyncio.Event
+) -> AsyncIterator[KafkaSink]:
+    """A sink for the time of the block; some time after `stop` was set it gives up, so that nobody hangs.
+
+    Raises:
+        Unreachable: No broker answers within the start timeout.
+        Stopped: `stop` was set before.
+    """
+    sink = KafkaSink(connection)
+    await patiently(sink.start, settings.start_timeout, stop)
+
+    async def close_in_the_end() -> None:
+        # `publish` does not end before Kafka acknowledges or the producer closes. With Kafka away,
+        # closing it is what lets the worker stop.
+        await stop.wait()
+        patience = max(settings.intake.drain, settings.worker.grace).total_seconds()
+        await asyncio.sleep(patience + SINK_MARGIN_SECONDS)
+        await sink.stop()
+
+    closing = asyncio.create_task(close_in_the_end())
+    try:
+        yield sink
+    finally:
+        closing.cancel()
+        await sink.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The way of a record, from its bytes to what Temporal was asked; made by `make_pipeline`."""
+
+    table: RouteTable
+    decoder: Decoder
+    contracts: Contracts
+    dispatcher: Dispatcher
+    letters: Letters
+    handling: Handling
+    waiting: WaitingRoom
+    pauses: Pauses
+
+
+async def make_pipeline(
+    settings: Settings,
+    connection: Connection,
+    sink: KafkaSink,
+    client: Client,
+    table: RouteTable,
+    found: Found,
+    eager: frozenset[str],
+    metrics: Metrics,
+    stop: asyncio.Event,
+) -> Pipeline:
+    """All that handling a record takes, once topics and search attributes are seen to be there.
+
+    Raises:
+        ConfigurationError: Something is missing, or not as it must be.
+        Unreachable: Kafka or Temporal did not answer within the start timeout.
+        Stopped: `stop` was set before.
+    """
+    cluster = await patiently(
+        lambda: cluster_with_topics(connection, table, settings.group), settings.start_timeout, stop
+    )
+    links = Links(settings.temporal.ui_url, settings.temporal.trace_url, settings.temporal.runbook_url)
+    contracts = Contracts(found.workflows)
+    dispatcher = await patiently(
+        lambda: _make_dispatcher(settings, client, table, contracts, eager, links),
+        settings.start_timeout,
+        stop,
+    )
+    letters = Letters(sink, settings.group)
+    waiting = WaitingRoom()
+    names = Names(topics=tuple(table.topics), routes=tuple(route.name for route in table.routes))
+    pauses = Pauses(names, metrics)
+    decoder = make_decoder(settings, table, cluster)
+    handling = Handling(
+        decoder,
+        table,
+        dispatcher,
+        letters,
+        Parking(dispatcher, Parks(client, settings.group, links)),
+        waiting=waiting,
+        pace=Pace(settings.intake.concurrency),
+        pauses=pauses,
+        metrics=metrics,
+    )
+    return Pipeline(
+        table=table,
+        decoder=decoder,
+        contracts=contracts,
+        dispatcher=dispatcher,
+        letters=letters,
+        handling=handling,
+        waiting=waiting,
+        pauses=pauses,
+    )
+
+
+def make_decoder(settings: Settings, table: RouteTable, cluster: Cluster) -> Decoder:
+    """The decoder for the topics that `table` declares."""
+    formats = {name: topic.format for name, topic in table.topics.items()}
+    limits = Limits(settings.intake.value_bytes, settings.intake.value_depth)
+    return Decoder(formats, limits, cluster.id)
+
+
+async def _make_dispatcher(
+    settings: Settings,
+    client: Client,
+    table: RouteTable,
+    contracts: Contracts,
+    eager: frozenset[str],
+    links: Links,
+) -> Dispatcher:
+    temporal = settings.temporal
+    names = AttributeNames(
+        temporal.attribute_route,
+        temporal.attribute_event_type,
+        temporal.attribute_event_id,
+        temporal.attribute_record,
+    )
+    ours = [names.route, names.event_type, names.event_id, names.record] if temporal.search_attributes else []
+    types: dict[str, AttributeTypes] = {}
+    for namespace in sorted({client.namespace, *table.namespaces}):
+        await check_namespace(client, namespace)
+        types[namespace] = await search_attributes(client, namespace)
+        _check_attributes(namespace, types[namespace], ours, table.search_attributes)
+    return Dispatcher(
+        cache(lambda namespace: for_namespace(client, namespace)),
+        contracts,
+        names=names if temporal.search_attributes else None,
+        attribute_types=types[client.namespace],
+        links=links,
+        eager_queues=eager,
+    )
+
+
+def _check_attributes(
+    namespace: str, registered: AttributeTypes, ours: Sequence[str], of_routes: Iterable[str]
+) -> None:
+    missing = [name for name in dict.fromkeys([*ours, *of_routes]) if name not in registered]
+    if missing:
+        commands = "\n  ".join(
+            f"temporal operator search-attribute create -n {namespace} --name {name} --type "
+            + ("Keyword" if name in ours else "TYPE")
+            for name in missing
+        )
+        msg = (
+            f"namespace {namespace} lacks search attributes; create them, or set "
+            f"TURNOUT_TEMPORAL__SEARCH_ATTRIBUTES=false to go without ours:\n  {commands}"
+        )
+        raise ConfigurationError(msg)
+    keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+    if wrong := [name for name in ours if registered[name] != keyword]:
+        msg = (
+            f"in namespace {namespace} {', '.join(wrong)} must be of type Keyword and is not; name others by "
+            "TURNOUT_TEMPORAL__ATTRIBUTE_ROUTE, …_EVENT_TYPE, …_EVENT_ID, …_RECORD"
+        )
+        raise ConfigurationError(msg)

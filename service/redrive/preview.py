@@ -1,0 +1,87 @@
+"""What today's routes would do with a letter, told without doing it."""
+
+from collections.abc import Iterator, Sequence
+
+from service.dispatch.contracts import Contracts
+from service.errors import RecordError
+from service.events.decoding import Decoder, Tombstone
+from service.events.event import Event
+from service.failures.letters import Letter
+from service.routing.commands import Cancel, Command, Rule, Signal, Start
+from service.routing.table import Route, RouteTable
+
+
+class Preview:
+    """Asks decoder, routes and contracts; what only Temporal knows is not asked."""
+
+    def __init__(self, decoder: Decoder, table: RouteTable, contracts: Contracts) -> None:
+        self._decoder = decoder
+        self._table = table
+        self._contracts = contracts
+
+    def obstacle(self, letter: Letter) -> str:
+        """Why the letter's route cannot be run, with the cure; `""` if it can or the letter names none."""
+        name = letter.about.route
+        if not name:
+            return ""
+        if self._table.route(name) is None:
+            return (
+                f"route {name} is in no file any more; give the rule that replaced it that name again, "
+                "or discard the letter"
+            )
+        try:
+            event = self._decoder.decode(letter.record)
+        except RecordError:
+            return ""  # it becomes a letter again, which says why
+        if isinstance(event, Event) and not self._routes_for(event, name):
+            taken = f"type {event.type} from {event.record.topic}"
+            return f"route {name} does not take {taken} any more; let it, or discard the letter"
+        return ""
+
+    def told(self, letter: Letter) -> Sequence[str]:
+        """What would be done, one line for each route; or why nothing."""
+        try:
+            event = self._decoder.decode(letter.record)
+        except RecordError as error:
+            return [f"fails again: {error}"]
+        if isinstance(event, Tombstone):
+            return ["nothing: tombstones of its topic are skipped"]
+        if obstacle := self.obstacle(letter):
+            return [obstacle]
+        return list(self._told_of(event, letter.about.route))
+
+    def _told_of(self, event: Event, name: str) -> Iterator[str]:
+        routes = self._routes_for(event, name)
+        if not routes:
+            skipped = self._table.topics[event.record.topic].unmatched is Rule.SKIP
+            outcome = "nothing" if skipped else "fails again"
+            yield f"{outcome}: no route takes type {event.type}"
+        for route in routes:
+            yield f"route {route.name}: {self._would_do(route, event)}"
+
+    def _would_do(self, route: Route, event: Event) -> str:
+        try:
+            command = route.command(event)
+            if command is None:
+                return "nothing, its `when` is false"
+            self._contracts.check(command)
+        except RecordError as error:
+            return f"fails again: {str(error).removeprefix(f'route {route.name}: ')}"
+        return _described(command)
+
+    def _routes_for(self, event: Event, name: str) -> Sequence[Route]:
+        return [route for route in self._table.routes_for(event) if name in {"", route.name}]
+
+
+def _described(command: Command) -> str:
+    where = f" in namespace {command.namespace}" if command.namespace else ""
+    match command:
+        case Start():
+            return f"starts {command.workflow} {command.workflow_id} on {command.task_queue}{where}"
+        case Signal():
+            or_start = f", or starts {command.or_start.workflow}" if command.or_start else ""
+            return f"signals {command.name} to {command.workflow_id}{or_start}{where}"
+        case Cancel():
+            return f"cancels {command.workflow_id}{where}"
+    msg = f"{type(command).__name__} is not a command"
+    raise TypeError(msg)

@@ -1,0 +1,87 @@
+"""The topics that routes and letters need: seen to be there and to be as they must, or what to do."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+import structlog
+
+from service.errors import ConfigurationError
+from service.failures.letter_topic import weaknesses
+from service.failures.letters import DEFAULT_MAX_MESSAGE_BYTES, HEADROOM_BYTES, letter_topic
+from service.kafka.admin import Admin, Cluster
+from service.kafka.connection import Connection
+from service.routing.table import RouteTable
+
+log = structlog.get_logger(__name__)
+
+NEW_TOPIC_TRIES, NEW_TOPIC_SECONDS = 10, 0.3
+
+
+async def cluster_with_topics(connection: Connection, table: RouteTable, group: str) -> Cluster:
+    """The cluster, seen to have all topics that the routes and the letters need, as they must be.
+
+    Raises:
+        ConfigurationError: It has not.
+        Unreachable: No broker answers.
+    """
+    letters = letter_topic(group)
+    wanted = dict.fromkeys([*table.topics, *table.out_topics, letters])
+    async with Admin.connected(connection) as admin:
+        for _ in range(NEW_TOPIC_TRIES):
+            cluster = await admin.cluster()
+            missing = [topic for topic in wanted if topic not in cluster.partitions]
+            if not missing:
+                break
+            await asyncio.sleep(NEW_TOPIC_SECONDS)  # one that was made just now is not seen at once
+        if missing:
+            room = await _letter_bytes(admin, [topic for topic in table.topics if topic not in missing])
+            rights = {topic: "Read" if topic in table.topics else "Write" for topic in missing}
+            raise ConfigurationError(_how_to_create(rights, connection, letters, room, cluster.brokers))
+        if not await admin.may_use_group(group):
+            right = connection.right("Read", "group", group)
+            raise ConfigurationError(f"we may not read as group {group}; let us:\n  {right}")
+        await _check_letter_topic(admin, letters, table, cluster.brokers, connection.bootstrap_servers)
+    return cluster
+
+
+def _how_to_create(
+    missing: Mapping[str, str], connection: Connection, letters: str, room: int, brokers: int
+) -> str:
+    """What to do about `missing` topics, given with what we have to be allowed to do with them."""
+    servers = connection.bootstrap_servers
+    in_sync = " --config min.insync.replicas=2" if brokers > 1 else ""
+    extras = {letters: f" --config cleanup.policy=delete --config max.message.bytes={room}{in_sync}"}
+    lines = ["these topics do not exist, or we may not see them; create them:"]
+    lines += [
+        f"kafka-topics.sh --bootstrap-server {servers} --create --topic {topic}{extras.get(topic, '')}"
+        for topic in missing
+    ]
+    if connection.security_protocol != "PLAINTEXT":
+        lines[-1] += "\nand let us use them:"
+        lines += [connection.right(operation, "topic", topic) for topic, operation in missing.items()]
+    return "\n  ".join(lines)
+
+
+async def _letter_bytes(admin: Admin, topics: Iterable[str]) -> int:
+    """What a letter topic must take for the largest record of `topics`."""
+    settings = [await admin.topic_settings(topic) for topic in topics]
+    # Kafka's own default where we may not see it.
+    sizes = [int(of_topic.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES)) for of_topic in settings]
+    return max(sizes, default=DEFAULT_MAX_MESSAGE_BYTES) + HEADROOM_BYTES
+
+
+async def _check_letter_topic(
+    admin: Admin, letters: str, table: RouteTable, brokers: int, servers: str
+) -> None:
+    found = list(
+        weaknesses(
+            await admin.topic_settings(letters),
+            needed_bytes=await _letter_bytes(admin, table.topics),
+            replicas=await admin.replicas(letters),
+            brokers=brokers,
+        )
+    )
+    if fatal := [weakness.told(letters, servers) for weakness in found if weakness.fatal]:
+        raise ConfigurationError("\n  ".join(fatal))
+    for weakness in found:
+        log.warning("letter topic", problem=weakness.told(letters, servers))
