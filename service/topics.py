@@ -1,18 +1,14 @@
 """The topics that routes and letters need: seen to be there and to be as they must, or what to do."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
-
-import structlog
+from collections.abc import Mapping
 
 from service.errors import ConfigurationError
-from service.failures.letter_topic import weaknesses
-from service.failures.letters import DEFAULT_MAX_MESSAGE_BYTES, HEADROOM_BYTES, letter_topic
+from service.failures.letter_topic import letter_bytes, weaknesses_of
+from service.failures.letters import letter_topic
 from service.kafka.admin import Admin, Cluster
 from service.kafka.connection import Connection
 from service.routing.table import RouteTable
-
-log = structlog.get_logger(__name__)
 
 NEW_TOPIC_TRIES, NEW_TOPIC_SECONDS = 10, 0.3
 
@@ -34,7 +30,7 @@ async def cluster_with_topics(connection: Connection, table: RouteTable, group: 
                 break
             await asyncio.sleep(NEW_TOPIC_SECONDS)  # one that was made just now is not seen at once
         if missing:
-            room = await _letter_bytes(admin, [topic for topic in table.topics if topic not in missing])
+            room = await letter_bytes(admin, [topic for topic in table.topics if topic not in missing])
             rights = {topic: "Read" if topic in table.topics else "Write" for topic in missing}
             raise ConfigurationError(_how_to_create(rights, connection, letters, room, cluster.brokers))
         if not await admin.may_use_group(group):
@@ -62,26 +58,9 @@ def _how_to_create(
     return "\n  ".join(lines)
 
 
-async def _letter_bytes(admin: Admin, topics: Iterable[str]) -> int:
-    """What a letter topic must take for the largest record of `topics`."""
-    settings = [await admin.topic_settings(topic) for topic in topics]
-    # Kafka's own default where we may not see it.
-    sizes = [int(of_topic.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES)) for of_topic in settings]
-    return max(sizes, default=DEFAULT_MAX_MESSAGE_BYTES) + HEADROOM_BYTES
-
-
 async def _check_letter_topic(
     admin: Admin, letters: str, table: RouteTable, brokers: int, servers: str
 ) -> None:
-    found = list(
-        weaknesses(
-            await admin.topic_settings(letters),
-            needed_bytes=await _letter_bytes(admin, table.topics),
-            replicas=await admin.replicas(letters),
-            brokers=brokers,
-        )
-    )
+    found = await weaknesses_of(admin, letters, table.topics, brokers)
     if fatal := [weakness.told(letters, servers) for weakness in found if weakness.fatal]:
         raise ConfigurationError("\n  ".join(fatal))
-    for weakness in found:
-        log.warning("letter topic", problem=weakness.told(letters, servers))

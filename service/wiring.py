@@ -15,6 +15,7 @@ from activities.parking import ParkingActivities
 from service.dispatch.identity import IdentityPlugin
 from service.errors import first_reason
 from service.failures.deliveries import ParkDeliveries
+from service.failures.letter_topic import LetterTopicWatch
 from service.intake.lanes import Lanes, Window
 from service.intake.loop import Intake, lane_key_by
 from service.intake.switchboard import SwitchboardReader
@@ -126,6 +127,7 @@ class Bridge:
     intake: Intake
     join: Callable[[], Awaitable[WatchedSource]]
     switchboard: SwitchboardReader
+    letter_topic: LetterTopicWatch
     patience: timedelta
     service_worker: Worker
 
@@ -152,9 +154,13 @@ class Bridge:
         log.info("bridge ready")
         try:
             async with asyncio.TaskGroup() as tasks:
-                reading = tasks.create_task(self.switchboard.keep_reading())
+                looking = [
+                    tasks.create_task(self.switchboard.keep_reading()),
+                    tasks.create_task(self.letter_topic.keep_looking()),
+                ]
                 await self.intake.run(source, stop)
-                reading.cancel()
+                for one in looking:
+                    one.cancel()
         finally:
             await source.stop()
 
@@ -211,4 +217,5 @@ async def _make_bridge(
         [parking.deliver, parking.write_letters],
         grace=SERVICE_GRACE,
     )
-    return Bridge(intake, join, board, settings.start_timeout, service_worker)
+    letter_topic = LetterTopicWatch(connection, settings.group, table.topics, metrics)
+    return Bridge(intake, join, board, letter_topic, settings.start_timeout, service_worker)

@@ -1,8 +1,21 @@
 """What a letter topic must be, so that no letter is refused, replaced or gone before someone looks."""
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import structlog
+
+from service.errors import Unreachable
+from service.failures.letters import DEFAULT_MAX_MESSAGE_BYTES, HEADROOM_BYTES, letter_topic
+from service.kafka.admin import Admin
+from service.kafka.connection import Connection
+from service.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 60.0
+GONE_TRIES, GONE_SECONDS = 10, 0.3
 LEAST_RETENTION_MS = 7 * 86_400_000
 """A week: letters of a Friday evening outlive the weekend, and the holiday of who knows the route."""
 
@@ -64,3 +77,82 @@ def weaknesses(
     if int(settings.get("retention.bytes", -1)) >= 0:
         problem = "forgets the oldest letters when it is full"
         yield Weakness(problem, "retention.bytes=-1", fatal=False)
+
+
+async def letter_bytes(admin: Admin, topics: Iterable[str]) -> int:
+    """What a letter topic must take for the largest record of `topics`."""
+    settings = [await admin.topic_settings(topic) for topic in topics]
+    # Kafka's own default where we may not see it.
+    sizes = [int(of_topic.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES)) for of_topic in settings]
+    return max(sizes, default=DEFAULT_MAX_MESSAGE_BYTES) + HEADROOM_BYTES
+
+
+async def weaknesses_of(admin: Admin, topic: str, sources: Iterable[str], brokers: int) -> list[Weakness]:
+    """All that is wrong now with the letter topic `topic`, which takes letters of records of `sources`."""
+    return list(
+        weaknesses(
+            await admin.topic_settings(topic),
+            needed_bytes=await letter_bytes(admin, sources),
+            replicas=await admin.replicas(topic),
+            brokers=brokers,
+        )
+    )
+
+
+class LetterTopicWatch:
+    """Looks at the letter topic of `group` for as long as a bridge runs, since someone may change it.
+
+    Args:
+        connection: The cluster.
+        group: The consumer group that gives up.
+        sources: The topics whose records become letters.
+        metrics: Where the number of problems is shown.
+    """
+
+    def __init__(self, connection: Connection, group: str, sources: Iterable[str], metrics: Metrics) -> None:
+        self._connection = connection
+        self._topic = letter_topic(group)
+        self._sources = tuple(sources)
+        self._metrics = metrics
+        self._problems: Sequence[str] = ()
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """What was wrong when we last looked, each with its cure."""
+        return self._problems
+
+    async def keep_looking(self) -> None:
+        """Look each minute, and say what is wrong when that changes; for ever."""
+        while True:
+            try:
+                await self.look()
+            except Unreachable as error:
+                log.info("letter topic not looked at", reason=str(error))
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Look once.
+
+        Raises:
+            Unreachable: No broker answers; what was known stays.
+        """
+        problems = await self._look()
+        for problem in problems:
+            if problem not in self._problems:
+                log.warning("letter topic", problem=problem)
+        if self._problems and not problems:
+            log.info("letter topic is as it must be again")
+        self._problems = problems
+        self._metrics.letter_topic(len(problems))
+
+    async def _look(self) -> Sequence[str]:
+        async with Admin.connected(self._connection) as admin:
+            for _ in range(GONE_TRIES):
+                cluster = await admin.cluster()
+                if self._topic in cluster.partitions:
+                    break
+                await asyncio.sleep(GONE_SECONDS)  # a broker that has just started knows little at first
+            else:
+                return [f"topic {self._topic} is gone, or we may not see it: records that need it wait"]
+            found = await weaknesses_of(admin, self._topic, self._sources, cluster.brokers)
+            return [weakness.told(self._topic, self._connection.bootstrap_servers) for weakness in found]

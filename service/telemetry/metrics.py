@@ -75,6 +75,11 @@ class Metrics:
             ["what"],
             registry=self.registry,
         )
+        self._letter_topic = Gauge(
+            "turnout_letter_topic_problems",
+            "What is wrong with the letter topic, so that letters could be lost or not be written.",
+            registry=self.registry,
+        )
         self._paused_now: frozenset[tuple[str, str]] = frozenset()
         self._floods = Floods(clock)
         self._flooding = dict.fromkeys(WATCHED, False)
@@ -97,6 +102,10 @@ class Metrics:
     def letter(self, stage: Stage) -> None:
         """Count a letter that was written."""
         self._letter_children[stage].inc()
+
+    def letter_topic(self, problems: int) -> None:
+        """Show how much is wrong with the letter topic."""
+        self._letter_topic.set(problems)
 
     def paused(self, now: Iterable[tuple[str, str]]) -> None:
         """Show what is paused now: kind and name of each, and of nothing else."""
