@@ -1,16 +1,22 @@
 """What someone does to the letter topic while a bridge runs is seen, and said once."""
 
+from pathlib import Path
+
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from structlog.testing import capture_logs
 
 from service.errors import Unreachable
+from service.failures import letter_topic as watching
 from service.failures.letter_topic import LetterTopicWatch
 from service.failures.letters import letter_topic, letter_topic_settings
 from service.kafka.connection import Connection
+from service.local import LocalTemporal
 from service.telemetry.metrics import Metrics
+from service.wiring import Roles
 from tests.conftest import NewTopic
+from tests.integration.service import NOTES, site
 from tests.servers import create_topic, random_port
 
 
@@ -28,12 +34,7 @@ class World:
     async def set(self, **settings: str) -> None:
         """Set these, and all others back."""
         wanted = {**letter_topic_settings(), **{name.replace("_", "."): v for name, v in settings.items()}}
-        client = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
-        await client.start()
-        try:
-            await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, self.topic, wanted)])
-        finally:
-            await client.close()
+        await change(self.kafka, self.topic, wanted)
 
     async def look(self) -> tuple[list[str], list[str]]:
         """What is wrong, and which lines the log got."""
@@ -49,6 +50,16 @@ class World:
             if line.startswith("turnout_letter_topic_problems")
         ]
         return line.rpartition(" ")[2]
+
+
+async def change(kafka: str, topic: str, settings: dict[str, str]) -> None:
+    """Give `topic` these settings and no others."""
+    client = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await client.start()
+    try:
+        await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
+    finally:
+        await client.close()
 
 
 @pytest.fixture
@@ -92,3 +103,21 @@ async def test_what_was_known_stays_while_no_broker_answers(world: World) -> Non
     with pytest.raises(Unreachable):
         await watch.look()
     assert watch.problems == ()
+
+
+async def test_a_bridge_looks_while_it_runs(
+    kafka: str, temporal: LocalTemporal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "LOOK_SECONDS", 0.2)
+    async with (
+        site(kafka, temporal.address, tmp_path, NOTES) as here,
+        here.running(Roles(bridge=True, worker=False)),
+    ):
+        await here.past(await here.send("unheard", {}))
+        await change(kafka, letter_topic(here.group), {**letter_topic_settings(), "retention.ms": "3600000"})
+
+        async def said() -> list[str]:
+            problems = [line["problem"] for line in here.lines if line["event"] == "letter topic"]
+            return [problem for problem in problems if "forgets letters after 1 hours" in problem]
+
+        assert len(await here.until(said)) == 1
