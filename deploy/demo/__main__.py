@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from deploy.demo.ledger import Ledger
-from deploy.demo.stage import LETTERS, ORDERS, RESULTS, TOPICS, Stage
+from deploy.demo.stage import GROUP, LETTERS, ORDERS, RESULTS, TOPICS, Stage
 from deploy.demo.story import Story
 from service.errors import TurnoutError, first_reason
 from service.lifecycle import leave
@@ -119,7 +119,7 @@ def _commands(stage: Stage) -> list[str]:
     return [
         f"{kafka}.venv/bin/turnout {placed} --data '{data}'",
         f"{kafka}.venv/bin/turnout tail shop.results",
-        f"{kafka}.venv/bin/turnout tail demo.dead-letters",
+        f"{kafka}TURNOUT_GROUP={GROUP} .venv/bin/turnout letters list",
         f"tail -f {stage.bridge_log}",
         f"open {stage.servers.temporal.ui_url}",
     ]
