@@ -29,6 +29,10 @@ demo: $(VENV)/.local ## Kafka, Temporal, the bridge and the sample shop on this 
 test: $(VENV)/.dev ## All tests (a part of them: make test ARGS='tests/unit -k offsets')
 	@$(BIN)/pytest $(ARGS)
 
+.PHONY: histories
+histories: $(VENV)/.dev ## Record anew what this version's own workflows must replay (tests/replay)
+	@$(BIN)/python -m tests.replay.recording
+
 .PHONY: soak
 soak: $(VENV)/.dev ## The crash test again and again, with new seeds (MINUTES=n, first seed: TURNOUT_SEED=n)
 	@exec $(BIN)/python -m tests.delivery.soak $(MINUTES)

@@ -56,7 +56,7 @@ def make_worker(
         task_queue=task_queue,
         workflows=found.workflows,
         activities=[*found.activities, PublishingActivities(publisher).publish],
-        workflow_runner=_sandbox(),
+        workflow_runner=sandbox(),
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=grace,
@@ -83,7 +83,7 @@ def make_service_worker(
         task_queue=service_queue(group),
         workflows=workflows,
         activities=activities,
-        workflow_runner=_sandbox(),
+        workflow_runner=sandbox(),
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         max_task_queue_activities_per_second=MOST_TRIES_PER_SECOND,
@@ -94,7 +94,8 @@ def make_service_worker(
     )
 
 
-def _sandbox() -> SandboxedWorkflowRunner:
+def sandbox() -> SandboxedWorkflowRunner:
+    """What workflows run in, in each worker of ours, and when a history is replayed."""
     # Passed through: models without state. Importing them anew for each workflow costs 15 ms.
     restrictions = SandboxRestrictions.default.with_passthrough_modules("activities")
     return SandboxedWorkflowRunner(restrictions=restrictions)

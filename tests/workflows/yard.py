@@ -72,11 +72,14 @@ class World(Deliveries):
     delivered: list[int] = field(default_factory=list)
     letters: list[tuple[int, str, str]] = field(default_factory=list)
     before_answer: Callable[[], Awaitable[object]] | None = None
+    during_try: Callable[[], Awaitable[object]] | None = None
 
     async def deliver(self, command: ParkedCommand, waited: timedelta) -> list[Refused]:
         number = command.args[0]
         assert isinstance(number, int)
         self.tried.set()
+        if self.during_try:
+            await self.during_try()
         if number in self.refused:
             return self.refused[number]
         if self.there:
@@ -89,6 +92,8 @@ class World(Deliveries):
         return [Refused(event=n, error=GIVEN_UP, reason="too long") for n in range(len(command.events))]
 
     async def write_letter(self, letter: ParkedLetter) -> None:
+        if self.during_try:
+            await self.during_try()
         if self.kafka_away:
             self.kafka_away -= 1
             raise NotYet("Kafka is away")

@@ -1,0 +1,1 @@
+"""Histories of turnout's own workflows, and what must still replay them."""
