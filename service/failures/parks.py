@@ -141,8 +141,9 @@ class Parks:
         """
         ours = f"WorkflowType = 'Park' AND TaskQueue = '{self._queue}' AND ExecutionStatus = 'Running'"
         try:
-            async for found in self._client.list_workflows(ours):
-                park = await self._client.get_workflow_handle(found.id, run_id=found.run_id).describe()
+            async for found in self._client.list_workflows(ours, rpc_timeout=CALL_TIMEOUT):
+                handle = self._client.get_workflow_handle(found.id, run_id=found.run_id)
+                park = await handle.describe(rpc_timeout=CALL_TIMEOUT)
                 if park.status is WorkflowExecutionStatus.RUNNING:
                     yield await self._open_park(park)
         except RPCError as error:

@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import Any
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
-from temporalio.exceptions import ApplicationError
 
 from activities.ports import Refused
 from service.dispatch.links import Links
@@ -14,7 +13,7 @@ from service.failures.parks import Parks
 from service.routing.commands import Signal
 from service.temporal.switchboard import SwitchboardClient, switchboard_id
 from tests.unit.records import event, record
-from tests.workflows.yard import GIVEN_UP, PATIENCE, World
+from tests.workflows.yard import GIVEN_UP, PATIENCE, World, end_try
 from workflows.switchboard import Names
 
 TARGET = "order/A-1"
@@ -55,13 +54,9 @@ class Stage:
         assert (await self._board.read_settled(30)).settled
 
     async def end_try(self) -> None:
-        """Fail the activity that is being tried, as someone may by hand; those after it go on."""
+        """End the tries of what it tries now, as someone may by hand; those after it go on."""
         self.world.during_try = None
-        (pending,) = (await self.park.describe()).raw_description.pending_activities
-        by_hand = self.client.get_async_activity_handle(
-            workflow_id=self.park.id, run_id=None, activity_id=pending.activity_id
-        )
-        await by_hand.fail(ApplicationError("no more", non_retryable=True))
+        await end_try(self.client, self.park.id)
 
     async def until(self, found: Callable[[], Awaitable[bool]]) -> None:
         """Wait for what only the server knows."""

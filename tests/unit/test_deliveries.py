@@ -198,6 +198,15 @@ async def test_a_letter_keeps_the_record_and_says_why(lines: list[Any]) -> None:
     assert 'turnout_letters_total{stage="dispatch"} 1.0' in world.metrics.text()
 
 
+async def test_a_letter_of_what_was_refused_says_so() -> None:
+    world = World(ScriptedDispatcher())
+    (given,) = to_parked(signal(), answer="", patience=PATIENCE).records
+    letter = ParkedLetter(record=given, route="note", workflow_id="x", error="RejectedError", reason="no")
+    await world.deliveries.write_letter(letter)
+    (sent,) = world.sink.sent
+    assert sent.header("turnout-error") == b"RejectedError"
+
+
 async def test_a_letter_that_cannot_be_written_now_is_tried_again() -> None:
     world = World(ScriptedDispatcher())
     world.sink.errors.extend(outage(1))

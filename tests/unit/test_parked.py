@@ -1,11 +1,14 @@
 """What a park keeps of a command is the same command: the same requests with the same ids."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from activities.parked import Parked
@@ -111,6 +114,9 @@ async def test_a_command_from_a_park_makes_the_same_requests_with_the_same_ids(c
     back = to_command((await kept(command)).command)
     assert command_id(back) == command_id(command)
     assert (back.missing, back.closed) == (command.missing, command.closed)
+    assert isinstance(back, Signal) == isinstance(command, Signal)
+    if isinstance(back, Signal) and isinstance(command, Signal):
+        assert back.batch == command.batch
     wire = Wire()
     dispatcher = await connected(wire)
     for one in (command, back):
@@ -150,6 +156,24 @@ async def test_a_moment_to_start_at_stays_the_same() -> None:
     assert isinstance(back, Signal)
     assert back.or_start
     assert back.or_start.options == or_start.options
+
+
+@given(COMMANDS)
+def test_what_a_later_release_adds_does_no_harm_to_an_earlier_one(command: Parkable) -> None:
+    parked = to_parked(command, answer="is not there", patience=timedelta(minutes=15))
+
+    later = parked.model_dump(mode="json") | {"later": 1}
+    for part in (later["command"], *later["records"], *later["command"]["events"]):
+        part["later"] = 1
+    if later["command"]["or_start"]:
+        later["command"]["or_start"]["later"] = later["command"]["or_start"]["options"]["later"] = 1
+    assert Parked.model_validate_json(json.dumps(later)) == parked
+
+
+def test_an_error_about_what_is_parked_tells_nothing_of_it() -> None:
+    with pytest.raises(ValidationError) as error:
+        Parked.model_validate({"id": 5, "command": "secret", "records": [{"value": "secret"}]})
+    assert "secret" not in str(error.value)
 
 
 def test_a_batch_taken_apart_tells_what_was_joined() -> None:

@@ -108,6 +108,10 @@ async def test_after_a_crash_a_command_goes_behind_what_the_bridge_before_has_pa
     after = World(ScriptedDispatcher(), before.parks)
     assert await after.go(signal(2)) is OutcomeKind.PARKED
     assert after.parked == [signal(1), signal(2)]
+    assert after.parks.answers == [
+        (str(missing()), PATIENCE),
+        ("others before it are parked", PATIENCE),
+    ]
     assert not after.dispatcher.calls
 
 

@@ -5,12 +5,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import GrpcStatus
 from temporalio.api.enums.v1 import (
+    ResourceExhaustedCause,
     WorkflowExecutionStatus,
     WorkflowIdConflictPolicy,
     WorkflowIdReusePolicy,
 )
-from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
+from temporalio.api.errordetails.v1 import ResourceExhaustedFailure
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionResponse,
+    ListWorkflowExecutionsResponse,
+)
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError, RPCStatusCode
@@ -18,7 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.parked import Parked
 from service.dispatch.identity import IdentityPlugin, command_id
 from service.dispatch.links import Links
-from service.errors import NotNow, RejectedError, TargetBusy
+from service.errors import NotNow, RejectedError, TargetBusy, Throttled
 from service.failures.parks import (
     LARGEST_HISTORY_BYTES,
     LARGEST_SIGNAL_BYTES,
@@ -202,3 +208,38 @@ async def test_no_answer_about_a_park_speaks_of_the_command(
         await parks.put(signal(), answer="", patience=PATIENCE)
     for one in (asked, put):
         assert not isinstance(one.value, TargetBusy | RejectedError)
+
+
+async def test_an_answer_that_asks_for_fewer_calls_is_told_apart(wire: Wire, parks: Parks) -> None:
+    details = ResourceExhaustedFailure(cause=ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_RPS_LIMIT)
+    raw = GrpcStatus(code=RPCStatusCode.RESOURCE_EXHAUSTED, message="rate limit exceeded")
+    raw.details.add().Pack(details)
+    too_fast = RPCError(raw.message, RPCStatusCode.RESOURCE_EXHAUSTED, raw.SerializeToString())
+    wire.answers[SIGNAL_WITH_START].append(too_fast)
+    with pytest.raises(Throttled):
+        await parks.put(signal(), answer="", patience=PATIENCE)
+
+
+@pytest.mark.parametrize(("tried", "answer"), [("is busy", "is busy"), ("", "is not there")])
+async def test_open_parks_of_this_group_are_listed_with_the_last_answer_that_they_got(
+    wire: Wire, parks: Parks, tried: str, answer: str
+) -> None:
+    listed = ListWorkflowExecutionsResponse()
+    listed.executions.add().execution.workflow_id = "parked/shop/order/A-1"
+    found = await described(memo=ParkStatus(commands=2, answer="is not there"))
+    found.workflow_execution_info.execution.workflow_id = "parked/shop/order/A-1"
+    found.pending_activities.add().last_failure.message = tried
+    wire.answers["list_workflow_executions"].append(listed)
+    wire.answers[DESCRIBE].append(found)
+    (park,) = [one async for one in parks.open_ones()]
+    assert (park.id, park.status.commands, park.answer) == ("parked/shop/order/A-1", 2, answer)
+    query = wire.requests[0][1].query
+    assert query == "WorkflowType = 'Park' AND TaskQueue = 'turnout.shop' AND ExecutionStatus = 'Running'"
+
+
+async def test_a_park_that_has_closed_meanwhile_is_not_listed(wire: Wire, parks: Parks) -> None:
+    listed = ListWorkflowExecutionsResponse()
+    listed.executions.add().execution.workflow_id = "parked/shop/order/A-1"
+    wire.answers["list_workflow_executions"].append(listed)
+    wire.answers[DESCRIBE].append(await described(CLOSED))
+    assert not [one async for one in parks.open_ones()]

@@ -130,6 +130,7 @@ async def test_what_it_said_last_stays_while_it_cannot_be_read_and_that_is_said_
     assert names(pauses) == ["shop.orders"]
     (line,) = [line for line in lines if line["event"].startswith("the switchboard cannot be read")]
     assert (line["reason"], line["paused"]) == ("Temporal is away", ["shop.orders"])
+    assert line["seconds"] == 0
 
 
 async def test_an_outage_that_lasts_is_said_again_and_a_new_one_at_once(

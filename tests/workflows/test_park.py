@@ -11,8 +11,8 @@ from temporalio.exceptions import CancelledError
 from temporalio.testing import WorkflowEnvironment
 
 from activities.ports import Refused
-from tests.workflows.yard import GIVEN_UP, PATIENCE, World, Yard, parked
-from workflows.park import Carried, Park
+from tests.workflows.yard import GIVEN_UP, PATIENCE, World, Yard, end_try, parked
+from workflows.park import REMEMBERED, Carried, Park
 
 
 async def test_commands_are_delivered_in_the_order_they_came_once_their_target_is_there(
@@ -81,6 +81,8 @@ async def test_a_command_whose_time_is_up_is_given_up_on_by_an_answer(
         await yard.put(parked(0), parked(1))
         await yard.handle.result()
     assert world.letters == [(0, GIVEN_UP, "too long"), (1, GIVEN_UP, "too long")]
+    # Each second, not less and less often: a target that comes late is served at once.
+    assert len(world.waited) > PATIENCE.total_seconds() * 2 / 3
 
 
 async def test_letters_are_written_however_long_kafka_is_away(
@@ -92,6 +94,36 @@ async def test_letters_are_written_however_long_kafka_is_away(
         await yard.put(parked(0), parked(1))
         await yard.handle.result()
     assert (world.lettered, world.delivered) == ([0], [1])
+    events = (await yard.handle.fetch_history()).events
+    kinds = [one.activity_task_scheduled_event_attributes.activity_type.name for one in events]
+    assert kinds.count("write_letters") == 1
+
+
+async def test_tries_that_someone_ends_make_a_letter_and_the_next_has_its_turn(
+    env: WorkflowEnvironment, max_cached_workflows: int
+) -> None:
+    world = World(there=True)
+    yard = Yard(env.client, world)
+
+    async def end() -> None:
+        world.during_try = None
+        await end_try(env.client, yard.handle.id)
+
+    async def end_once_both_are_held() -> None:
+        await both_are_held.wait()
+        await end()
+        # A letter is made in the end, also where someone ends its tries.
+        world.during_try = end
+
+    both_are_held = asyncio.Event()
+    world.during_try = end_once_both_are_held
+    async with yard.worked(max_cached_workflows):
+        await yard.put(parked(0), parked(1))
+        both_are_held.set()
+        await yard.handle.result()
+    assert world.delivered[-1] == 1
+    assert {(offset, error) for offset, error, _ in world.letters} == {(0, GIVEN_UP)}
+    assert "then ended by hand: no more; order/A-1 is not there" in world.letters[-1][2]
 
 
 async def test_cancelling_it_makes_letters_of_all_that_it_holds(
@@ -137,6 +169,36 @@ async def test_what_is_delivered_while_someone_cancels_makes_no_letter(
     assert (world.delivered, world.lettered) == ([0], [1])
 
 
+async def test_what_was_delivered_before_it_hears_of_the_cancel_makes_no_letter(
+    env: WorkflowEnvironment, max_cached_workflows: int
+) -> None:
+    world = World(there=True)
+    yard = Yard(env.client, world)
+    trying, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        trying.set()
+        await go_on.wait()
+
+    world.before_answer = wait
+    async with yard.delivering():
+        async with yard.worked(max_cached_workflows, delivers=False):
+            await yard.put(parked(0), parked(1))
+            await trying.wait()
+        # Now nobody works on the park. Both, the answer and the cancel, wait for it.
+        await yard.handle.cancel()
+        go_on.set()
+
+        async def is_answered() -> bool:
+            return not (await yard.handle.describe()).raw_description.pending_activities
+
+        await yard.until(is_answered)
+        world.there = False
+    async with yard.worked(max_cached_workflows):
+        await ends_as_cancelled(yard)
+    assert (world.delivered, world.lettered) == ([0], [1])
+
+
 async def test_a_park_that_is_cancelled_before_its_first_task_makes_letters_too(
     env: WorkflowEnvironment, max_cached_workflows: int
 ) -> None:
@@ -165,6 +227,105 @@ async def test_what_comes_while_letters_are_made_becomes_one_too(
         await yard.put(parked(1))
         await ends_as_cancelled(yard)
     assert world.lettered == [0, 1]
+
+
+@pytest.fixture
+def long_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if it were time for a new run at any time; else it takes 4,096 events."""
+    monkeypatch.setattr(workflow.Info, "is_continue_as_new_suggested", lambda _info: True)
+
+
+@pytest.mark.usefixtures("long_history")
+async def test_a_new_run_goes_on_where_the_one_before_ended(
+    env: WorkflowEnvironment, max_cached_workflows: int
+) -> None:
+    world = World()
+    yard = Yard(env.client, world)
+
+    async def again() -> None:
+        if world.delivered[-1] == 2:
+            await yard.put(parked(0))
+
+    world.before_answer = again
+    async with yard.worked(max_cached_workflows):
+        await yard.put(*map(parked, range(3)))
+        await world.tried.wait()
+        world.there = True
+        await yard.handle.result()
+    assert world.delivered == [0, 1, 2]
+    first, second = await yard.continued()
+    assert [held.parked.id for held in first.held] == ["id-1", "id-2"]
+    assert (first.done, second.done) == (("id-0",), ("id-0", "id-1"))
+    assert second.held == first.held[1:]
+
+
+@pytest.mark.usefixtures("long_history")
+async def test_a_cancelled_park_makes_its_letters_in_the_run_that_was_cancelled(
+    env: WorkflowEnvironment, max_cached_workflows: int
+) -> None:
+    world = World()
+    yard = Yard(env.client, world)
+    async with yard.worked(max_cached_workflows):
+        await yard.put(*map(parked, range(3)))
+        await world.tried.wait()
+        await yard.handle.cancel()
+        await ends_as_cancelled(yard)
+    assert world.lettered == [0, 1, 2]
+    assert not await yard.continued()
+
+
+@pytest.mark.usefixtures("long_history")
+async def test_a_new_run_begins_once_what_is_held_fits_into_its_input(
+    env: WorkflowEnvironment, max_cached_workflows: int
+) -> None:
+    world = World()
+    yard = Yard(env.client, world)
+    async with yard.worked(max_cached_workflows):
+        await yard.put(*(parked(n, padding="x" * 400_000) for n in range(4)))
+        await world.tried.wait()
+        world.there = True
+        await yard.handle.result()
+    assert world.delivered == [0, 1, 2, 3]
+    assert [len(carried.held) for carried in await yard.continued()] == [2, 1]
+
+
+@pytest.mark.usefixtures("long_history")
+async def test_of_what_was_delivered_it_remembers_the_newest(
+    env: WorkflowEnvironment, max_cached_workflows: int
+) -> None:
+    world = World()
+    yard = Yard(env.client, world)
+    known = tuple(f"old-{n}" for n in range(REMEMBERED))
+    async with yard.worked(max_cached_workflows):
+        await yard.put(parked(0), parked(1), carried=Carried(done=known))
+        await world.tried.wait()
+        world.there = True
+        await yard.handle.result()
+    (carried,) = await yard.continued()
+    assert carried.done == (*known[1:], "id-0")
+
+
+async def test_what_it_says_is_new_after_each_delivery(
+    env: WorkflowEnvironment, max_cached_workflows: int
+) -> None:
+    world = World()
+    yard = Yard(env.client, world)
+
+    async def leave() -> None:
+        world.there = False
+
+    world.before_answer = leave
+    async with yard.worked(max_cached_workflows):
+        await yard.put(*map(parked, range(2)))
+        await world.tried.wait()
+        world.there = True
+
+        async def is_told() -> bool:
+            return (await yard.memo()).commands == 1
+
+        await yard.until(is_told)
+        world.there = True
+        await yard.handle.result()
 
 
 async def test_it_says_how_full_it_is_and_what_for(

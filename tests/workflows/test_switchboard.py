@@ -140,6 +140,8 @@ async def test_pausing_again_keeps_the_time_and_takes_the_new_reason(
         await board.signal("pause", FULL)
         (before,) = (await kept(board)).paused
         await board.signal("pause", "shop.orders")
+        (again,) = (await kept(board)).paused
+        assert again.because == before.because
         await board.signal("pause", {"name": "shop.orders", "because": "still", "by": "grace"})
         (after,) = (await kept(board)).paused
         assert (after.since, after.because, after.by) == (before.since, "still", "grace")
@@ -233,11 +235,21 @@ async def test_it_keeps_no_more_than_can_be_read_every_few_seconds(
         await board.signal("pause", {"name": "t-7", "because": "another reason"})
         state = await kept(board)
         assert len(state.paused) == MOST_PAUSED
+        assert state.paused[7].because == "another reason"
         for n in range(MOST_RESUMED + 1):
             await board.signal("resume", f"t-{n}")
         state = await kept(board)
         assert [one.name for one in state.resumed] == [f"t-{n}" for n in range(MOST_RESUMED, 0, -1)]
         assert len(state.paused) == MOST_PAUSED - MOST_RESUMED - 1
+
+
+async def test_of_what_is_resumed_twice_the_last_time_is_told(
+    env: WorkflowEnvironment, max_cached_workflows: int
+) -> None:
+    async with switchboard(env.client, max_cached_workflows) as board:
+        for signal, why in [("pause", ""), ("resume", "mended"), ("pause", ""), ("resume", "mended again")]:
+            await board.signal(signal, {"name": "shop.orders", "because": why})
+        assert [one.because for one in (await kept(board)).resumed] == ["mended again"]
 
 
 async def test_one_pause_too_many_is_noted(env: WorkflowEnvironment, max_cached_workflows: int) -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 from activities.parked import KeptRecord, Parked, ParkedCommand, ParkedEvent
@@ -18,6 +19,7 @@ from workflows.park import MEMO, Carried, Park, ParkStatus
 
 PATIENCE = timedelta(seconds=30)
 GIVEN_UP = "GivenUpError"
+NOTHING = Carried()
 
 
 def parked(number: int, *, events: int = 1, padding: str = "") -> Parked:
@@ -68,6 +70,7 @@ class World(Deliveries):
     there: bool = False
     refused: dict[int, list[Refused]] = field(default_factory=dict)
     kafka_away: int = 0
+    waited: list[timedelta] = field(default_factory=list)
     tried: asyncio.Event = field(default_factory=asyncio.Event)
     delivered: list[int] = field(default_factory=list)
     letters: list[tuple[int, str, str]] = field(default_factory=list)
@@ -77,6 +80,7 @@ class World(Deliveries):
     async def deliver(self, command: ParkedCommand, waited: timedelta) -> list[Refused]:
         number = command.args[0]
         assert isinstance(number, int)
+        self.waited.append(waited)
         self.tried.set()
         if self.during_try:
             await self.during_try()
@@ -106,6 +110,13 @@ class World(Deliveries):
         return [offset for offset, _, _ in self.letters]
 
 
+async def end_try(client: Client, park: str) -> None:
+    """Fail the activity that the park is trying, as someone may by hand."""
+    (pending,) = (await client.get_workflow_handle(park).describe()).raw_description.pending_activities
+    by_hand = client.get_async_activity_handle(workflow_id=park, run_id=None, activity_id=pending.activity_id)
+    await by_hand.fail(ApplicationError("no more", non_retryable=True))
+
+
 class Yard:
     """A park and what it takes to fill it."""
 
@@ -115,32 +126,44 @@ class Yard:
         self._park = park
         self._queue = uuid.uuid4().hex
         self.handle: WorkflowHandle[Any, Any]
+        self._first_run = ""
 
     @asynccontextmanager
-    async def worked(self, cached: int) -> AsyncIterator[None]:
-        """Run its worker."""
+    async def worked(self, cached: int, *, delivers: bool = True) -> AsyncIterator[None]:
+        """Run its worker; unless it `delivers`, the park alone."""
         activities = ParkingActivities(self.world)
         async with Worker(
             self._client,
             task_queue=self._queue,
             workflows=[self._park],
-            activities=[activities.deliver, activities.write_letters],
+            activities=[activities.deliver, activities.write_letters] if delivers else [],
             max_cached_workflows=cached,
         ):
             yield
 
-    async def put(self, *commands: object) -> None:
+    @asynccontextmanager
+    async def delivering(self) -> AsyncIterator[None]:
+        """Run its activities, and leave the park itself alone."""
+        activities = ParkingActivities(self.world)
+        # One connection takes one worker of a task queue.
+        address = self._client.service_client.config.target_host
+        client = await Client.connect(address, data_converter=self._client.data_converter)
+        async with Worker(client, task_queue=self._queue, activities=[activities.deliver]):
+            yield
+
+    async def put(self, *commands: object, carried: Carried = NOTHING) -> None:
         """Put them in one after the other; the first opens it, if it is closed."""
         for one in commands:
             # Only a handle from here lets time skip while its result is awaited.
             self.handle = await self._client.start_workflow(
                 "Park",
-                Carried(),
+                carried,
                 id=f"parked/{self._queue}",
                 task_queue=self._queue,
                 start_signal="park",
                 start_signal_args=[one],
             )
+            self._first_run = self._first_run or str(self.handle.result_run_id)
 
     async def memo(self) -> ParkStatus:
         """How full it says it is, without a worker."""
@@ -159,6 +182,20 @@ class Yard:
             return (await self.handle.describe()).status is not WorkflowExecutionStatus.RUNNING
 
         await self.until(is_closed)
+
+    async def continued(self) -> list[Carried]:
+        """What each of its runs took over from the one before, but for the first."""
+        found: list[Carried] = []
+        run_id = self._first_run
+        while run_id:
+            last = (
+                await self._client.get_workflow_handle(self.handle.id, run_id=run_id).fetch_history()
+            ).events[-1]
+            attributes = last.workflow_execution_continued_as_new_event_attributes
+            run_id = attributes.new_execution_run_id
+            if run_id:
+                found += await self._client.data_converter.decode(attributes.input.payloads, [Carried])
+        return found
 
     async def runs(self) -> int:
         """How many runs it has had, whether closed and opened again or continued."""
