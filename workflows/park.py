@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.parking import Delivery, ParkingActivities
     from activities.policies import EVERY_SECOND, WITHOUT_LIMIT
     from activities.ports import ParkedLetter, Refused
+    from workflows.markdown import as_code, as_text
 
 REMEMBERED = 1_000
 """How many ids of commands that it no longer holds a park knows, to drop them when they come again."""
@@ -137,10 +138,11 @@ class Park:
 
     async def _deliver(self, held: Held) -> list[Refused]:
         """Deliver it, however long it takes; returns what of it is given up on."""
-        delivery = workflow.start_activity_method(
-            ParkingActivities.deliver,
+        delivery = workflow.start_activity(
+            "deliver",
             Delivery(command=held.parked.command, since=held.since),
-            summary=f"{held.parked.command.title} → {held.parked.command.workflow_id}",
+            result_type=RawValue,
+            summary=as_text(f"{held.parked.command.title} → {held.parked.command.workflow_id}"),
             retry_policy=EVERY_SECOND,
             start_to_close_timeout=timedelta(seconds=30),
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
@@ -151,7 +153,11 @@ class Park:
         if not delivery.done():
             delivery.cancel()
         try:
-            return await delivery
+            return _refused(await delivery)
+        except ValueError:
+            # Someone completed it by hand, with whatever. A letter is right whether it was delivered or not:
+            # sent again it has the same id.
+            return _given_up(held, "ended by hand with a result that is none")
         except ActivityError as error:
             # Nothing else ends its tries than a person: by cancelling the park, or the activity itself.
             return _by_hand(held) if self._cancelled else _given_up(held, f"ended by hand: {error.cause}")
@@ -175,7 +181,7 @@ class Park:
                 return await workflow.execute_activity_method(
                     ParkingActivities.write_letters,
                     letters,
-                    summary=f"letters: {command.title} → {command.workflow_id}",
+                    summary=as_text(f"letters: {command.title} → {command.workflow_id}"),
                     retry_policy=WITHOUT_LIMIT,
                     start_to_close_timeout=timedelta(minutes=2),
                 )
@@ -196,6 +202,18 @@ class Park:
                 workflow.continue_as_new(carried)
 
 
+def _refused(answer: RawValue) -> list[Refused]:
+    """What a delivery answered; read here, since one that cannot be read would fail the park's task for ever.
+
+    Raises:
+        ValueError: No delivery answers so.
+    """
+    refused = workflow.payload_converter().from_payload(answer.payload, list[Refused])
+    if not isinstance(refused, list):
+        raise ValueError("no list")  # noqa: TRY004 - as for any other that cannot be read
+    return refused
+
+
 def _by_hand(held: Held) -> list[Refused]:
     return _given_up(held, "someone cancelled its park")
 
@@ -211,13 +229,14 @@ def _details(status: ParkStatus, first: Parked) -> str:
     event = first.command.events[0]
     assert status.since
     assert status.gives_up_at
+    target, route, event_id = map(as_code, (first.command.workflow_id, first.command.route, event.id))
     return "\n".join(
         [
-            f"Holds **{status.commands}** for workflow `{first.command.workflow_id}`, delivered in order.",
+            f"Holds **{status.commands}** for workflow {target}, delivered in order.",
             "",
-            f"- **next**: {first.command.title}, route `{first.command.route}`, event `{event.id}`",
+            f"- **next**: {as_text(first.command.title)}, route {route}, event {event_id}",
             f"- **since**: {status.since:%Y-%m-%d %H:%M:%S} UTC",
-            f"- **parked because**: {first.answer}",
+            f"- **parked because**: {as_text(first.answer)}",
             "- **next try**: within about a second; its last answer is with the pending activity",
             f"- **gives up at**: {status.gives_up_at:%Y-%m-%d %H:%M:%S} UTC, then it becomes a letter",
             "- **cancel** this workflow to make letters of all it holds; to terminate it would lose them",

@@ -15,6 +15,8 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+    from workflows.markdown import as_text
+
 MEMO = "switchboard"
 """The memo that holds the state."""
 
@@ -188,24 +190,19 @@ def _details(state: State) -> str:
         _table(("", "what", "since (UTC)", "by", "because"), paused),
         "### Resumed lately" if resumed else "",
         _table(("what", "at (UTC)", "by", "because"), resumed),
-        _plain(state.note),
+        as_text(state.note),
         HOW_TO,
     ]
     return "\n\n".join(part for part in parts if part)
 
 
 def _cells(one: Switch) -> tuple[str, ...]:
-    return (f"`{_plain(one.name)}`", _moment(one.since), _plain(one.by) or NOT_SAID, _plain(one.because))
+    return (as_text(one.name), _moment(one.since), as_text(one.by) or NOT_SAID, as_text(one.because))
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines]) if lines else ""
-
-
-def _plain(text: str) -> str:
-    """`text` as it may stand in a cell of a table."""
-    return text.replace("`", "'").replace("|", "\\|")
 
 
 def _moment(moment: datetime) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from service.cli.printing import console
 from service.dispatch.links import Links
@@ -55,7 +56,8 @@ def _table(parks: list[OpenPark]) -> Table:
         status = park.status
         moments = [f"{at:%m-%d %H:%M:%S}" if at else "" for at in (status.since, status.gives_up_at)]
         cells = [park.target, str(status.commands), *moments, park.answer]
-        table.add_row(*cells, *([park.url] if park.url else []))
+        # Texts of others: to be read as they are, not as commands for colours.
+        table.add_row(*map(Text, [*cells, *([park.url] if park.url else [])]))
     return table
 
 

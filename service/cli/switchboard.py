@@ -100,7 +100,7 @@ def _check(name: str, state: State | None, group: str) -> None:
     known = {*state.names.topics, *state.names.routes, *(one.name for one in state.paused)}
     if name not in known:
         close = difflib.get_close_matches(name, sorted(known), n=1)
-        cure = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))}"
+        cure = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))};"
         raise ConfigurationError(
             f"no topic or route of group {group} is called {name}; {cure} --anyway takes it all the same"
         )

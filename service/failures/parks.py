@@ -21,6 +21,7 @@ from service.errors import NotNow, Throttled
 from service.failures.parked import Parkable, to_parked
 from service.routing.commands import Command
 from service.temporal.worker import service_queue
+from workflows.markdown import as_text
 from workflows.park import MEMO, Carried, Park, ParkStatus
 
 CALL_TIMEOUT = timedelta(seconds=10)
@@ -127,7 +128,7 @@ class Parks:
                 start_signal_args=[parked],
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                static_summary=f"Holds commands for {command.workflow_id}",
+                static_summary=as_text(f"Holds commands for {command.workflow_id}"),
                 static_details=self._details(command),
                 memo={TARGET: command.workflow_id, NAMESPACE: namespace},
                 rpc_timeout=CALL_TIMEOUT,

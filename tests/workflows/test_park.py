@@ -11,7 +11,7 @@ from temporalio.exceptions import CancelledError
 from temporalio.testing import WorkflowEnvironment
 
 from activities.ports import Refused
-from tests.workflows.yard import GIVEN_UP, PATIENCE, World, Yard, end_try, parked
+from tests.workflows.yard import GIVEN_UP, PATIENCE, World, Yard, complete_try, end_try, parked
 from workflows.park import REMEMBERED, Carried, Park
 
 
@@ -126,6 +126,30 @@ async def test_tries_that_someone_ends_make_a_letter_and_the_next_has_its_turn(
     assert "then ended by hand: no more; order/A-1 is not there" in world.letters[-1][2]
 
 
+@pytest.mark.parametrize("result", ["done", None, [1], {"event": 0}])
+async def test_a_delivery_that_someone_completes_with_whatever_makes_a_letter(
+    env: WorkflowEnvironment, max_cached_workflows: int, result: object
+) -> None:
+    world = World(there=True)
+    yard = Yard(env.client, world)
+    both_are_held = asyncio.Event()
+
+    async def complete() -> None:
+        world.during_try = None
+        await both_are_held.wait()
+        await complete_try(env.client, yard.handle.id, result)
+
+    world.during_try = complete
+    async with yard.worked(max_cached_workflows):
+        await yard.put(parked(0), parked(1))
+        both_are_held.set()
+        await yard.handle.result()
+    assert world.delivered[-1] == 1
+    ((offset, error, reason),) = world.letters
+    assert (offset, error) == (0, GIVEN_UP)
+    assert "then ended by hand with a result that is none; order/A-1 is not there" in reason
+
+
 async def test_cancelling_it_makes_letters_of_all_that_it_holds(
     env: WorkflowEnvironment, max_cached_workflows: int
 ) -> None:
@@ -170,8 +194,9 @@ async def test_what_is_delivered_while_someone_cancels_makes_no_letter(
 
 
 async def test_what_was_delivered_before_it_hears_of_the_cancel_makes_no_letter(
-    env: WorkflowEnvironment, max_cached_workflows: int
+    env: WorkflowEnvironment,
 ) -> None:
+    # Nothing cached: a worker that goes leaves no queue of its own behind, in which tasks wait for it.
     world = World(there=True)
     yard = Yard(env.client, world)
     trying, go_on = asyncio.Event(), asyncio.Event()
@@ -182,7 +207,7 @@ async def test_what_was_delivered_before_it_hears_of_the_cancel_makes_no_letter(
 
     world.before_answer = wait
     async with yard.delivering():
-        async with yard.worked(max_cached_workflows, delivers=False):
+        async with yard.worked(0, delivers=False):
             await yard.put(parked(0), parked(1))
             await trying.wait()
         # Now nobody works on the park. Both, the answer and the cancel, wait for it.
@@ -194,7 +219,7 @@ async def test_what_was_delivered_before_it_hears_of_the_cancel_makes_no_letter(
 
         await yard.until(is_answered)
         world.there = False
-    async with yard.worked(max_cached_workflows):
+    async with yard.worked(0):
         await ends_as_cancelled(yard)
     assert (world.delivered, world.lettered) == ([0], [1])
 

@@ -117,6 +117,13 @@ async def end_try(client: Client, park: str) -> None:
     await by_hand.fail(ApplicationError("no more", non_retryable=True))
 
 
+async def complete_try(client: Client, park: str, result: object) -> None:
+    """Complete the activity that the park is trying, as someone may by hand."""
+    (pending,) = (await client.get_workflow_handle(park).describe()).raw_description.pending_activities
+    by_hand = client.get_async_activity_handle(workflow_id=park, run_id=None, activity_id=pending.activity_id)
+    await by_hand.complete(result)
+
+
 class Yard:
     """A park and what it takes to fill it."""
 
