@@ -1,7 +1,9 @@
-"""The checker: what became of each event, told from the ledger, the effects and the letters alone.
+"""The checker: what became of each event, told by what it did, and by what parks, letters and logs hold.
 
 Pure functions over a `History`. The definitions are those of Jepsen's Kafka tests, per event and route:
-an event has taken effect by a route when a workflow was started by it, or has taken its signal.
+an event has taken effect by a route when a workflow was started by it, or has taken its signal. Where it
+has not, it is in a park, or among the letters, or a bridge says that the route's `when` skipped it. By
+each route that matches it, it must end in exactly one of these ways.
 """
 
 from bisect import bisect_left
@@ -23,16 +25,25 @@ class Fate(StrEnum):
     FAILED = "failed"
 
 
+class End(StrEnum):
+    """What an event comes to by a route."""
+
+    EFFECT = "effect"
+    PARKED = "parked"
+    LETTER = "letter"
+    SKIPPED = "skipped"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event: whom it concerns, and by which routes it must take effect, in file order.
+    """An event: whom it concerns, and what it must come to by each route that matches it, in file order.
 
-    With no routes it is a bad one: a letter is what it must come to.
+    An empty route stands for a whole record that no route can take.
     """
 
     id: str
     key: str
-    routes: tuple[str, ...]
+    routes: Mapping[str, End]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,16 @@ class Spot(NamedTuple):
 
     partition: int
     offset: int
+
+
+class Part(NamedTuple):
+    """An event as far as one route is concerned."""
+
+    event: str
+    route: str
+
+    def __str__(self) -> str:
+        return f"{self.event} by {self.route or 'all'}"
 
 
 class Stall(NamedTuple):
@@ -77,19 +98,28 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """A bridge's word that a record is done for one route; `route` is empty where none ran."""
+    """A bridge's word that a record is done for one route; `route` is empty where none ran.
+
+    `kind` is what became of it, as the bridge says.
+    """
 
     spot: Spot
     route: str
     at: float
+    kind: str = "accepted"
 
 
 @dataclass(frozen=True, slots=True)
 class Lettered:
-    """A letter about an event, by one route or, where that is empty, by all."""
+    """A letter about an event's record at `spot`, by one route or, where that is empty, by all.
+
+    One that was sent again is no end: what it then came to is.
+    """
 
     event: str
     route: str
+    spot: Spot
+    sent_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +141,7 @@ class History:
     entries: Sequence[Entry]
     log: Sequence[Logged]
     effects: Sequence[Effect] = ()
+    parked: Sequence[Part] = ()
     letters: Sequence[Lettered] = ()
     handled: Sequence[Handled] = ()
     results: Sequence[Published] = ()
@@ -134,14 +165,20 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The figures. All but the last group must be 0."""
+    """The figures. All of the first group must be 0."""
 
     lost: Figure
+    """Came to nothing."""
+    contradicted: Figure
+    """Ended in two ways by one route: an effect and a letter, say."""
     phantom: Figure
+    """Ends of what was never produced, was refused, or has no such route."""
     duplicated: Figure
     reordered: Figure
     misjudged: Figure
-    """Letters of events that a route could have carried out."""
+    """Ended in another way than it had to: a letter of an event that a route could have carried out."""
+    left_parked: Figure
+    """Still in a park, though its target is there."""
     unwritten: Figure
     """Acknowledged by the broker, and not in the topic: not ours, but no proof of anything then."""
     results_lost: Figure
@@ -150,6 +187,13 @@ class Report:
     overrun: Figure
     """Records held beyond the window."""
 
+    effects: Figure
+    parked: Figure
+    letters: Figure
+    skipped: Figure
+    """How many ended so; `of` all that had to end."""
+    by_park: Figure
+    """Effects that a park held before; `of` all effects."""
     unknown: Figure
     """Events whose producer was not told; `of` all."""
     replayed: Figure
@@ -163,6 +207,11 @@ class Report:
     def faults(self) -> Mapping[str, Figure]:
         """Those of the figures that must be 0 and are not."""
         return {name: self._figure(name) for name in MUST_BE_ZERO if self._figure(name).count}
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is missing that may still come."""
+        return not self.faults.keys() & MAY_COME
 
     def _figure(self, name: str) -> Figure:
         figure = getattr(self, name)
@@ -179,10 +228,12 @@ class Report:
 
 MUST_BE_ZERO = (
     "lost",
+    "contradicted",
     "phantom",
     "duplicated",
     "reordered",
     "misjudged",
+    "left_parked",
     "unwritten",
     "results_lost",
     "results_differing",
@@ -190,84 +241,113 @@ MUST_BE_ZERO = (
 )
 
 
+# A repeat that is in a park when its first has long taken effect leaves the park, too.
+MAY_COME = frozenset({"lost", "contradicted", "left_parked", "results_lost"})
+
+
 def check(history: History) -> Report:
     """Judge `history`, which must be that of a time when nothing is under way any more."""
     events = {entry.event.id: entry.event for entry in history.entries}
+    ends = ends_of(history, events)
+    allowed = allowed_ends(history)
+    astray = _astray(ends, allowed)
+    must = wanted(history)
     return Report(
-        lost=lost(history),
-        phantom=phantom(history),
+        lost=_figure((str(part) for part in must if part not in ends), len(must)),
+        contradicted=_figure(
+            (f"{part}: {' and '.join(found)}" for part, found in ends.items() if len(found) > 1), len(ends)
+        ),
+        phantom=_figure(
+            (f"{part}: {' and '.join(found)}" for part, found in ends.items() if part not in allowed),
+            len(ends),
+        ),
         duplicated=_repeats([(e.event, e.route) for e in history.effects]),
         reordered=reordered(history, events),
-        misjudged=_figure(
-            (f"{x.event} by {x.route or 'all'}" for x in history.letters if _is_good(events, x.event)),
-            len(events),
-        ),
+        misjudged=_figure((f"{part}: {end}" for part, end in astray if end is not End.PARKED), len(ends)),
+        left_parked=_figure((str(part) for part, end in astray if end is End.PARKED), len(ends)),
         unwritten=_unwritten(history),
         results_lost=_results_lost(history),
         results_differing=_results_differing(history),
         overrun=Figure(max(history.held - history.window, 0), history.window),
+        effects=_ended(End.EFFECT, must, ends),
+        parked=_ended(End.PARKED, must, ends),
+        letters=_ended(End.LETTER, must, ends),
+        skipped=_ended(End.SKIPPED, must, ends),
+        by_park=_by_park(history, ends),
         unknown=_figure((e.event.id for e in history.entries if e.fate is Fate.UNKNOWN), len(events)),
-        replayed=_repeats([(h.spot, h.route) for h in history.handled]),
+        # What a park delivers is handled once more, and is no repeat.
+        replayed=_repeats([((h.spot, h.kind == End.PARKED), h.route) for h in history.handled]),
         results_repeated=_repeats([(r.event, r.id) for r in history.results]),
-        letters_repeated=_repeats([(x.event, x.route) for x in history.letters]),
+        letters_repeated=_repeats([(x.spot, x.route) for x in history.letters]),
         stalled=stalled(history),
     )
 
 
-def wanted(history: History) -> list[tuple[str, str]]:
-    """What must have taken effect or have a letter: (event, route), with no route for a bad event.
+def wanted(history: History) -> list[Part]:
+    """What must have come to an end.
 
     Of all that was acknowledged, and of all whose producer was not told but which the topic holds.
     """
     written = {logged.event for logged in history.log}
     return [
-        (entry.event.id, route)
+        Part(entry.event.id, route)
         for entry in history.entries
         if entry.fate is Fate.ACKED or entry.event.id in written
-        for route in entry.event.routes or ("",)
+        for route in entry.event.routes
     ]
 
 
-def lost(history: History) -> Figure:
-    """Neither an effect nor a letter."""
-    found = {(effect.event, effect.route) for effect in history.effects}
-    found |= {(letter.event, letter.route) for letter in history.letters}
-    whole = {letter.event for letter in history.letters if not letter.route}
-    all_wanted = wanted(history)
-    missing = [pair for pair in all_wanted if pair not in found and pair[0] not in whole]
-    return _figure((f"{event} by {route or 'letter'}" for event, route in missing), len(all_wanted))
+def ends_of(history: History, events: Mapping[str, Event]) -> Mapping[Part, Sequence[End]]:
+    """What each part came to, with each way once; a letter or a skip by no route is one by all."""
+    ends: dict[Part, list[End]] = defaultdict(list)
+
+    def ended(part: Part, end: End) -> None:
+        all_routes = events[part.event].routes if part.event in events else ("",)
+        for route in (part.route,) if part.route else all_routes:
+            if end not in ends[part._replace(route=route)]:
+                ends[part._replace(route=route)].append(end)
+
+    for effect in history.effects:
+        ended(Part(effect.event, effect.route), End.EFFECT)
+    for part in history.parked:
+        ended(part, End.PARKED)
+    for letter in history.letters:
+        if not letter.sent_again:
+            ended(Part(letter.event, letter.route), End.LETTER)
+    for part in _handled_as(End.SKIPPED, history):
+        ended(part, End.SKIPPED)
+    return dict(ends)
 
 
-def phantom(history: History) -> Figure:
-    """Effects of what was never produced, was refused, or has no such route."""
-    allowed = {
-        (entry.event.id, route)
+def allowed_ends(history: History) -> Mapping[Part, End]:
+    """What each part had to come to, if its event was written."""
+    return {
+        Part(entry.event.id, route): end
         for entry in history.entries
         if entry.fate is not Fate.FAILED
-        for route in entry.event.routes
+        for route, end in entry.event.routes.items()
     }
-    return _figure(
-        (f"{e.event} by {e.route}" for e in history.effects if (e.event, e.route) not in allowed),
-        len(history.effects),
-    )
 
 
 def reordered(history: History, events: Mapping[str, Event]) -> Figure:
     """Neighbouring effects of one target whose records lie the other way round in one partition.
 
     Of a repeated event its first record counts and its first effect: what comes again is a duplicate, if
-    anything. The routes of one record take effect in the order of the file.
+    anything. The routes of one record take effect in the order of the file. What was parked keeps its
+    place; a letter that is sent again comes after everything.
     """
     places = _first_places(history.log)
+    late = {(letter.event, letter.route) for letter in history.letters if letter.sent_again}
     by_target: dict[str, list[Effect]] = defaultdict(list)
     for effect in dict.fromkeys(history.effects):
-        if effect.event in events and effect.route in events[effect.event].routes and effect.event in places:
+        known = effect.event in events and effect.route in events[effect.event].routes
+        if known and effect.event in places and not late & {(effect.event, effect.route), (effect.event, "")}:
             by_target[effect.target].append(effect)
     pairs = [pair for effects in by_target.values() for pair in pairwise(effects)]
     pairs = [pair for pair in pairs if places[pair[0].event].partition == places[pair[1].event].partition]
 
     def order(effect: Effect) -> tuple[int, int]:
-        return places[effect.event].offset, events[effect.event].routes.index(effect.route)
+        return places[effect.event].offset, [*events[effect.event].routes].index(effect.route)
 
     wrong = [(one, two) for one, two in pairs if order(one) > order(two)]
     return _figure((f"{one.event} before {two.event} at {two.target}" for one, two in wrong), len(pairs))
@@ -311,8 +391,26 @@ def _first_places(log: Iterable[Logged]) -> dict[str, Spot]:
     return places
 
 
-def _is_good(events: Mapping[str, Event], event: str) -> bool:
-    return event in events and bool(events[event].routes)
+def _handled_as(kind: End, history: History) -> list[Part]:
+    """What a bridge says has become of which event by which route."""
+    event_at = {logged.spot: logged.event for logged in history.log}
+    handled = [one for one in history.handled if one.kind == kind and one.spot in event_at]
+    return [Part(event_at[one.spot], one.route) for one in handled]
+
+
+def _astray(ends: Mapping[Part, Sequence[End]], allowed: Mapping[Part, End]) -> list[tuple[Part, End]]:
+    """Parts with one end that is not the one they had to come to."""
+    single = [(part, found[0]) for part, found in ends.items() if len(found) == 1]
+    return [(part, end) for part, end in single if allowed.get(part, end) is not end]
+
+
+def _ended(end: End, must: Sequence[Part], ends: Mapping[Part, Sequence[End]]) -> Figure:
+    return Figure(sum(end in ends.get(part, ()) for part in must), len(must))
+
+
+def _by_park(history: History, ends: Mapping[Part, Sequence[End]]) -> Figure:
+    effects = {part for part, found in ends.items() if End.EFFECT in found}
+    return Figure(len(effects.intersection(_handled_as(End.PARKED, history))), len(effects))
 
 
 def _unwritten(history: History) -> Figure:

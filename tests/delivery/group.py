@@ -19,6 +19,7 @@ from service.local import Child
 from service.settings import IntakeSettings
 from tests.delivery.checker import Effect, Handled, History, Lettered, Logged, Published, Spot
 from tests.delivery.ledger import Ledger
+from tests.delivery.parks import parked
 from tests.integration.service import OUTCOMES, Site, headers_of, site
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
 ANSWERED = frozenset({"once"})
-RECORDERS = ("rec", "mark")
+RECORDERS = frozenset({"rec", "mark", "late"})
 CALL_SECONDS = 15
 RECORD_BYTES = 100_000
 
@@ -81,6 +82,35 @@ routes:
     from: @in
     type: released
     cancel: {to: "@id/lease/${data.lease}", reason: "${data.event}"}
+  - name: begin
+    from: @in
+    type: begun
+    start: {workflow: Recorder, id: "@id/late/${data.target}", task_queue: @queue, input: {limit: LIMIT}}
+  - name: late
+    from: @in
+    type: [late, stranded]
+    signal:
+      to: "@id/late/${data.target}"
+      name: note
+      input: {event: "${data.event}", route: late}
+      missing: {park: 15m}
+  - name: pick
+    from: @in
+    type: [picked, passed.over]
+    when: data.wanted
+    signal: {to: "@id/rec/${data.key}", name: note, input: {event: "${data.event}", route: pick}}
+  - name: split-note
+    from: @in
+    type: split
+    signal: {to: "@id/rec/${data.key}", name: note, input: {event: "${data.event}", route: split-note}}
+  - name: split-start
+    from: @in
+    type: split
+    start:
+      workflow: Recorder
+      id: "@id/split/${data.event}"
+      task_queue: @queue
+      input: {limit: "not ${data.event}"}
 """
 
 
@@ -100,15 +130,14 @@ async def group(
     routes = ROUTES.replace("LIMIT", notebook)
     intake = IntakeSettings(window_records=window)
     async with site(kafka, temporal, folder, routes, partitions=partitions, intake=intake) as here:
-        await set_record_limit(here, "in", RECORD_BYTES)
+        await set_topic(here, "in", {"max.message.bytes": str(RECORD_BYTES)})
         yield here
 
 
-async def set_record_limit(here: Site, name: str, size_bytes: int) -> None:
-    """Have the broker refuse larger records for the topic `name`."""
-    settings = {"max.message.bytes": str(size_bytes)}
+async def set_topic(here: Site, name: str, settings: Mapping[str, str]) -> None:
+    """Give the topic `name` these settings; all others of it go back to the broker's."""
     await here.admin.alter_configs(
-        [ConfigResource(ConfigResourceType.TOPIC, here.topics[name], configs=settings)]
+        [ConfigResource(ConfigResourceType.TOPIC, here.topics[name], configs=dict(settings))]
     )
 
 
@@ -159,19 +188,16 @@ async def observe(here: Site, told: Ledger, children: Iterable[Child], *, ended:
         Logged(headers_of(record)["ce_id"], Spot(record.partition, record.offset), record.timestamp_ms / 1000)
         for record in await here.read("in")
     ]
-    entries = list(told.entries.values())
-    keys = sorted({entry.event.key for entry in entries})
     lines = [line for child in children for line in log_lines(child)]
     runs = await _first_runs(here)
-    notes = [effect for key in keys for kind in RECORDERS for effect in await _noted(here, runs, kind, key)]
+    notes = [effect for run in dict.fromkeys(runs) for effect in await _noted(here, run)]
     return History(
-        entries=entries,
+        entries=list(told.entries.values()),
         log=log,
         effects=[*notes, *_starts(runs), *await _leases(here, runs)],
-        letters=[
-            Lettered(headers["ce_id"], headers["turnout-route"])
-            for headers in map(headers_of, await here.letters())
-        ],
+        # After the effects: what goes from one to the other meanwhile is missing, and looked for again.
+        parked=await parked(here),
+        letters=[_lettered(headers_of(record)) for record in await here.letters()],
         handled=[*_handled(lines)],
         results=[
             Published(record.key.decode(), headers_of(record)["ce_id"])
@@ -205,7 +231,12 @@ def _handled(lines: Sequence[Mapping[str, Any]]) -> Iterable[Handled]:
     for line in lines:
         if line["event"] in OUTCOMES and "offset" in line:
             at = datetime.fromisoformat(line["timestamp"]).timestamp()
-            yield Handled(Spot(line["partition"], line["offset"]), line.get("route", ""), at)
+            yield Handled(Spot(line["partition"], line["offset"]), line.get("route", ""), at, line["event"])
+
+
+def _lettered(headers: Mapping[str, str]) -> Lettered:
+    partition, offset = (int(headers[f"__dlq.errors.{name}"]) for name in ("partition", "offset"))
+    return Lettered(headers["ce_id"], headers["turnout-route"], Spot(partition, offset))
 
 
 async def _first_runs(here: Site) -> list[str]:
@@ -226,10 +257,15 @@ async def _first_run(here: Site, run: WorkflowExecution) -> str:
 def _starts(runs: Sequence[str]) -> Iterable[Effect]:
     for run in runs:
         kind, _, name = run.partition("/")
-        if kind == "once":
-            yield Effect(name, "once", run)
-        if kind == "rec":
-            yield Effect(f"{name}.0000.opened", "open", f"start of {run}")
+        match kind:
+            case "once":
+                yield Effect(name, "once", run)
+            case "rec":
+                yield Effect(f"{name}.0000.opened", "open", f"start of {run}")
+            case "late":
+                yield Effect(f"{name}.0000.begun", "begin", f"start of {run}")
+            case "split":
+                yield Effect(name, "split-start", run)
 
 
 async def _leases(here: Site, runs: Sequence[str]) -> list[Effect]:
@@ -248,20 +284,19 @@ async def _leases(here: Site, runs: Sequence[str]) -> list[Effect]:
     return effects
 
 
-async def _noted(here: Site, runs: Sequence[str], kind: str, key: str) -> list[Effect]:
-    name = f"{kind}/{key}"
-    if name not in runs:
+async def _noted(here: Site, run: str) -> list[Effect]:
+    if run.partition("/")[0] not in RECORDERS:
         return []
 
     async def ask() -> list[Any] | None:
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                return [await here.workflow(name).query("noted")]
+                return [await here.workflow(run).query("noted")]
         except (RPCError, TimeoutError, WorkflowQueryFailedError, WorkflowQueryRejectedError):
             return None  # a new run has just begun, or its worker has
 
     (notes,) = await here.until(ask) or [[]]
-    return [Effect(note["event"], note["route"], name) for note in notes]
+    return [Effect(note["event"], note["route"], run) for note in notes]
 
 
 async def settled(look: Callable[[], Awaitable[T]], *, seconds: float, done: Callable[[T], bool]) -> T:

@@ -5,39 +5,52 @@ import json
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from tests.delivery.checker import Entry, Event, Fate
+from tests.delivery.checker import End, Entry, Event, Fate
 from tests.integration.service import event_headers
 
 LARGEST_BYTES = 200_000
 """More than the topic takes."""
 
 REQUEST_SECONDS = 5
-ROUTES_OF: Mapping[str, tuple[str, ...]] = {
-    "opened": ("open",),
-    "noted": ("note",),
-    "noted.twice": ("note-first", "note-second"),
-    "batched": ("batch",),
-    "marked": ("mark",),
-    "ordered": ("once",),
-    "leased": ("lease",),
-    "released": ("release",),
-    "spoilt": (),
-    "oversized": ("once",),
+LATE_EVERY = 20
+"""Among so many records of a key one workflow starts late."""
+
+ROUTES_OF: Mapping[str, Mapping[str, End]] = {
+    "opened": {"open": End.EFFECT},
+    "noted": {"note": End.EFFECT},
+    "noted.twice": {"note-first": End.EFFECT, "note-second": End.EFFECT},
+    "batched": {"batch": End.EFFECT},
+    "marked": {"mark": End.EFFECT},
+    "ordered": {"once": End.EFFECT},
+    "leased": {"lease": End.EFFECT},
+    "released": {"release": End.EFFECT},
+    "begun": {"begin": End.EFFECT},
+    "late": {"late": End.EFFECT},
+    "stranded": {"late": End.PARKED},
+    "picked": {"pick": End.EFFECT},
+    "passed.over": {"pick": End.SKIPPED},
+    "split": {"split-note": End.EFFECT, "split-start": End.LETTER},
+    "spoilt": {"": End.LETTER},
+    "oversized": {"once": End.EFFECT},
 }
-"""The routes of each type of event, as in `routes.py`."""
+"""The routes of each type of event, as in `group.py`, and what it comes to by them.
+
+A `stranded` one is for a target that nobody starts, a `late` one for a target that `begun` starts.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
     """One record to produce: after how many seconds, of which event, and what to do in doubt.
 
-    `insist` sends it again until it is acknowledged, which can write it twice.
+    `insist` sends it again until it is acknowledged, which can write it twice. `target` is the name of the
+    workflow that starts late, `at` the record's own time in seconds.
     """
 
     after: float
@@ -45,12 +58,19 @@ class Send:
     kind: str
     insist: bool = True
     partition: int | None = None
+    target: str = ""
+    at: float | None = None
 
     @property
     def value(self) -> bytes:
         if self.kind == "spoilt":
             return b'{"event": '
-        data: dict[str, Any] = {"event": self.event.id, "key": self.event.key}
+        data: dict[str, Any] = {
+            "event": self.event.id,
+            "key": self.event.key,
+            "target": self.target or self.event.key,
+            "wanted": self.kind != "passed.over",
+        }
         if self.kind == "released":
             data["lease"] = self.event.id.replace("released", "leased")
         if self.kind == "oversized":
@@ -67,12 +87,12 @@ def make_plan(seed: int, *, keys: int, seconds: float, per_key: int) -> Sequence
 def _plan_of(key: str, chance: random.Random, seconds: float, count: int) -> Sequence[Send]:
     sends = [Send(chance.uniform(0, 1), _event(key, "opened", 0), "opened")]
     kinds = ["noted"] * 12 + ["noted.twice"] * 3 + ["batched"] * 6 + ["marked"] * 3 + ["ordered"] * 4
-    kinds += ["leased"] * 3
+    kinds += ["leased"] * 3 + ["picked", "passed.over", "split"] * 2
     for n in range(1, count):
         after = chance.expovariate(count / seconds)
         if chance.random() < 0.08:
             # The same event in another record: a producer that was not told, or is not careful.
-            sends.append(Send(after, *_again(chance.choice(sends[-10:]))))
+            sends.append(replace(chance.choice(sends[-10:]), after=after, insist=True))
             continue
         kind = chance.choice(kinds) if chance.random() > 0.03 else chance.choice(["spoilt", "oversized"])
         if kind == "leased":
@@ -80,11 +100,37 @@ def _plan_of(key: str, chance: random.Random, seconds: float, count: int) -> Seq
             sends += [Send(after, _event(key, one, n), one) for one in ("leased", "released")]
             continue
         sends.append(Send(after, _event(key, kind, n), kind, insist=chance.random() < 0.7))
+    stories = int(count / LATE_EVERY + chance.random())
+    for n in range(stories):
+        _scatter(_late_story(key, n, chance), sends, chance)
+    if stories:
+        _scatter([_late(key, f"{key}-never", n, "stranded") for n in range(2)], sends, chance)
     return sends
 
 
-def _again(send: Send) -> tuple[Event, str]:
-    return send.event, send.kind
+def _late_story(key: str, number: int, chance: random.Random) -> Sequence[Send]:
+    """Signals to a workflow, what starts it, and some more signals.
+
+    It is started from the lane of its signals, or from another one.
+    """
+    target = f"{key}-{number}"
+    before, after = chance.randint(1, 5), chance.randint(1, 5)
+    signals = [_late(key, target, n, "late") for n in range(before + after)]
+    starter = _event(target, "begun", 0)
+    if chance.random() < 0.5:
+        starter = replace(starter, key=f"{target}-starter")
+    return [*signals[:before], Send(0, starter, "begun", target=target), *signals[before:]]
+
+
+def _late(key: str, target: str, number: int, kind: str) -> Send:
+    return Send(0, replace(_event(target, kind, number), key=key), kind, target=target)
+
+
+def _scatter(story: Sequence[Send], sends: list[Send], chance: random.Random) -> None:
+    """Put `story` among `sends`, in its order."""
+    places = sorted(chance.randint(1, len(sends)) for _ in story)
+    for place, send in zip(places[::-1], story[::-1], strict=True):
+        sends.insert(place, send)
 
 
 def _event(key: str, kind: str, number: int) -> Event:
@@ -118,11 +164,17 @@ class Ledger:
         return fate
 
     async def event(
-        self, kind: str, key: str = "k", number: int = 0, *, partition: int | None = None
+        self,
+        kind: str,
+        key: str = "k",
+        number: int = 0,
+        *,
+        partition: int | None = None,
+        at: float | None = None,
     ) -> Event:
         """Produce one event that is named here."""
         event = _event(key, kind, number)
-        await self.send(Send(0, event, kind, partition=partition))
+        await self.send(Send(0, event, kind, partition=partition, at=at))
         return event
 
     async def _try(self, send: Send) -> Fate:
@@ -136,6 +188,7 @@ class Ledger:
                     key=send.event.key.encode(),
                     headers=headers,
                     partition=send.partition,
+                    timestamp_ms=None if send.at is None else int(send.at * 1000),
                 )
         except MessageSizeTooLargeError:
             return Fate.FAILED

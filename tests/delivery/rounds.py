@@ -34,7 +34,9 @@ from tests.servers import ApacheKafka, random_port, two_doors
 PEACE_SECONDS = 120
 """How long after the last fault all must be done."""
 
-SETTLE_SECONDS = 30
+SETTLE_SECONDS = 60
+"""How long what is parked may take after that: of a killed bridge's try a park learns after 30 s."""
+
 STOP_SECONDS = 15
 MOST_ENDED = 30
 """So often processes may end by themselves in a round: more is no crash, they cannot start."""
@@ -299,9 +301,7 @@ async def _verdict(stage: Stage) -> tuple[Report, float]:
         history = await observe(stage.here, stage.told, stage.children.values(), ended=time.time())
         return check(history)
 
-    report = await settled(
-        look, seconds=SETTLE_SECONDS, done=lambda seen: not seen.lost.count and not seen.results_lost.count
-    )
+    report = await settled(look, seconds=SETTLE_SECONDS, done=lambda seen: seen.settled)
     assert history
     return report, recovery(history, stage.ends)
 

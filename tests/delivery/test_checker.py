@@ -1,6 +1,6 @@
 """The checker's figures, against histories made to be good and then spoilt in one way each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.delivery.checker import (
     MUST_BE_ZERO,
     Effect,
+    End,
     Entry,
     Event,
     Fate,
@@ -17,6 +18,7 @@ from tests.delivery.checker import (
     History,
     Lettered,
     Logged,
+    Part,
     Published,
     Report,
     Spot,
@@ -26,6 +28,15 @@ from tests.delivery.checker import (
 
 Draw = Any  # hypothesis calls it DrawFn, and it takes any strategy
 ROUTES = ("a", "b")
+WAYS: Sequence[Mapping[str, End]] = (
+    {"": End.LETTER},
+    {"a": End.EFFECT},
+    {"a": End.EFFECT, "b": End.EFFECT},
+    {"a": End.EFFECT, "b": End.LETTER},
+    {"a": End.SKIPPED, "b": End.EFFECT},
+    {"b": End.PARKED},
+)
+KINDS = {End.EFFECT: "accepted", End.LETTER: "dead-lettered", End.PARKED: "parked", End.SKIPPED: "skipped"}
 busy = settings(deadline=None)  # servers may take the processor meanwhile
 
 
@@ -37,8 +48,7 @@ def sound_histories(draw: Draw) -> History:
     for key in range(draw(st.integers(1, 3))):
         records: list[str] = []
         for n in range(draw(st.integers(1, 6))):
-            routes = draw(st.sampled_from([(), ("a",), ("a", "b")]))
-            event = Event(f"{key}-{n}", str(key), routes)
+            event = Event(f"{key}-{n}", str(key), draw(st.sampled_from(WAYS)))
             fate = draw(st.sampled_from([Fate.ACKED, Fate.ACKED, Fate.UNKNOWN, Fate.FAILED]))
             entries.append(Entry(event, fate))
             times = {Fate.ACKED: st.integers(1, 2), Fate.UNKNOWN: st.integers(0, 2), Fate.FAILED: st.just(0)}
@@ -48,17 +58,28 @@ def sound_histories(draw: Draw) -> History:
         log += [Logged(event, Spot(key, 2 * offset), float(offset)) for offset, event in enumerate(records)]
     by_id = {entry.event.id: entry.event for entry in entries}
     firsts = list(dict.fromkeys(logged.event for logged in log))
+
+    def ended(end: End) -> list[Part]:
+        return [Part(id_, route) for id_ in firsts for route, its in by_id[id_].routes.items() if its is end]
+
+    effects = ended(End.EFFECT)
     return History(
         entries=entries,
         log=log,
-        effects=[Effect(id_, route, by_id[id_].key) for id_ in firsts for route in by_id[id_].routes],
-        letters=[Lettered(logged.event, "") for logged in log if not by_id[logged.event].routes],
-        handled=[
-            Handled(logged.spot, route, logged.at + 0.5)
+        effects=[Effect(event, route, by_id[event].key) for event, route in effects],
+        parked=ended(End.PARKED),
+        letters=[
+            Lettered(logged.event, route, logged.spot)
             for logged in log
-            for route in by_id[logged.event].routes or ("",)
+            for route, end in by_id[logged.event].routes.items()
+            if end is End.LETTER
         ],
-        results=[Published(id_, f"result of {id_}") for id_ in firsts if "a" in by_id[id_].routes],
+        handled=[
+            Handled(logged.spot, route, logged.at + 0.5, KINDS[end])
+            for logged in log
+            for route, end in by_id[logged.event].routes.items()
+        ],
+        results=[Published(event, f"result of {event}") for event, route in effects if route == "a"],
         answered=frozenset({"a"}),
         window=10,
         held=3,
@@ -69,6 +90,15 @@ def sound_histories(draw: Draw) -> History:
 with_effects = sound_histories().filter(lambda history: bool(history.effects))
 
 
+def without(history: History, effect: Effect) -> History:
+    return replace(history, effects=[one for one in history.effects if one != effect])
+
+
+def with_letter(history: History, event: str, route: str, *, sent_again: bool = False) -> History:
+    letter = Lettered(event, route, Spot(9, 0), sent_again)
+    return replace(history, letters=[*history.letters, letter])
+
+
 def counts(report: Report) -> dict[str, int]:
     return {name: figure.count for name, figure in report.faults.items()}
 
@@ -77,8 +107,19 @@ def counts(report: Report) -> dict[str, int]:
 @given(sound_histories())
 def test_a_kept_promise_is_seen_as_such(history: History) -> None:
     report = check(history)
+    written = {logged.event for logged in history.log}
     assert not report.faults
-    assert report.phantom.of == len(history.effects)
+    assert report.settled
+    ends = {
+        End.EFFECT: report.effects,
+        End.PARKED: report.parked,
+        End.LETTER: report.letters,
+        End.SKIPPED: report.skipped,
+    }
+    assert sum(figure.count for figure in ends.values()) == report.lost.of == report.phantom.of
+    for end, figure in ends.items():
+        wanted = [way for e in history.entries for way in e.event.routes.values() if e.event.id in written]
+        assert (figure.count, figure.of) == (wanted.count(end), report.lost.of)
     assert report.unknown.count == sum(entry.fate is Fate.UNKNOWN for entry in history.entries)
     assert report.replayed.count == 0
     assert report.stalled.seconds <= 0.5 + 1e-9
@@ -90,22 +131,142 @@ def test_an_effect_that_is_missing_is_lost_unless_there_is_a_letter_of_it(
     history: History, data: st.DataObject
 ) -> None:
     missing = data.draw(st.sampled_from(history.effects))
-    spoilt = replace(history, effects=[e for e in history.effects if e != missing])
+    spoilt = without(history, missing)
     assert counts(check(spoilt)) == {"lost": 1}
-    for route in (missing.route, ""):
-        lettered = replace(spoilt, letters=[*spoilt.letters, Lettered(missing.event, route)])
-        assert counts(check(lettered)) == {"misjudged": 1}
+    assert not check(spoilt).settled
+    assert counts(check(with_letter(spoilt, missing.event, missing.route))) == {"misjudged": 1}
     other = next(route for route in ROUTES if route != missing.route)
-    by_other = replace(spoilt, letters=[*spoilt.letters, Lettered(missing.event, other)])
-    assert counts(check(by_other))["lost"] == 1
+    assert counts(check(with_letter(spoilt, missing.event, other)))["lost"] == 1
+
+
+@busy
+@given(with_effects, st.data())
+def test_an_effect_whose_route_made_a_letter_too_ended_in_two_ways(
+    history: History, data: st.DataObject
+) -> None:
+    effect = data.draw(st.sampled_from(history.effects))
+    report = check(with_letter(history, effect.event, effect.route))
+    assert counts(report) == {"contradicted": 1}
+    assert f"{effect.event} by {effect.route}: effect and letter" in str(report)
+    # No route runs for a record whose letter has none.
+    others = len(next(e.event.routes for e in history.entries if e.event.id == effect.event)) - 1
+    found = counts(check(with_letter(without(history, effect), effect.event, "")))
+    assert found.pop("misjudged") == 1
+    assert sum(found.values()) <= others
+
+
+@busy
+@given(with_effects, st.data())
+def test_a_letter_that_was_sent_again_is_no_end_and_comes_after_everything(
+    history: History, data: st.DataObject
+) -> None:
+    effect = data.draw(st.sampled_from(history.effects))
+    effects = [*(one for one in history.effects if one != effect), effect]
+    route = data.draw(st.sampled_from([effect.route, ""]))
+    sent_again = with_letter(replace(history, effects=effects), effect.event, route, sent_again=True)
+    # Those of its other routes stand where they did.
+    assert not counts(check(sent_again))
+    assert counts(check(without(sent_again, effect))) == {"lost": 1}
+    twice = check(replace(sent_again, effects=[*effects, effect]))
+    assert counts(twice) == {"duplicated": 1}
+
+
+@busy
+@given(with_effects, st.data())
+def test_sending_a_letter_again_by_all_routes_is_seen_where_another_one_had_run(
+    history: History, data: st.DataObject
+) -> None:
+    """What a route had done before is done twice, or what it had skipped or lettered is not its end."""
+    effect = data.draw(st.sampled_from(history.effects))
+    event = next(e.event for e in history.entries if e.event.id == effect.event)
+    others = [route for route in event.routes if route != effect.route]
+    again = [Effect(event.id, route, effect.target) for route in others]
+    sent_again = with_letter(history, event.id, effect.route, sent_again=True)
+    found = counts(check(replace(sent_again, effects=[*history.effects, *again])))
+    assert found.get("duplicated", 0) + found.get("contradicted", 0) == len(others)
 
 
 @busy
 @given(sound_histories().filter(lambda history: bool(history.letters)), st.data())
 def test_a_bad_event_without_its_letter_is_lost(history: History, data: st.DataObject) -> None:
-    missing = data.draw(st.sampled_from(history.letters))
-    spoilt = replace(history, letters=[letter for letter in history.letters if letter != missing])
+    missing = data.draw(st.sampled_from(history.letters)).event
+    letters = [letter for letter in history.letters if letter.event != missing]
+    assert counts(check(replace(history, letters=letters))) == {"lost": 1}
+
+
+@busy
+@given(sound_histories().filter(lambda history: bool(history.letters)), st.data())
+def test_a_letter_that_is_written_again_counts_once(history: History, data: st.DataObject) -> None:
+    again = data.draw(st.sampled_from(history.letters))
+    report = check(replace(history, letters=[*history.letters, again]))
+    assert not report.faults
+    assert (report.letters_repeated.count, report.letters_repeated.of) == (1, len(history.letters))
+
+
+@busy
+@given(sound_histories().filter(lambda history: bool(history.letters)), st.data())
+def test_an_effect_of_what_had_to_be_a_letter_is_found(history: History, data: st.DataObject) -> None:
+    letter = data.draw(
+        st.sampled_from([x for x in history.letters if x.route])
+        if any(x.route for x in history.letters)
+        else st.none()
+    )
+    if letter is None:
+        return
+    effects = [*history.effects, Effect(letter.event, letter.route, "elsewhere")]
+    assert counts(check(replace(history, effects=effects))) == {"contradicted": 1}
+    letters = [x for x in history.letters if x.event != letter.event]
+    assert counts(check(replace(history, effects=effects, letters=letters))) == {"misjudged": 1}
+
+
+@busy
+@given(with_effects, st.data())
+def test_what_stays_in_a_park_though_its_target_is_there_is_told_apart(
+    history: History, data: st.DataObject
+) -> None:
+    effect = data.draw(st.sampled_from(history.effects))
+    in_park = replace(history, parked=[*history.parked, Part(effect.event, effect.route)])
+    assert counts(check(without(in_park, effect))) == {"left_parked": 1}
+    assert counts(check(in_park)) == {"contradicted": 1}
+    assert not check(in_park).settled
+    strange = check(replace(history, parked=[*history.parked, Part("never", "a")]))
+    assert counts(strange) == {"phantom": 1}
+
+
+@busy
+@given(sound_histories().filter(lambda history: bool(history.parked)), st.data())
+def test_what_nobody_takes_is_lost_unless_it_is_in_its_park(history: History, data: st.DataObject) -> None:
+    missing = data.draw(st.sampled_from(history.parked))
+    spoilt = replace(history, parked=[part for part in history.parked if part != missing])
     assert counts(check(spoilt)) == {"lost": 1}
+    assert counts(check(with_letter(spoilt, *missing))) == {"misjudged": 1}
+
+
+@busy
+@given(with_effects, st.data())
+def test_effects_that_a_park_held_before_are_counted(history: History, data: st.DataObject) -> None:
+    effect = data.draw(st.sampled_from(history.effects))
+    spot = next(logged.spot for logged in history.log if logged.event == effect.event)
+    by_park = replace(history, handled=[*history.handled, Handled(spot, effect.route, 0, "parked")])
+    report = check(by_park)
+    assert (report.by_park.count, report.by_park.of) == (1, len(history.effects))
+    assert report.replayed.count == 0
+    assert check(replace(by_park, handled=[*by_park.handled, by_park.handled[-1]])).replayed.count == 1
+
+
+@busy
+@given(sound_histories(), st.data())
+def test_a_skip_that_no_bridge_tells_of_is_lost_and_one_of_a_good_event_is_misjudged(
+    history: History, data: st.DataObject
+) -> None:
+    untold = replace(history, handled=[one for one in history.handled if one.kind != "skipped"])
+    assert counts(check(untold)).get("lost", 0) == check(history).skipped.count
+    if history.effects:
+        effect = data.draw(st.sampled_from(history.effects))
+        spot = next(logged.spot for logged in history.log if logged.event == effect.event)
+        skipped = replace(history, handled=[*history.handled, Handled(spot, effect.route, 0, "skipped")])
+        assert counts(check(skipped)) == {"contradicted": 1}
+        assert counts(check(without(skipped, effect))) == {"misjudged": 1}
 
 
 @busy
@@ -190,7 +351,7 @@ def test_more_than_the_window_is_an_overrun(history: History, held: int) -> None
 
 
 def test_an_acknowledged_record_that_the_topic_does_not_hold_is_told_apart() -> None:
-    event = Event("1", "k", ("a",))
+    event = Event("1", "k", {"a": End.EFFECT})
     report = check(History([Entry(event, Fate.ACKED)], [], [Effect("1", "a", "k")]))
     assert counts(report) == {"unwritten": 1}
 

@@ -27,4 +27,6 @@ async def test_nothing_is_lost_made_up_done_twice_or_out_of_order_through_crashe
     assert not verdict.report.faults
     # No proof unless there was something to prove.
     assert verdict.report.lost.of > SHORT.keys * SHORT.per_key / 2
+    assert verdict.report.by_park.count > SHORT.keys
+    assert min(verdict.report.parked.count, verdict.report.letters.count, verdict.report.skipped.count) > 0
     assert len(verdict.faults) > 10
