@@ -10,11 +10,12 @@ import json
 import sys
 import uuid
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from itertools import count
 from typing import Any
 
 import structlog
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from temporalio.plugin import SimplePlugin
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import ExecuteWorkflowInput
@@ -25,12 +26,19 @@ import service.temporal.worker
 import service.wiring
 import workflows.inbox
 from service.cli.app import main as turnout
-from service.dispatch.answers import Meaning
+from service.dispatch.answers import Meaning, Outcome
 from service.dispatch.identity import TURNOUT, Identity
+from service.errors import NotNow, RecordError
+from service.failures.letters import Letters
+from service.failures.parked import Parkable
+from service.failures.parking import Way
+from service.failures.parks import Parks
 from service.intake.lanes import Lanes
 from service.intake.offsets import OffsetTracker
-from service.kafka.record import Commit, Record
+from service.kafka.record import Commit, Record, Written
 from service.kafka.source import NOWHERE, KafkaSource
+from service.routing.commands import Command, Start
+from tests.workflows.yard import AsyncPark
 
 log = structlog.get_logger(__name__)
 
@@ -167,6 +175,88 @@ def rejected_by_proxy() -> None:
     replace(service.dispatch.dispatcher, "meaning_of", make)
 
 
+def parks_in_memory() -> None:
+    """A bridge knows only of the parks that it filled itself, and does not ask for those before it."""
+    filled: set[str] = set()
+
+    def make_is_open(is_open: Any) -> Any:
+        async def known(self: Parks, command: Command) -> bool:
+            return self.id_for(command) in filled and await is_open(self, command)
+
+        return known
+
+    def make_put(put: Any) -> Any:
+        async def noted(self: Parks, command: Parkable, **why: Any) -> None:
+            filled.add(self.id_for(command))
+            await put(self, command, **why)
+
+        return noted
+
+    replace(Parks, "is_open", make_is_open)
+    replace(Parks, "put", make_put)
+
+
+def start_waits() -> None:
+    """A start keeps its place too: it waits until the park of its target is empty."""
+
+    def make(go: Any) -> Any:
+        async def queued(self: Way) -> Outcome:
+            command = self._command
+            if isinstance(command, Start) and await self._parking._parks.is_open(command):
+                raise NotNow("others before it are parked")
+            outcome: Outcome = await go(self)
+            return outcome
+
+        return queued
+
+    replace(Way, "go", make)
+
+
+def start_ends_park() -> None:
+    """Once a lane has started a target, it takes that for all that was in the way."""
+
+    def make(go: Any) -> Any:
+        async def gone(self: Way) -> Outcome:
+            outcome: Outcome = await go(self)
+            if isinstance(self._command, Start):
+                self._parking._closed[self._assignment, self._parking._parks.id_for(self._command)] = None
+            return outcome
+
+        return gone
+
+    replace(Way, "go", make)
+
+
+def async_park() -> None:
+    """The handler of the park is asynchronous."""
+    replace(service.wiring, "Park", lambda _: AsyncPark)
+
+
+def backdated_letters() -> None:
+    """Letters have the time of their records."""
+    at: ContextVar[int | None] = ContextVar("at", default=None)
+
+    def make_write(write: Any) -> Any:
+        async def written(self: Letters, record: Record, error: RecordError, **how: Any) -> Written:
+            token = at.set(record.timestamp_ms)
+            try:
+                place: Written = await write(self, record, error, **how)
+            finally:
+                at.reset(token)
+            return place
+
+        return written
+
+    def make_send(send: Any) -> Any:
+        async def sent(self: AIOKafkaProducer, *where: Any, **what: Any) -> Any:
+            return await send(self, *where, **what, timestamp_ms=at.get())
+
+        return sent
+
+    replace(Letters, "write", make_write)
+    replace(AIOKafkaProducer, "send", make_send)
+
+
 BUILDS: dict[str, Callable[[], None]] = {
     "sound": lambda: None,
     "commit-before-start": commit_before_start,
@@ -177,6 +267,11 @@ BUILDS: dict[str, Callable[[], None]] = {
     "unordered-lanes": unordered_lanes,
     "empty-poll": empty_poll,
     "rejected-by-proxy": rejected_by_proxy,
+    "parks-in-memory": parks_in_memory,
+    "start-waits": start_waits,
+    "start-ends-park": start_ends_park,
+    "async-park": async_park,
+    "backdated-letters": backdated_letters,
 }
 
 

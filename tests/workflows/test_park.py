@@ -3,15 +3,22 @@
 import asyncio
 
 import pytest
-from temporalio import workflow
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowFailureError
-from temporalio.common import RawValue
 from temporalio.exceptions import CancelledError
 from temporalio.testing import WorkflowEnvironment
 
 from activities.ports import Refused
-from tests.workflows.yard import GIVEN_UP, PATIENCE, World, Yard, complete_try, end_try, parked
+from tests.workflows.yard import (
+    GIVEN_UP,
+    PATIENCE,
+    AsyncPark,
+    World,
+    Yard,
+    complete_try,
+    end_try,
+    parked,
+)
 from workflows.park import REMEMBERED, Carried, Park
 
 
@@ -379,24 +386,6 @@ async def test_it_says_how_full_it_is_and_what_for(
         assert described["status"] == "How full it is, and what its first command waits for"
         world.there = True
         await yard.handle.result()
-
-
-@workflow.defn(name="Park", sandboxed=False)
-class AsyncPark(Park):
-    """A park as it must not be: its handler takes its time."""
-
-    @workflow.init
-    def __init__(self, carried: Carried) -> None:
-        super().__init__(carried)
-
-    @workflow.run
-    async def run(self, carried: Carried) -> None:
-        await super().run(carried)
-
-    @workflow.signal(unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON)
-    async def park(self, raw: RawValue) -> None:  # type: ignore[override]
-        await asyncio.sleep(1)
-        super().park(raw)
 
 
 @pytest.mark.parametrize(("park", "delivered"), [(Park, [0]), (AsyncPark, [])])

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from temporalio import workflow
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
@@ -108,6 +110,24 @@ class World(Deliveries):
     def lettered(self) -> list[int]:
         """The offsets of the records that letters were made of."""
         return [offset for offset, _, _ in self.letters]
+
+
+@workflow.defn(name="Park", sandboxed=False)
+class AsyncPark(Park):
+    """A park as it must not be: its handler takes its time."""
+
+    @workflow.init
+    def __init__(self, carried: Carried) -> None:
+        super().__init__(carried)
+
+    @workflow.run
+    async def run(self, carried: Carried) -> None:
+        await super().run(carried)
+
+    @workflow.signal(unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON)
+    async def park(self, raw: RawValue) -> None:  # type: ignore[override]
+        await asyncio.sleep(1)
+        super().park(raw)
 
 
 async def end_try(client: Client, park: str) -> None:
