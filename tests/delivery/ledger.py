@@ -104,33 +104,34 @@ def _plan_of(key: str, chance: random.Random, seconds: float, count: int) -> Seq
     for n in range(stories):
         _scatter(_late_story(key, n, chance), sends, chance)
     if stories:
-        _scatter([_late(key, f"{key}-never", n, "stranded") for n in range(2)], sends, chance)
+        _scatter([[_late(key, f"{key}-never", n, "stranded")] for n in range(2)], sends, chance)
     return sends
 
 
-def _late_story(key: str, number: int, chance: random.Random) -> Sequence[Send]:
-    """Signals to a workflow, what starts it, and some more signals.
+def _late_story(key: str, number: int, chance: random.Random) -> Sequence[Sequence[Send]]:
+    """Signals to a workflow, what starts it, and some more signals in one go, while a park has to deliver.
 
     It is started from the lane of its signals, or from another one.
     """
     target = f"{key}-{number}"
-    before, after = chance.randint(1, 5), chance.randint(1, 5)
+    before, after = chance.randint(1, 5), chance.randint(2, 6)
     signals = [_late(key, target, n, "late") for n in range(before + after)]
     starter = _event(target, "begun", 0)
     if chance.random() < 0.5:
         starter = replace(starter, key=f"{target}-starter")
-    return [*signals[:before], Send(0, starter, "begun", target=target), *signals[before:]]
+    start = Send(0, starter, "begun", target=target)
+    return [*([signal] for signal in signals[:before]), [start, *signals[before:-1]], signals[-1:]]
 
 
 def _late(key: str, target: str, number: int, kind: str) -> Send:
     return Send(0, replace(_event(target, kind, number), key=key), kind, target=target)
 
 
-def _scatter(story: Sequence[Send], sends: list[Send], chance: random.Random) -> None:
-    """Put `story` among `sends`, in its order."""
+def _scatter(story: Sequence[Sequence[Send]], sends: list[Send], chance: random.Random) -> None:
+    """Put the parts of `story` among `sends`, in its order."""
     places = sorted(chance.randint(1, len(sends)) for _ in story)
-    for place, send in zip(places[::-1], story[::-1], strict=True):
-        sends.insert(place, send)
+    for place, part in zip(places[::-1], story[::-1], strict=True):
+        sends[place:place] = part
 
 
 def _event(key: str, kind: str, number: int) -> Event:
