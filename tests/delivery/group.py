@@ -94,6 +94,14 @@ routes:
       name: note
       input: {event: "${data.event}", route: late}
       missing: {park: 15m}
+  - name: hurry
+    from: @in
+    type: hurried
+    signal:
+      to: "@id/late/${data.target}"
+      name: note
+      input: {event: "${data.event}", route: hurry}
+      missing: {park: 1s}
   - name: pick
     from: @in
     type: [picked, passed.over]

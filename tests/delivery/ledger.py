@@ -33,6 +33,7 @@ ROUTES_OF: Mapping[str, Mapping[str, End]] = {
     "begun": {"begin": End.EFFECT},
     "late": {"late": End.EFFECT},
     "stranded": {"late": End.PARKED},
+    "hurried": {"hurry": End.LETTER},
     "picked": {"pick": End.EFFECT},
     "passed.over": {"pick": End.SKIPPED},
     "split": {"split-note": End.EFFECT, "split-start": End.LETTER},
@@ -41,7 +42,8 @@ ROUTES_OF: Mapping[str, Mapping[str, End]] = {
 }
 """The routes of each type of event, as in `group.py`, and what it comes to by them.
 
-A `stranded` one is for a target that nobody starts, a `late` one for a target that `begun` starts.
+A `late` one is for a target that `begun` starts, a `stranded` one for a target that nobody starts, and so
+is a `hurried` one, but its route soon gives up.
 """
 
 
@@ -78,13 +80,20 @@ class Send:
         return json.dumps(data).encode()
 
 
-def make_plan(seed: int, *, keys: int, seconds: float, per_key: int) -> Sequence[Sequence[Send]]:
-    """What to produce, one list per key; about `per_key` records of each, spread over `seconds`."""
+def make_plan(
+    seed: int, *, keys: int, seconds: float, per_key: int, kinds_left: Sequence[str] = ("stranded",)
+) -> Sequence[Sequence[Send]]:
+    """What to produce, one list per key; about `per_key` records of each, spread over `seconds`.
+
+    `kinds_left` is of which kinds some are for targets that nobody starts.
+    """
     chance = random.Random(f"plan {seed}")
-    return [_plan_of(f"k{n:02}", chance, seconds, per_key) for n in range(keys)]
+    return [_plan_of(f"k{n:02}", chance, seconds, per_key, kinds_left) for n in range(keys)]
 
 
-def _plan_of(key: str, chance: random.Random, seconds: float, count: int) -> Sequence[Send]:
+def _plan_of(
+    key: str, chance: random.Random, seconds: float, count: int, kinds_left: Sequence[str]
+) -> Sequence[Send]:
     sends = [Send(chance.uniform(0, 1), _event(key, "opened", 0), "opened")]
     kinds = ["noted"] * 12 + ["noted.twice"] * 3 + ["batched"] * 6 + ["marked"] * 3 + ["ordered"] * 4
     kinds += ["leased"] * 3 + ["picked", "passed.over", "split"] * 2
@@ -104,7 +113,8 @@ def _plan_of(key: str, chance: random.Random, seconds: float, count: int) -> Seq
     for n in range(stories):
         _scatter(_late_story(key, n, chance), sends, chance)
     if stories:
-        _scatter([[_late(key, f"{key}-never", n, "stranded")] for n in range(2)], sends, chance)
+        for kind in kinds_left:
+            _scatter([[_late(key, f"{key}-{kind}", n, kind)] for n in range(2)], sends, chance)
     return sends
 
 

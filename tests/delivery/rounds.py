@@ -34,8 +34,9 @@ from tests.servers import ApacheKafka, random_port, two_doors
 PEACE_SECONDS = 120
 """How long after the last fault all must be done."""
 
-SETTLE_SECONDS = 60
-"""How long what is parked may take after that: of a killed bridge's try a park learns after 30 s."""
+SETTLE_SECONDS = 150
+"""How long what is parked may take after that: a park learns after 30 s of a delivery that died with its
+bridge, after two minutes of letters that did."""
 
 STOP_SECONDS = 15
 MOST_ENDED = 30
@@ -44,12 +45,16 @@ MOST_ENDED = 30
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How much, and for how long; `limit` is after how many notes a recorder begins a new run."""
+    """How much, and for how long; `limit` is after how many notes a recorder begins a new run.
+
+    `kinds_left` is as for `make_plan`.
+    """
 
     seconds: float
     keys: int = 8
     per_key: int = 80
     limit: int = 20
+    kinds_left: Sequence[str] = ("stranded",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +292,14 @@ async def play(
 
 async def _load_and_faults(stage: Stage, seed: int, shape: Shape) -> None:
     async with asyncio.timeout(shape.seconds * 3 + PEACE_SECONDS), asyncio.TaskGroup() as tasks:
-        for plan in make_plan(seed, keys=shape.keys, seconds=shape.seconds, per_key=shape.per_key):
+        plans = make_plan(
+            seed,
+            keys=shape.keys,
+            seconds=shape.seconds,
+            per_key=shape.per_key,
+            kinds_left=shape.kinds_left,
+        )
+        for plan in plans:
             tasks.create_task(stage.told.follow(plan))
         for kinds in (OF_BRIDGES, OF_NEIGHBOURS):
             tasks.create_task(stage.suffer(make_faults(seed, kinds, seconds=shape.seconds)))
