@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from activities.heartbeats import heartbeats
 from activities.parked import ParkedCommand
 from activities.ports import Deliveries, NotYet, ParkedLetter, Refused
 
@@ -21,7 +22,7 @@ class Delivery(BaseModel):
 
 
 class ParkingActivities:
-    """Activities that go through `deliveries`; their attempts end within seconds."""
+    """Activities that go through `deliveries`; attempts end within seconds, but for those that heartbeat."""
 
     def __init__(self, deliveries: Deliveries) -> None:
         self._deliveries = deliveries
@@ -50,8 +51,9 @@ class ParkingActivities:
             ApplicationError: `NotYet`; to be tried again.
         """
         try:
-            for letter in letters:
-                await self._deliveries.write_letter(letter)
+            async with heartbeats():
+                for letter in letters:
+                    await self._deliveries.write_letter(letter)
         except NotYet as error:
             raise _not_yet(error) from None
 

@@ -2,14 +2,12 @@
 
 import asyncio
 from contextlib import suppress
-from datetime import timedelta
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.heartbeats import heartbeats
 from activities.ports import Published, ResultEvent, ResultPublisher
-
-HEARTBEAT_INTERVAL = timedelta(seconds=3)
 
 
 class PublishingActivities:
@@ -29,10 +27,10 @@ class PublishingActivities:
             ApplicationError: `ResultInvalid`, not to be tried again: it can never be an event.
         """
         sending = asyncio.ensure_future(self._publisher.publish(event))
-        while not sending.done():
-            activity.heartbeat()
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({sending}, timeout=HEARTBEAT_INTERVAL.total_seconds())
+        async with heartbeats():
+            while not sending.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({sending})
         try:
             return sending.result()
         except ValueError as error:

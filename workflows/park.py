@@ -16,6 +16,7 @@ from temporalio.exceptions import ActivityError
 with workflow.unsafe.imports_passed_through():
     from pydantic import BaseModel, ConfigDict
 
+    from activities.heartbeats import HEARTBEAT_TIMEOUT
     from activities.parked import Parked
     from activities.parking import Delivery, ParkingActivities
     from activities.policies import EVERY_SECOND, WITHOUT_LIMIT
@@ -184,6 +185,7 @@ class Park:
                     summary=as_text(f"letters: {command.title} → {command.workflow_id}"),
                     retry_policy=WITHOUT_LIMIT,
                     start_to_close_timeout=timedelta(minutes=2),
+                    heartbeat_timeout=HEARTBEAT_TIMEOUT,
                 )
             except ActivityError:
                 # Someone ended it by hand. To let that end the park would lose all that it holds.

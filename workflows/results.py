@@ -16,6 +16,7 @@ from temporalio.exceptions import FailureError
 with workflow.unsafe.imports_passed_through():
     from pydantic import JsonValue
 
+    from activities.heartbeats import HEARTBEAT_TIMEOUT
     from activities.policies import ONCE, WITHOUT_LIMIT
     from activities.ports import Published, ResultEvent
     from activities.publishing import PublishingActivities
@@ -132,7 +133,7 @@ async def _publish(event: ResultEvent, summary: str, *, local: bool) -> Publishe
         retry_policy=WITHOUT_LIMIT,
         # No schedule_to_close_timeout: giving up would lose a result that the workflow moved past.
         start_to_close_timeout=timedelta(minutes=10),
-        heartbeat_timeout=timedelta(seconds=15),
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
         # Nothing here cancels it, but if someone does: never move on while an attempt may still write.
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     )

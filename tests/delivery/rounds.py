@@ -34,9 +34,9 @@ from tests.servers import ApacheKafka, random_port, two_doors
 PEACE_SECONDS = 120
 """How long after the last fault all must be done."""
 
-SETTLE_SECONDS = 150
+SETTLE_SECONDS = 90
 """How long what is parked may take after that: a park learns after 30 s of a delivery that died with its
-bridge, after two minutes of letters that did."""
+bridge, after 15 s of letters that did."""
 
 STOP_SECONDS = 15
 MOST_ENDED = 30

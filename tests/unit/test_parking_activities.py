@@ -1,5 +1,6 @@
 """What a park's activities tell Temporal, and how long they say that a command has waited."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -7,6 +8,7 @@ import pytest
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.testing import ActivityEnvironment
 
+from activities import heartbeats
 from activities.parked import ParkedCommand
 from activities.parking import Delivery, ParkingActivities
 from activities.ports import Deliveries, NotYet, ParkedLetter, Refused
@@ -57,6 +59,29 @@ async def test_all_letters_are_written() -> None:
     asked = Asked()
     await ActivityEnvironment().run(ParkingActivities(asked).write_letters, LETTERS)
     assert asked.letters == LETTERS
+
+
+async def test_one_that_waits_for_kafka_says_that_it_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a park waits for the whole time limit when the bridge that writes its letters is killed."""
+    monkeypatch.setattr(heartbeats, "HEARTBEAT_INTERVAL", timedelta(milliseconds=1))
+    environment, beats, enough = ActivityEnvironment(), 0, asyncio.Event()
+
+    def beat(*_details: object) -> None:
+        nonlocal beats
+        beats += 1
+        if beats == 3:
+            enough.set()
+
+    class Slow(Asked):
+        async def write_letter(self, letter: ParkedLetter) -> None:
+            async with asyncio.timeout(10):
+                await enough.wait()
+            await super().write_letter(letter)
+
+    environment.on_heartbeat = beat
+    slow = Slow()
+    await environment.run(ParkingActivities(slow).write_letters, LETTERS)
+    assert slow.letters == LETTERS
 
 
 @pytest.mark.parametrize("name", ["deliver", "write_letters"])

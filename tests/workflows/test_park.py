@@ -1,13 +1,16 @@
 """A park delivers what it holds in order, and makes letters of what it gives up on, against a server."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
+from temporalio import workflow
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import CancelledError
 from temporalio.testing import WorkflowEnvironment
 
+from activities.heartbeats import HEARTBEAT_INTERVAL
 from activities.ports import Refused
 from tests.workflows.yard import (
     GIVEN_UP,
@@ -104,6 +107,23 @@ async def test_letters_are_written_however_long_kafka_is_away(
     events = (await yard.handle.fetch_history()).events
     kinds = [one.activity_task_scheduled_event_attributes.activity_type.name for one in events]
     assert kinds.count("write_letters") == 1
+
+
+async def test_letters_whose_bridge_was_killed_are_missed_after_seconds(
+    env: WorkflowEnvironment, max_cached_workflows: int
+) -> None:
+    world = World(there=True, refused={0: [Refused(event=0, error=GIVEN_UP, reason="late")]})
+    yard = Yard(env.client, world)
+    async with yard.worked(max_cached_workflows):
+        await yard.put(parked(0))
+        await yard.handle.result()
+    scheduled = [
+        event.activity_task_scheduled_event_attributes
+        for event in (await yard.handle.fetch_history()).events
+        if event.HasField("activity_task_scheduled_event_attributes")
+    ]
+    (writing,) = [one for one in scheduled if one.activity_type.name == "write_letters"]
+    assert 2 * HEARTBEAT_INTERVAL <= writing.heartbeat_timeout.ToTimedelta() <= timedelta(seconds=20)
 
 
 async def test_tries_that_someone_ends_make_a_letter_and_the_next_has_its_turn(
