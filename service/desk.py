@@ -1,20 +1,23 @@
 """What `turnout letters` works with: settings become a letterbox, and what looks, sends and discards."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from temporalio.client import Client
 
 from service.dispatch.contracts import Contracts
 from service.dispatch.identity import IdentityPlugin
 from service.failures.letters import letter_group, letter_topic
+from service.intake.pauses import Pauses
+from service.intake.switchboard import SwitchboardReader
 from service.kafka.membership import only_member
 from service.kafka.reading import reader
 from service.lifecycle import patiently
-from service.pipeline import Pipeline, kafka_connection, make_decoder, make_pipeline, open_sink
+from service.pipeline import Pipeline, kafka_connection, make_decoder, make_pipeline, names_of, open_sink
 from service.redrive.choosing import Choice
 from service.redrive.closing import STORE_LETTERS, Closing
 from service.redrive.discarding import discard
@@ -31,6 +34,7 @@ from service.routing.table import RouteTable, load_routes
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.temporal.client import connect, retention
+from service.temporal.switchboard import SwitchboardClient
 from service.temporal.worker import find
 from service.topics import cluster_with_topics
 
@@ -76,17 +80,20 @@ async def rehearse_sending(
     """Tell what `send_letters` would do; nothing is called and nothing changed.
 
     Raises:
+        NotNow: It is not known what is paused.
         Unreachable: Kafka or Temporal does not answer.
         ConfigurationError: Something is not as it must be.
     """
     preview = await previewing(settings)
     table = load_routes(settings.routes)
-    guards = await _guards(await connect(), table, lifted)
-    connection = kafka_connection(settings.kafka)
+    client = await connect()
+    guards = await _guards(client, table, lifted)
+    connection, pauses = kafka_connection(settings.kafka), Pauses(names_of(table))
+    await _switchboard(settings, client, pauses).begin()
     async with looking(settings) as letterbox, reader(connection) as source_topics:
         later = LaterRecords(source_topics, settings.group, table.ordered_by_partition)
         picking = Picking(letterbox, choice, _obstacles(guards, preview))
-        await rehearse(picking, preview, later, said=said)
+        await rehearse(picking, preview, later, pauses, said=said)
 
 
 async def send_letters(
@@ -111,7 +118,7 @@ async def send_letters(
         stop: Set to end.
 
     Raises:
-        NotNow: No letter gets through.
+        NotNow: No letter gets through, or it is not known what is paused.
         Unreachable: Kafka or Temporal does not answer.
         ConfigurationError: Something is not as it must be, or someone else is at work on the letters.
         Stopped: `stop` was set before the first.
@@ -128,6 +135,8 @@ async def send_letters(
             settings, connection, sink, client, table, found, frozenset(), Metrics(), stop
         )
         guards = await _guards(client, table, lifted)
+        switchboard = _switchboard(settings, client, pipeline.pauses)
+        await patiently(switchboard.begin, settings.start_timeout, stop)
         group, topic = letter_group(settings.group), letter_topic(settings.group)
         async with only_member(connection, group, topic) as member:
             letterbox = await open_letterbox(walking, settings.group, await member.commits())
@@ -137,14 +146,15 @@ async def send_letters(
                     Letterbox(aside, letterbox.standings),
                     order,
                     LaterRecords(aside, settings.group, table.ordered_by_partition),
-                    Sender(pipeline.handling, pipeline.waiting, Rate(rate), stop),
+                    Sender(pipeline.handling, pipeline.waiting, pipeline.pauses, Rate(rate), stop),
                     Closing(member, letterbox),
                     at_once=min(settings.intake.concurrency, STORE_LETTERS),
                     said=said,
                     stop=stop,
                 )
                 counted(await sending.survey())
-                await sending.run()
+                async with _in_the_background(switchboard.keep_reading()):
+                    await sending.run()
 
 
 async def discard_letters(
@@ -162,6 +172,19 @@ async def discard_letters(
         async with only_member(connection, letter_group(settings.group), topic) as member:
             letterbox = await open_letterbox(reading, settings.group, await member.commits())
             await discard(Picking(letterbox, choice), Closing(member, letterbox), said=said, stop=stop)
+
+
+def _switchboard(settings: Settings, client: Client, pauses: Pauses) -> SwitchboardReader:
+    return SwitchboardReader(SwitchboardClient(client, settings.group), pauses, only_looks=True)
+
+
+@asynccontextmanager
+async def _in_the_background(act: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(act)
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 async def _guards(client: Client, table: RouteTable, lifted: Lifted) -> Guards:

@@ -124,8 +124,7 @@ async def make_pipeline(
     )
     letters = Letters(sink, settings.group)
     waiting = WaitingRoom()
-    names = Names(topics=tuple(table.topics), routes=tuple(route.name for route in table.routes))
-    pauses = Pauses(names, metrics)
+    pauses = Pauses(names_of(table), metrics)
     decoder = make_decoder(settings, table, cluster)
     handling = Handling(
         decoder,
@@ -148,6 +147,11 @@ async def make_pipeline(
         waiting=waiting,
         pauses=pauses,
     )
+
+
+def names_of(table: RouteTable) -> Names:
+    """The topics and routes that people may pause."""
+    return Names(topics=tuple(table.topics), routes=tuple(route.name for route in table.routes))
 
 
 def make_decoder(settings: Settings, table: RouteTable, cluster: Cluster) -> Decoder:

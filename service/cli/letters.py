@@ -171,7 +171,7 @@ def send(
 
     A letter is closed when all it led to is durable; one that fails again becomes a new letter. Ctrl-C
     ends after what is on its way, and keeps what is done. Exit codes: 0 all were sent, 1 some were refused
-    or failed again, 3 some stay open since Temporal or Kafka does not take them now.
+    or failed again, 3 some stay open since they are paused or Temporal or Kafka does not take them now.
     """
     choice = _choice(places, reason, stage, route, type, key, since, until)
     _refuse_everything(choice, everything=everything)
@@ -262,7 +262,7 @@ class _Report:
             Exit: Not all were sent.
         """
         _all_found(self._choice.places, self._seen)
-        if self._fates[Fate.LEFT_OPEN]:
+        if self._fates[Fate.LEFT_OPEN] or self._fates[Fate.PAUSED]:
             raise typer.Exit(STAY_OPEN)
         if self._fates[Fate.REFUSED] or self._fates[Fate.FAILED_AGAIN]:
             raise typer.Exit(NOT_ALL)

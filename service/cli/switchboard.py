@@ -9,6 +9,7 @@ import typer
 
 from service.cli.who import user
 from service.errors import ConfigurationError
+from service.intake.pauses import in_words
 from service.settings import load_settings
 from service.temporal.client import connect, workflow_link
 from service.temporal.switchboard import Reading, SwitchboardClient, switchboard_id
@@ -81,11 +82,7 @@ async def _show(board: SwitchboardClient, group: str) -> None:
 
 def _lines(reading: Reading, group: str) -> list[str]:
     state = reading.state or State()
-    lines = [
-        f"paused: {state.names.kind(one.name)} {one.name} since {one.since:%Y-%m-%d %H:%M:%S} UTC"
-        f" by {one.by or 'someone'}: {one.because or 'no reason given'}"
-        for one in state.paused
-    ]
+    lines = [f"paused: {in_words(one, state.names.kind(one.name))}" for one in state.paused]
     if not reading.settled:
         lines.append(f"Not taken in yet: no bridge of group {group} runs. Temporal keeps it until one does.")
     elif not lines:

@@ -62,6 +62,11 @@ class Pauses:
         """Whether the topic is paused."""
         return name in self._paused
 
+    def why(self, name: str) -> str:
+        """Who paused `name`, since when, and why; only that it is, where it was resumed meanwhile."""
+        one = self._paused.get(name)
+        return in_words(one, self.names.kind(name)) if one else f"{name} was paused"
+
     def check(self, record: Record, route: str) -> None:
         """See that nothing holds what is to be done now because of `record`, by `route` ("" if by none).
 
@@ -89,6 +94,14 @@ class Pauses:
         if not self._paused:
             return ""
         return next((name for name in (topic, route) if name in self._paused), "")
+
+
+def in_words(one: Switch, kind: str) -> str:
+    """What people read of `one`."""
+    return (
+        f"{kind} {one.name} since {one.since:%Y-%m-%d %H:%M:%S} UTC"
+        f" by {one.by or 'someone'}: {one.because or 'no reason given'}"
+    )
 
 
 def described(one: Switch, kind: str) -> dict[str, str]:

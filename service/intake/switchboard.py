@@ -5,7 +5,7 @@ import time
 
 import structlog
 
-from service.errors import Unreachable
+from service.errors import NotNow, Unreachable
 from service.intake.pauses import Pauses
 from service.temporal.switchboard import SwitchboardClient
 from workflows.switchboard import State
@@ -16,6 +16,11 @@ READ_SECONDS = 2.0
 SETTLE_SECONDS = 5.0
 SAY_SECONDS = 60.0
 
+NOT_TAKEN_IN = (
+    "the switchboard was told something that it has not taken in, so it is not known what is paused: "
+    "no bridge of the group runs; start one"
+)
+
 
 class SwitchboardReader:
     """Carries what the switchboard says to `pauses`.
@@ -23,9 +28,11 @@ class SwitchboardReader:
     Args:
         board: The group's switchboard.
         pauses: What this process obeys.
+        only_looks: It leaves the switchboard as it is: begins none, and tells it nothing.
     """
 
-    def __init__(self, board: SwitchboardClient, pauses: Pauses) -> None:
+    def __init__(self, board: SwitchboardClient, pauses: Pauses, *, only_looks: bool = False) -> None:
+        self._only_looks = only_looks
         self._board = board
         self._pauses = pauses
         self._last: State | None = None
@@ -35,11 +42,17 @@ class SwitchboardReader:
     async def begin(self) -> None:
         """See that there is a switchboard, tell it our topics and routes, and obey it before anything else.
 
+        One that only looks may come while no bridge runs, and then goes by nothing that was not taken in.
+
         Raises:
             Unreachable: Temporal does not answer.
+            NotNow: Only looking: it was told something that is not taken in.
         """
-        await self._introduce((await self._board.read()).state)
+        if not self._only_looks:
+            await self._introduce((await self._board.read()).state)
         reading = await self._board.read_settled(SETTLE_SECONDS)
+        if not reading.settled and self._only_looks:
+            raise NotNow(NOT_TAKEN_IN)
         if not reading.settled:
             log.warning("the switchboard has not taken in all that it was told", seconds=SETTLE_SECONDS)
         self._obey(reading.state)
@@ -51,7 +64,7 @@ class SwitchboardReader:
             try:
                 reading = await self._board.read()
                 self._obey(reading.state)
-                if not reading.running:
+                if not reading.running and not self._only_looks:
                     # Someone ended it, or the namespace is a new one.
                     await self._introduce(self._last)
             except Unreachable as error:

@@ -39,6 +39,7 @@ class Order:
         self._by_partition = by_partition
         self._notes = sqlite3.connect("")
         self._notes.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        self._notes.execute("CREATE TABLE kept_back (lane BLOB PRIMARY KEY) WITHOUT ROWID")
         self._notes.execute(
             "CREATE TABLE walked (n INTEGER PRIMARY KEY, lane BLOB, record_offset INTEGER, "
             "topic TEXT, number INTEGER, offset INTEGER)"
@@ -62,6 +63,14 @@ class Order:
             "INSERT INTO walked (lane, record_offset, topic, number, offset) VALUES (?, ?, ?, ?, ?)",
             (self.lane(record), record.offset, *place.partition, place.offset),
         )
+
+    def keep_back(self, lane: Lane) -> None:
+        """Let nothing of `lane` go any more: a letter of it stays open."""
+        self._notes.execute("INSERT OR IGNORE INTO kept_back VALUES (?)", (lane,))
+
+    def is_kept_back(self, lane: Lane) -> bool:
+        """Whether a letter of `lane` stays open."""
+        return bool(self._notes.execute("SELECT 1 FROM kept_back WHERE lane = ?", (lane,)).fetchone())
 
     def behind(self) -> Mapping[Lane, list[Behind]]:
         """The letters that lie behind later ones, by lane, in the order of their records.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from service.failures.letters import Letter
+from service.intake.pauses import Pauses
 from service.redrive.later import NONE, LaterRecords
 from service.redrive.letterbox import Found, Place
 from service.redrive.picking import Picking
@@ -12,7 +13,7 @@ from service.redrive.sending import WINDOW_LETTERS, Said
 
 
 async def rehearse(
-    picking: Picking, preview: Preview, later: LaterRecords, *, said: Callable[[Said], None]
+    picking: Picking, preview: Preview, later: LaterRecords, pauses: Pauses, *, said: Callable[[Said], None]
 ) -> None:
     """Tell of all that is picked what sending it would do; nothing is called and nothing closed.
 
@@ -23,7 +24,11 @@ async def rehearse(
     async for picked in picking.walk():
         if picked.obstacle:
             said(Said(picked.found, Fate.REFUSED, [picked.obstacle]))
-        elif letter := picked.letter:
+        elif not (letter := picked.letter):
+            continue
+        elif name := pauses.holding(letter.record.topic, letter.about.route):
+            said(Said(picked.found, Fate.PAUSED, [pauses.why(name)]))
+        else:
             window.append((picked.found, letter))
         if len(window) >= WINDOW_LETTERS:
             await _tell(window, preview, later, said)

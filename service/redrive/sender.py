@@ -8,6 +8,7 @@ from enum import StrEnum
 from service.dispatch.answers import Outcome, OutcomeKind
 from service.failures.letters import Letter
 from service.intake.handling import Handling
+from service.intake.pauses import Pauses
 from service.intake.waiting import Abandoned, Assignment, WaitingRoom
 
 PATIENCE_SECONDS = 30.0
@@ -21,6 +22,7 @@ class Fate(StrEnum):
     FAILED_AGAIN = "failed again"
     REFUSED = "refused"
     LEFT_OPEN = "left open"
+    PAUSED = "paused"
     DISCARDED = "discarded"
     WOULD_BE_SENT = "would be sent"
 
@@ -49,18 +51,25 @@ class Sender:
     Args:
         handling: Handles their records.
         waiting: Where that says what it waits for.
+        pauses: What people have paused; `handling` obeys the same.
         rate: When the next one may begin.
         stop: Once it is set, none begins, and none waits any longer.
     """
 
-    def __init__(self, handling: Handling, waiting: WaitingRoom, rate: Rate, stop: asyncio.Event) -> None:
+    def __init__(
+        self, handling: Handling, waiting: WaitingRoom, pauses: Pauses, rate: Rate, stop: asyncio.Event
+    ) -> None:
         self._handling = handling
         self._waiting = waiting
+        self._pauses = pauses
         self._rate = rate
         self._stop = stop
 
     async def send(self, letter: Letter) -> tuple[Fate, Sequence[str]]:
-        """What became of it, in one line per route: unless it is left open, all that it led to is durable."""
+        """What became of it, in one line per route.
+
+        Unless it is left open or paused, all that it led to is durable.
+        """
         await self._rate.turn(self._stop)
         patience = _Patience(lambda: self._waiting.answer(letter.record), self._stop)
         if self._stop.is_set():
@@ -68,17 +77,22 @@ class Sender:
         try:
             outcomes = await self._handling.handle(letter.again(), patience)
         except Abandoned:
+            if patience.paused:
+                return Fate.PAUSED, [self._pauses.why(patience.paused)]
             return Fate.LEFT_OPEN, [patience.answer]
         failed = any(outcome.kind is OutcomeKind.DEAD_LETTERED for outcome in outcomes)
         return (Fate.FAILED_AGAIN if failed else Fate.SENT), [_line(outcome) for outcome in outcomes]
 
 
 class _Patience(Assignment):
-    """Lets a letter wait for some time, and not once all is to stop; a call under way comes to its end."""
+    """Lets a letter wait for some time, and not once all is to stop; a call under way comes to its end.
+
+    A pause, which may last for days, is not waited for: `paused` is then what holds it.
+    """
 
     def __init__(self, ask: Callable[[], str], stop: asyncio.Event) -> None:
         super().__init__()
-        self.answer = ""
+        self.answer = self.paused = ""
         self._ask = ask
         self._stop = stop
         self._until = asyncio.get_running_loop().time() + PATIENCE_SECONDS
@@ -95,6 +109,10 @@ class _Patience(Assignment):
         if self.over:
             self.answer = self._ask()
             raise Abandoned
+
+    async def until(self, _event: asyncio.Event) -> None:
+        (self.paused,) = self.held_up.values()
+        raise Abandoned
 
 
 def _line(outcome: Outcome) -> str:

@@ -19,6 +19,7 @@ WINDOW_BYTES = 32 << 20
 """Of letters, how many are looked at together; lanes run side by side within them."""
 
 
+STAYS_OPEN = frozenset({Fate.LEFT_OPEN, Fate.PAUSED})
 NOT_BEGUN: Sequence[str] = ["not begun"]
 KEPT_BACK: Sequence[str] = ["a letter of an earlier record with its key stays open"]
 
@@ -81,6 +82,7 @@ class Sending:
         self._stop = stop
         self._behind: dict[Lane, list[Behind]] = {}
         self._full: Place | None = None
+        self._told_early: set[Place] = set()
 
     async def survey(self) -> int:
         """Walk once and look: how many letters are to be sent, and which of them lie out of order.
@@ -128,6 +130,8 @@ class Sending:
         place = picked.found.place
         if picked.obstacle:
             self._said(Said(picked.found, Fate.REFUSED, [picked.obstacle]))
+        elif place in self._told_early:
+            self._told_early.remove(place)  # it was its turn already, and stayed open
         elif picked.letter or picked.repeat_of:
             return self._closing.take(place)  # unless its turn came early
         self._closing.leave(place)
@@ -136,9 +140,9 @@ class Sending:
     async def _send(self, window: Sequence[Picked]) -> None:
         """Send what is in the window, then note what shares its fate."""
         lanes = await self._lanes(window)
-        counts = await self._later.count([turn.letter for lane in lanes for turn in lane])
+        counts = await self._later.count([turn.letter for turns in lanes.values() for turn in turns])
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(self._send_lane(lane, counts)) for lane in lanes]
+            running = [tasks.create_task(self._send_lane(*lane, counts)) for lane in lanes.items()]
         for picked in window:
             if picked.repeat_of and self._closing.is_closed(picked.repeat_of):
                 await self._closing.close(picked.found.place)
@@ -146,11 +150,11 @@ class Sending:
                 self._closing.leave(picked.found.place)
         if self._full:
             raise ConfigurationError(self._closing.why_full(self._full))
-        stuck = [task.result() for task in running]
+        stuck = [answer for task in running if (answer := task.result()) is not None]
         if stuck and all(stuck) and not self._stop.is_set():
             raise NotNow(f"no letter gets through: {stuck[0]}; what was done is kept")
 
-    async def _lanes(self, window: Sequence[Picked]) -> Sequence[Sequence[_Turn]]:
+    async def _lanes(self, window: Sequence[Picked]) -> Mapping[Lane, Sequence[_Turn]]:
         """What is to be sent, by lane, each in the order of its records."""
         lanes: defaultdict[Lane, list[_Turn]] = defaultdict(list)
         for picked in window:
@@ -159,7 +163,7 @@ class Sending:
         for lane, turns in lanes.items():
             turns.extend(await self._early(lane, turns))
             turns.sort(key=lambda turn: turn.letter.record.offset)
-        return list(lanes.values())
+        return lanes
 
     async def _early(self, lane: Lane, turns: Sequence[_Turn]) -> list[_Turn]:
         """Letters further on that have to go before one of `turns`."""
@@ -171,28 +175,37 @@ class Sending:
         found = [await self._aside.at(place) for place in before if place not in here]
         return [_Turn(one, one.letter, early=True) for one in found if one and one.letter]
 
-    async def _send_lane(self, turns: Sequence[_Turn], counts: Mapping[Place, Later]) -> str:
-        """Send them one after the other; the answer at which one got stuck, which keeps the others back."""
-        stuck = ""
+    async def _send_lane(
+        self, lane: Lane, turns: Sequence[_Turn], counts: Mapping[Place, Later]
+    ) -> str | None:
+        """Send them one after the other; one that stays open keeps back all that comes behind it.
+
+        The answer at which it got stuck, `""` where it did not; None where none was to be tried.
+        """
+        answer: str | None = None
         for turn in turns:
             async with self._slots:
-                fate, lines = await self._send_one(turn, stuck)
-            if fate is Fate.LEFT_OPEN:
-                stuck = stuck or lines[0]
+                fate, lines = await self._send_one(turn, self._order.is_kept_back(lane))
+            if fate in STAYS_OPEN:
+                self._order.keep_back(lane)
+            if fate is not Fate.PAUSED and lines is not KEPT_BACK:
+                answer = lines[0] if fate is Fate.LEFT_OPEN else ""
             self._said(Said(turn.found, fate, lines, counts.get(Place.of(turn.letter.record), NONE)))
-        return stuck
+        return answer
 
-    async def _send_one(self, turn: _Turn, stuck: str) -> tuple[Fate, Sequence[str]]:
+    async def _send_one(self, turn: _Turn, is_kept_back: bool) -> tuple[Fate, Sequence[str]]:
         place = turn.found.place
         if self._closing.is_full(place, early=turn.early):
             self._full = place
         fate, lines = Fate.LEFT_OPEN, NOT_BEGUN
-        if stuck:
+        if is_kept_back:
             lines = KEPT_BACK
         elif not self._full:
             fate, lines = await self._sender.send(turn.letter)
-        if fate is not Fate.LEFT_OPEN:
+        if fate not in STAYS_OPEN:
             await self._closing.close(place, early=turn.early)
-        elif not turn.early:
+        elif turn.early:
+            self._told_early.add(place)
+        else:
             self._closing.leave(place)
         return fate, lines

@@ -21,6 +21,7 @@ from service.failures.letters import About, Letter, Letters, letter_group, lette
 from service.failures.parking import Parking
 from service.intake.handling import Handling
 from service.intake.pace import Pace
+from service.intake.pauses import Pauses
 from service.intake.waiting import WaitingRoom
 from service.kafka.record import Commit, Headers, Partition, Record, Written
 from service.redrive.letterbox import Found, Place
@@ -224,7 +225,11 @@ class FakeTemporal(Dispatcher):
 
 
 def handling_of(
-    table: RouteTable, temporal: FakeTemporal, kafka: FakeKafka, waiting: WaitingRoom
+    table: RouteTable,
+    temporal: FakeTemporal,
+    kafka: FakeKafka,
+    waiting: WaitingRoom,
+    pauses: Pauses | None = None,
 ) -> Handling:
     return Handling(
         decoder_of(table),
@@ -234,6 +239,7 @@ def handling_of(
         Parking(temporal, FakeParks()),
         waiting=waiting,
         pace=Pace(8),
+        pauses=pauses,
     )
 
 

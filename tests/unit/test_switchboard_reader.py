@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from service.errors import Unreachable
+from service.errors import NotNow, Unreachable
 from service.intake import switchboard
 from service.intake.pauses import Pauses
 from service.intake.switchboard import SwitchboardReader
@@ -61,9 +61,10 @@ def lines() -> Iterator[list[Any]]:
         yield entries
 
 
-async def read_all(board: ScriptedBoard, pauses: Pauses) -> None:
+async def read_all(board: ScriptedBoard, pauses: Pauses, *, only_looks: bool = False) -> None:
     """Read until the last answer was given."""
-    reading = asyncio.create_task(SwitchboardReader(board, pauses).keep_reading())
+    reader = SwitchboardReader(board, pauses, only_looks=only_looks)
+    reading = asyncio.create_task(reader.keep_reading())
     async with asyncio.timeout(5):
         await board.asked.wait()
         await asyncio.sleep(0.01)
@@ -111,6 +112,24 @@ async def test_a_start_begins_a_switchboard_where_there_is_none() -> None:
 async def test_a_start_without_temporal_is_for_the_caller_to_repeat() -> None:
     with pytest.raises(Unreachable):
         await SwitchboardReader(ScriptedBoard(AWAY), Pauses(NAMES)).begin()
+
+
+async def test_one_that_only_looks_obeys_begins_none_and_tells_nothing() -> None:
+    board, pauses = ScriptedBoard(NOTHING, says("shop.orders", running=False)), Pauses(NAMES)
+    reader = SwitchboardReader(board, pauses, only_looks=True)
+    await reader.begin()
+    assert names(pauses) == []
+    await read_all(board, pauses, only_looks=True)
+    assert (names(pauses), board.told) == (["shop.orders"], [])
+
+
+async def test_one_that_only_looks_goes_by_nothing_that_is_not_taken_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(switchboard, "SETTLE_SECONDS", 0)
+    board, pauses = ScriptedBoard(says(settled=False)), Pauses(NAMES)
+    with pytest.raises(NotNow, match="no bridge of the group runs; start one"):
+        await SwitchboardReader(board, pauses, only_looks=True).begin()
 
 
 # --- later ---
