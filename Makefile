@@ -10,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 MINUTES ?= 10
+LETTERS ?= 1000000
 
 # A Python that turnout runs on: 3.11 to 3.13. Another one: make PYTHON=/path/to/python3.12
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell \
@@ -19,7 +20,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(
 help: ## This list
 	@echo "turnout: Kafka events start and signal Temporal workflows; their results go back to Kafka."
 	@echo
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
 
 .PHONY: demo
 demo: $(VENV)/.local ## Kafka, Temporal, the bridge and the sample shop on this machine; Ctrl-C ends it (ARGS=...)
@@ -40,6 +41,10 @@ soak: $(VENV)/.dev ## The crash test again and again, with new seeds (MINUTES=n,
 .PHONY: bench
 bench: $(VENV)/.dev ## turnout beside a naive bridge and the bare SDK, about 8 minutes (ARGS='--only starts')
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+.PHONY: letters-soak
+letters-soak: $(VENV)/.dev ## What `turnout letters` costs in time and memory with very many letters (LETTERS=n)
+	@exec $(BIN)/python -m tests.bench.letters $(LETTERS)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Style, types and the directions of imports; changes nothing
