@@ -230,7 +230,8 @@ class _Report:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._bar.stop()
+        if self._bar.tasks:  # else it would print an empty line all the same
+            self._bar.stop()
         parts = [f"{count} {fate.value}" for fate, count in self._fates.items()] or ["no open letter fits"]
         if self._passed:
             parts.append(f"{self._passed} of them after later records of their key")

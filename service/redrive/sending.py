@@ -190,7 +190,8 @@ class Sending:
                 self._order.keep_back(lane)
             if fate is not Fate.PAUSED and lines is not KEPT_BACK:
                 answer = lines[0] if fate is Fate.LEFT_OPEN else ""
-            self._said(Said(turn.found, fate, lines, counts.get(Place.of(turn.letter.record), NONE)))
+            count = counts.get(Place.of(turn.letter.record), NONE)
+            self._said(Said(turn.found, fate, lines, NONE if fate in STAYS_OPEN else count))
         return answer
 
     async def _send_one(self, turn: _Turn, is_kept_back: bool) -> tuple[Fate, Sequence[str]]:
