@@ -24,6 +24,7 @@ from service.intake.pauses import Pauses
 from service.intake.waiting import WaitingRoom
 from service.kafka.admin import Cluster
 from service.kafka.connection import Connection
+from service.kafka.given_up import GivenUp
 from service.kafka.sink import KafkaSink
 from service.lifecycle import patiently
 from service.routing.table import RouteTable
@@ -92,6 +93,7 @@ class Pipeline:
     handling: Handling
     waiting: WaitingRoom
     pauses: Pauses
+    given_up: GivenUp
 
 
 async def make_pipeline(
@@ -124,7 +126,7 @@ async def make_pipeline(
     )
     letters = Letters(sink, settings.group)
     waiting = WaitingRoom()
-    pauses = Pauses(names_of(table), metrics)
+    pauses, given_up = Pauses(names_of(table), metrics), GivenUp()
     decoder = make_decoder(settings, table, cluster)
     handling = Handling(
         decoder,
@@ -135,6 +137,7 @@ async def make_pipeline(
         waiting=waiting,
         pace=Pace(settings.intake.concurrency),
         pauses=pauses,
+        given_up=given_up,
         metrics=metrics,
     )
     return Pipeline(
@@ -146,6 +149,7 @@ async def make_pipeline(
         handling=handling,
         waiting=waiting,
         pauses=pauses,
+        given_up=given_up,
     )
 
 

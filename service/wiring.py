@@ -199,6 +199,7 @@ async def _make_bridge(
             assigned=intake.assigned,
             drain=settings.intake.drain,
             instance=settings.kafka.group_instance_id,
+            given_up=pipeline.given_up,
             session_timeout=settings.kafka.session_timeout,
         )
 

@@ -11,11 +11,13 @@ from service.errors import RecordError, RouteError
 from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
 from service.events.reuse import IdsSeen
-from service.failures.letters import About, Letters
+from service.failures.letters import UNKNOWN, About, Letters
 from service.failures.parking import Parking
 from service.intake.pace import Pace
 from service.intake.pauses import PausedMeanwhile, Pauses
-from service.intake.waiting import Assignment, WaitingRoom, What
+from service.intake.waiting import Assignment, WaitingRoom, What, nobody
+from service.kafka.given_up import GivenUp, GiveUp
+from service.kafka.raw import MENDED
 from service.kafka.record import Record, Written
 from service.routing.commands import Command, Rule, Signal, joined
 from service.routing.table import Route, RouteTable
@@ -42,6 +44,9 @@ class Handling:
         letters: Where to what cannot be handled goes.
         waiting: Who waits, and for what.
         pace: The limit.
+        pauses: What is paused.
+        given_up: What people gave up on.
+        metrics: Where outcomes are counted.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Handling:
         waiting: WaitingRoom,
         pace: Pace,
         pauses: Pauses | None = None,
+        given_up: GivenUp | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         self._decoder = decoder
@@ -66,14 +72,19 @@ class Handling:
         self._pace = pace
         self._ids = IdsSeen()
         self._pauses = pauses or Pauses()
+        self._given_up = given_up or GivenUp()
         self._metrics = metrics or Metrics()
 
     async def handle(self, record: Record, assignment: Assignment) -> Sequence[Outcome]:
         """Carry out all that `record` leads to; returns when each command of it is durable.
 
+        One that a person gave up on before is not tried: all that it leads to becomes letters.
+
         Raises:
             Abandoned: The partition was taken away meanwhile; some commands may be accepted already.
         """
+        if said := self._given_up.of(record):
+            return await self._leave_out(record, assignment, said)
         try:
             event = self._decoder.decode(record)
         except RecordError as error:
@@ -116,6 +127,8 @@ class Handling:
 
     def _only_signal(self, record: Record) -> Signal | None:
         """The signal that `record` leads to, if that is all it leads to."""
+        if self._given_up.of(record):
+            return None
         try:
             event = self._decoder.decode(record)
             routes = () if isinstance(event, Tombstone) else self._routes.routes_for(event)
@@ -129,9 +142,9 @@ class Handling:
         try:
             outcome = await self._ask(signal, assignment)
         except RecordError:
-            # One of them may be at fault: alone it takes no other along.
+            # One of them may be at fault, or is given up on: alone it takes no other along.
             for one in batch:
-                await self._dispatch(one, assignment)
+                await self._dispatch(one, assignment, self._given_up.of(one.event.record))
             return
         for event in signal.events:
             self._say_if_reused(event)
@@ -166,18 +179,51 @@ class Handling:
             )
         return await self._dispatch(command, assignment)
 
-    async def _dispatch(self, command: Command, assignment: Assignment) -> Outcome:
+    async def _dispatch(
+        self, command: Command, assignment: Assignment, given_up: GiveUp | None = None
+    ) -> Outcome:
         record, lines = command.event.record, self._lines_to(command, command.event)
         try:
+            if given_up:
+                raise given_up.as_error("it waited together with others")
             return self._noted(await self._ask(command, assignment), lines)
         except RecordError as error:
-            about = About(
-                route=command.route,
-                event_type=command.event.type,
-                workflow_id=command.workflow_id,
-                workflow_url=self._dispatcher.link(command),
-            )
-            return await self._give_up(record, assignment, error, lines, about)
+            return await self._give_up(record, assignment, error, lines, self._about(command))
+
+    async def _leave_out(self, record: Record, assignment: Assignment, said: GiveUp) -> Sequence[Outcome]:
+        """Make letters of all that `record` leads to, of each route its own as if that had been tried.
+
+        It may have been tried before a crash: then it has the same letters again, which count once.
+        """
+        unreadable = any(name == MENDED for name, _ in record.headers)
+        error = said.as_error("the name of a header is not UTF-8" if unreadable else "it was not tried")
+        abouts = () if unreadable else self._abouts(record)
+        return [
+            await self._give_up(record, assignment, error, _lines(record), about)
+            for about in abouts or (UNKNOWN,)
+        ]
+
+    def _abouts(self, record: Record) -> Sequence[About]:
+        """What is known of each command that `record` leads to; nothing where that is not to be found out."""
+        try:
+            event = self._decoder.decode(record)
+            routes = self._routes.routes_for(event) if isinstance(event, Event) else ()
+            commands = [route.command(event) for route in routes if isinstance(event, Event)]
+        except RecordError:
+            return ()
+        except Exception:
+            # That may be what holds it, and why someone gives up on it.
+            log.exception("defect in what is given up on", record=str(record))
+            return ()
+        return [self._about(command) for command in commands if command]
+
+    def _about(self, command: Command) -> About:
+        return About(
+            route=command.route,
+            event_type=command.event.type,
+            workflow_id=command.workflow_id,
+            workflow_url=self._dispatcher.link(command),
+        )
 
     async def _give_up(
         self, record: Record, assignment: Assignment, error: RecordError, lines: Lines, about: About
@@ -203,12 +249,21 @@ class Handling:
                 self._pauses.check(record, command.route)
                 return await way.go()
 
+        def look(answer: str) -> None:
+            if said := self._given_up.first_of(event.record for event in command.events):
+                raise said.as_error(f"it waited for: {answer}")
+
         record = command.event.record
         what = What(command.route, command.event.id, command.workflow_id)
-        return await self._insist(record, assignment, what, at_our_pace)
+        return await self._insist(record, assignment, what, at_our_pace, look)
 
     async def _insist(
-        self, record: Record, assignment: Assignment, what: What, call: Callable[[], Awaitable[T]]
+        self,
+        record: Record,
+        assignment: Assignment,
+        what: What,
+        call: Callable[[], Awaitable[T]],
+        given_up: Callable[[str], None] = nobody,
     ) -> T:
         """Repeat `call` until it is through; at no time while the record's topic or the route is paused.
 
@@ -217,7 +272,7 @@ class Handling:
         while True:
             await self._pauses.until_open(record, what.route, assignment)
             try:
-                return await self._waiting.insist(record, assignment, what, call)
+                return await self._waiting.insist(record, assignment, what, call, given_up)
             except PausedMeanwhile:
                 continue
 

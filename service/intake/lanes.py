@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
@@ -174,6 +174,16 @@ class Lanes:
             for place, held in self._held.items()
         )
 
+    def defective(self) -> set[Partition]:
+        """Where a defect of ours holds a lane."""
+        return {place for place, held in self._held.items() if held.assignment.defects}
+
+    def stir(self, partitions: Iterable[Partition]) -> None:
+        """Let all that sleeps in `partitions` until it is tried again be tried now."""
+        for partition in partitions:
+            if held := self._held.get(partition):
+                held.assignment.stir()
+
     def held_up(self) -> Counter[str]:
         """How many records a pause holds, by the name of what is paused."""
         return sum((held.held_up() for held in self._held.values()), Counter[str]())
@@ -263,10 +273,13 @@ class Lanes:
                 # A defect of ours. Going on would lose the record, stopping would stop all keys:
                 # this lane alone waits, and says so.
                 log.exception("defect while handling a record", record=str(records[0]))
+            assignment.defects.add(records[0].offset)
             try:
                 await assignment.sleep(RETRY_SECONDS)
             except Abandoned:
                 return 0
+            finally:
+                assignment.defects.discard(records[0].offset)
 
 
 def _ahead(partition: Partition, commit: Commit) -> frozenset[int]:

@@ -29,6 +29,9 @@ REPORT_SECONDS, PAUSED_SECONDS = 10.0, 60.0
 
 MEASURE_SECONDS = 1.0
 
+LOOK_SECONDS, HELD_SECONDS = 2.0, 1.0
+"""How often it is asked whether a person gives up on what holds a lane, and what holds one: for so long."""
+
 
 class Intake:
     """Moves records from a source into lanes and their offsets back.
@@ -77,6 +80,7 @@ class Intake:
             jobs = (
                 self._keep_polling(source),
                 self._keep_committing(),
+                self._keep_looking(source),
                 self._keep_reporting(),
                 self._keep_saying_pauses(),
                 self._keep_measuring(),
@@ -127,6 +131,13 @@ class Intake:
         """What is paused, and what waits."""
         return detail(self._pauses, self._lanes, self._waiting)
 
+    async def _keep_looking(self, source: RecordSource) -> None:
+        """Learn what people give up on; the source asks for nothing while nothing is held."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            held = self._waiting.partitions(HELD_SECONDS) | self._lanes.defective()
+            self._lanes.stir(await source.look_up(held))
+
     async def _keep_measuring(self) -> None:
         while True:
             await asyncio.sleep(MEASURE_SECONDS)
@@ -156,6 +167,7 @@ class Intake:
                     event_id=in_the_log(oldest.what.event_id),
                     route=oldest.what.route,
                     workflow_id=oldest.what.workflow_id,
+                    to_give_up=oldest.to_give_up,
                 )
 
 

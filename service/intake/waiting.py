@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from service.errors import NotNow
-from service.kafka.record import Record
+from service.kafka.given_up import how_to_give_up
+from service.kafka.record import Partition, Record
 
 T = TypeVar("T")
 
@@ -26,8 +27,11 @@ class Assignment:
 
     def __init__(self) -> None:
         self._over = asyncio.Event()
+        self._stirred = asyncio.Event()
         self.held_up: dict[int, str] = {}
         """Offsets of the records that a pause holds, each with the name of the topic or route."""
+        self.defects: set[int] = set()
+        """Offsets of the records that a defect of ours holds."""
 
     @property
     def over(self) -> bool:
@@ -37,16 +41,23 @@ class Assignment:
     def end(self) -> None:
         """Wake all that sleeps for it; each raises Abandoned."""
         self._over.set()
+        self.stir()
+
+    def stir(self) -> None:
+        """Wake all that sleeps for it, to look again."""
+        stirred, self._stirred = self._stirred, asyncio.Event()
+        stirred.set()
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep, unless it is over.
+        """Sleep, unless it is over; something may end it early.
 
         Raises:
             Abandoned: It is over.
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._over.wait()
+        if not self.over:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._stirred.wait()
         if self.over:
             raise Abandoned
 
@@ -84,6 +95,15 @@ class Wait:
     answer: str
     since: float
 
+    @property
+    def to_give_up(self) -> str:
+        """The command with which a person gives up on the record."""
+        return how_to_give_up(self.record.topic, self.record.partition, self.record.offset)
+
+
+def nobody(_answer: str) -> None:
+    """Nobody gives up on what waits."""
+
 
 class WaitingRoom:
     """Who waits now, so that one line can say it for all."""
@@ -99,15 +119,27 @@ class WaitingRoom:
         before = time.monotonic() - seconds
         return sorted((w for w in self._waits.values() if w.since < before), key=lambda wait: wait.since)
 
+    def partitions(self, seconds: float) -> set[Partition]:
+        """Where something has waited longer than that."""
+        return {wait.record.place for wait in self.longer_than(seconds)}
+
     def answer(self, record: Record) -> str:
         """The last answer to what waits because of `record`; empty if nothing does."""
         wait = self._waits.get(str(record))
         return wait.answer if wait else ""
 
     async def insist(
-        self, record: Record, assignment: Assignment, what: What, call: Callable[[], Awaitable[T]]
+        self,
+        record: Record,
+        assignment: Assignment,
+        what: What,
+        call: Callable[[], Awaitable[T]],
+        given_up: Callable[[str], None] = nobody,
     ) -> T:
         """Repeat `call` until it does something other than raise NotNow.
+
+        Before it is repeated, `given_up` is told the last answer; what that raises ends the waiting. A call
+        under way comes to its end first, and what it does counts.
 
         Raises:
             Abandoned: The partition is no longer ours.
@@ -123,8 +155,11 @@ class WaitingRoom:
                 try:
                     return await call()
                 except NotNow as error:
-                    self._waits[place] = Wait(record, what, str(error), since)
+                    answer = str(error)
+                self._waits[place] = Wait(record, what, answer, since)
+                given_up(answer)  # said before: there is nothing to sleep for
                 await assignment.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries
+                given_up(answer)
                 delay = min(delay * 2, LAST_DELAY_SECONDS)
         finally:
             self._waits.pop(place, None)

@@ -26,10 +26,11 @@ MENDED = "turnout-unreadable-names"
 
 
 class Batch(NamedTuple):
-    """The records of one batch from some offset on, and the offset after it."""
+    """The records of one batch from some offset on, the offset after it, and which the client refuses."""
 
     records: list[Record]
     next_offset: int
+    unreadable: frozenset[int] = frozenset()
 
 
 async def read_batch(client: AIOKafkaClient, partition: Partition, offset: int) -> Batch:
@@ -75,11 +76,15 @@ def records_in(
     if batch.is_control_batch or is_aborted:
         return Batch([], batch.next_offset)
     batch._maybe_uncompress()  # noqa: SLF001 - all but the reading of records is the client's
-    records = _records(batch, partition)
-    return Batch([record for record in records if record.offset >= offset], batch.next_offset)
+    found = [
+        (record, is_mended) for record, is_mended in _records(batch, partition) if record.offset >= offset
+    ]
+    unreadable = frozenset(record.offset for record, is_mended in found if is_mended)
+    return Batch([record for record, _ in found], batch.next_offset, unreadable)
 
 
-def _records(batch: _DefaultRecordBatchPy, partition: Partition) -> Iterator[Record]:
+def _records(batch: _DefaultRecordBatchPy, partition: Partition) -> Iterator[tuple[Record, bool]]:
+    """Each, and whether names of its headers had to be made readable."""
     body = _Body(bytes(batch._buffer), batch._pos)  # noqa: SLF001
     for _ in range(batch._num_records):  # noqa: SLF001
         body.number()  # its length
@@ -87,8 +92,10 @@ def _records(batch: _DefaultRecordBatchPy, partition: Partition) -> Iterator[Rec
         after, delta = body.number(), body.number()
         timestamp = batch.max_timestamp if batch.timestamp_type else batch.first_timestamp + after
         key, value = body.bytes(), body.bytes()
-        headers = _readable([(body.bytes() or b"", body.bytes()) for _ in range(body.number())])
-        yield Record(*partition, batch.base_offset + delta, key, value, headers, timestamp)
+        raw = [(body.bytes() or b"", body.bytes()) for _ in range(body.number())]
+        headers = _readable(raw)
+        record = Record(*partition, batch.base_offset + delta, key, value, headers, timestamp)
+        yield record, len(headers) > len(raw)
 
 
 class _Body:

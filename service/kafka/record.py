@@ -99,6 +99,13 @@ class RecordSource(Protocol):
         """Store `commits`, and return those that are; the others could not be stored now."""
         ...
 
+    async def look_up(self, partitions: Iterable[Partition]) -> frozenset[Partition]:
+        """Ask what people gave up on in `partitions`, and where a record cannot be read.
+
+        Returns those of which there is news; none where it is not known now.
+        """
+        ...
+
 
 class RecordReader(Protocol):
     """Reads what topics hold, from outside: without a place in a group, and without leaving a trace."""

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import (
     ConsumerStoppedError,
+    GroupAuthorizationFailedError,
     InvalidCommitOffsetSizeError,
     KafkaError,
     NoOffsetForPartitionError,
@@ -22,12 +23,15 @@ from aiokafka.structs import OffsetAndMetadata
 
 from service.kafka.closing import close
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
+from service.kafka.given_up import GivenUp, given_up_group
 from service.kafka.groups import committed
 from service.kafka.listener import Listener, Revoked
+from service.kafka.raw import read_batch
 from service.kafka.record import Commit, Partition, Record
 from service.kafka.seeking import Seek, seek_group
 from service.kafka.stopped import Stop, StoppedPartitions
 from service.kafka.timeouts import ANSWER_SECONDS, wait_for_members
+from service.kafka.unreadable import UnreadableBatches
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +69,7 @@ class KafkaSource:
         drain: How long `revoked` may take.
         instance: The name of a static member, or None. A static member that dies and comes back
             within the session timeout goes on at once; another is waited for until that is over.
+        given_up: Where what people gave up on is noted, before anything of new partitions is handed out.
         session_timeout: After how long without heartbeats the group gives a member up.
     """
 
@@ -78,6 +83,7 @@ class KafkaSource:
         assigned: Assigned,
         drain: timedelta = timedelta(seconds=20),
         instance: str | None = None,
+        given_up: GivenUp | None = None,
         session_timeout: timedelta = timedelta(seconds=45),
     ) -> None:
         self.rebalance_seconds = drain.total_seconds() + REBALANCE_MARGIN_SECONDS
@@ -111,6 +117,8 @@ class KafkaSource:
         self._committing = asyncio.Lock()
         self._epoch = 0
         self._stopped = StoppedPartitions(lambda of: self._commits_of(seek_group(group), of))
+        self._given_up = given_up or GivenUp()
+        self._unreadable = UnreadableBatches(self._given_up)
         self._next: dict[Partition, int] = {}
         self._unanswered: dict[Partition, float] = {}
         self._fragile: set[TopicPartition] = set()
@@ -186,13 +194,16 @@ class KafkaSource:
         if not self._current:
             self._epoch = self._listener.epoch
             self._stopped.clear()
+            self._unreadable.clear()
             self._next.clear()
             self._unanswered.clear()
         if self._listener.new:
             await self._take_on(self._listener.new)
         for partition, seek in (await self._stopped.told()).items():
             await self._seek(partition, seek)
-        asked = [partition for partition in partitions if partition not in self._stopped]
+        partitions = list(partitions)
+        records = self._take_unreadable(partitions, limit)
+        asked = [p for p in partitions if p not in self._stopped and p not in self._unreadable]
         now = time.monotonic()
         self._unanswered = {partition: self._unanswered.get(partition, now) for partition in asked}
         wanted = [TopicPartition(*partition) for partition in asked]
@@ -201,7 +212,8 @@ class KafkaSource:
         turn = self._turn % max(len(wanted), 1)
         wanted = wanted[turn:] + wanted[:turn]
         together, self._one_by_one = [] if self._one_by_one else wanted, False
-        records = await self._take(*(together or [NOWHERE]), limit=1, seconds=seconds)
+        if len(records) < limit:
+            records += await self._take(*(together or [NOWHERE]), limit=1, seconds=0 if records else seconds)
         for place in wanted:
             if (room := limit - len(records)) > 0:
                 records += await self._take(place, limit=1 if place in self._fragile else room, seconds=0)
@@ -223,6 +235,7 @@ class KafkaSource:
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 known = await self._commits_of(self._group, [Partition(*place) for place in new])
+                await self._ask_given_up([Partition(*place) for place in new])
                 unread = [place for place in new if place not in known]
                 first = await self._consumer.beginning_offsets(unread)
         except (KafkaError, TimeoutError) as error:
@@ -234,6 +247,28 @@ class KafkaSource:
         all_stored = not begun or len(await self.commit(begun)) == len(begun)
         if self._current and all_stored and self._begin_at(known | begun):
             self._listener.new = frozenset()
+
+    async def look_up(self, partitions: Iterable[Partition]) -> frozenset[Partition]:
+        """See `RecordSource.look_up`; bounded in time."""
+        asked = {*partitions, *self._unreadable.stops}
+        if not asked or self._closed:
+            return frozenset()
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                return await self._ask_given_up(asked)
+        except (KafkaError, TimeoutError) as error:
+            log.warning("given up records not known yet", error=self._connection.in_words(error))
+            return frozenset()
+
+    async def _ask_given_up(self, partitions: Iterable[Partition]) -> frozenset[Partition]:
+        group = given_up_group(self._group)
+        try:
+            return self._given_up.note(await self._commits_of(group, partitions))
+        except GroupAuthorizationFailedError:
+            # All else goes on without that right.
+            error = GroupAuthorizationFailedError(group)
+            log.warning("given up records not known", error=self._connection.in_words(error))
+            return frozenset()
 
     async def _commits_of(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Commit]:
         return await committed(self._consumer._client, group, partitions)  # noqa: SLF001
@@ -265,6 +300,7 @@ class KafkaSource:
             self._consumer.seek(place, commit.offset)
             self._next[partition] = commit.offset
             self._fragile.discard(place)
+            self._unreadable.remove(partition)
             self._stopped.remove(partition)
         self._assigned(commits)
         return True
@@ -283,7 +319,7 @@ class KafkaSource:
         except (UnicodeDecodeError, ValueError) as error:
             # A header name that is not UTF-8. The client did not move on: it reads again.
             if len(places) == 1:
-                await self._narrow_down(places[0], error)
+                await self._read_ourselves(places[0], error)
             else:
                 # Whose it was is not said. Next time each is asked alone: asked together again, this
                 # answer would always be the error, and that partition's own after it always empty.
@@ -299,13 +335,43 @@ class KafkaSource:
             self._consumer._subscription._fetch_count = 0  # noqa: SLF001 - trap 5 of aiokafka 0.14
         return []
 
-    async def _narrow_down(self, place: TopicPartition, error: Exception) -> None:
+    async def _read_ourselves(self, place: TopicPartition, error: Exception) -> None:
+        """Put the batch aside that the client cannot read, and let it go on behind that.
+
+        Only once it is asked for one record, and cannot read that: those before it have been handed out.
+        """
         if place not in self._fragile:
             self._fragile.add(place)
             return
-        offset = await self._consumer.position(place)
-        reason = f"the client cannot read the record at offset {offset}: {error}"
-        self._stopped.add(Partition(*place), Stop(offset, reason))
+        partition, offset = Partition(*place), await self._consumer.position(place)
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                batch = await read_batch(self._consumer._client, partition, offset)  # noqa: SLF001
+        except (KafkaError, TimeoutError) as failed:
+            log.warning("poll failed", error=self._connection.in_words(failed))
+        except (ValueError, IndexError):
+            reason = f"neither the client nor we can read the record at offset {offset}: {error}"
+            self._stopped.add(partition, Stop(offset, reason))
+        else:
+            if self._current:
+                self._unreadable.put(partition, batch)
+                self._consumer.seek(place, batch.next_offset)
+                self._fragile.discard(place)
+
+    def _take_unreadable(self, partitions: Iterable[Partition], limit: int) -> list[Record]:
+        """What may be handed out of batches put aside; partitions at whose turn it is to be given up stop."""
+        records: list[Record] = []
+        for partition in partitions:
+            if partition in self._unreadable and (
+                taken := self._unreadable.take(partition, limit - len(records))
+            ):
+                self._stopped.remove(partition)
+                self._next[partition] = taken[-1].offset + 1
+                records += taken
+        for partition, stop in self._unreadable.stops.items():
+            if partition not in self._stopped:
+                self._stopped.add(partition, stop)
+        return records
 
     def _stop_at(self, partition: Partition, offset: int) -> None:
         # The client may have moved on over the marks of transactions; our group has committed none of them.

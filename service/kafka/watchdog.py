@@ -130,6 +130,10 @@ class WatchedSource:
         """See `RecordSource.commit`."""
         return await self._source.commit(commits) if self._source else {}
 
+    async def look_up(self, partitions: Iterable[Partition]) -> frozenset[Partition]:
+        """See `RecordSource.look_up`."""
+        return await self._source.look_up(partitions) if self._source else frozenset()
+
     async def _join(self) -> None:
         source = self._make()
         await source.start()

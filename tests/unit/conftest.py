@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from service.kafka import source
-from tests.unit.source_world import FakeConsumer, World
+from tests.unit.source_world import FakeConsumer, World, read_batch
 
 LOGGERS = ("", "aiokafka", "temporalio")
 
@@ -30,6 +30,7 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(source, "AIOKafkaConsumer", FakeConsumer)
     monkeypatch.setattr(source, "POLL_SECONDS", 0.001)
     monkeypatch.setattr(source, "CALL_SECONDS", 0.2)
+    monkeypatch.setattr(source, "read_batch", read_batch)
     world = World()
     await world.source.start()
     return world

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from service.kafka.connection import Connection
+from service.kafka.raw import Batch
 from service.kafka.record import Commit, Partition, Record
 from service.kafka.source import KafkaSource
 from tests.unit.fakes import FakeGroups
@@ -30,6 +31,10 @@ class Raw:
     value: bytes | None = b"{}"
     headers: tuple[tuple[str, bytes], ...] = (("a", b"1"), ("a", b"2"))
     timestamp: int = 1_790_000_000_000
+
+
+UNREADABLE = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+"""What the client raises for a record with a header whose name is not UTF-8."""
 
 
 class FakeConsumer:
@@ -55,6 +60,7 @@ class FakeConsumer:
         self.listener: Any = None
         self.while_polling: Any = None
         self._client = FakeGroups()
+        self._client.log, self._client.answer = self.log, self._answer  # type: ignore[attr-defined]
         self._client.before_answer = lambda _group: self._answer()
         self._coordinator = SimpleNamespace(
             generation=1,
@@ -138,6 +144,16 @@ class FakeConsumer:
             raise self.failure
 
 
+async def read_batch(client: Any, partition: Partition, offset: int) -> Batch:
+    """Of the topic that a fake consumer holds, all from `offset` on as one batch."""
+    await client.answer()
+    entries = client.log[TopicPartition(*partition)]
+    found = list(enumerate(entries))[offset:]
+    records = [Record.of(Raw(*partition, number)) for number, _ in found]
+    unreadable = frozenset(number for number, entry in found if entry is UNREADABLE)
+    return Batch(records, len(entries), unreadable)
+
+
 class World:
     """A source and the fake client inside it."""
 
@@ -156,6 +172,7 @@ class World:
         self.groups = self.client._client  # noqa: SLF001
         self.committed = self.groups.commits["shop"]
         self.said = self.groups.commits["shop.seek"]
+        self.given_up = self.groups.commits["shop.given-up"]
 
     async def revoked(self, partitions: frozenset[Partition]) -> None:
         self.revoked_.append(set(partitions))

@@ -24,6 +24,8 @@ from service.intake.handling import Handling
 from service.intake.pace import Pace
 from service.intake.pauses import Pauses
 from service.intake.waiting import Abandoned, Assignment, WaitingRoom
+from service.kafka.given_up import GivenUp, GiveUp, as_commit
+from service.kafka.raw import MENDED
 from service.kafka.record import Record, Written
 from service.routing.commands import Command, Signal
 from service.routing.table import RouteTable, load_routes
@@ -90,6 +92,7 @@ class World:
         self.sink = sink or FakeSink()
         self.waiting = WaitingRoom()
         self.pauses = Pauses()
+        self.given_up = GivenUp()
         self.metrics = Metrics()
         self.handling = Handling(
             decoder(table),
@@ -100,11 +103,18 @@ class World:
             waiting=self.waiting,
             pace=Pace(concurrency),
             pauses=self.pauses,
+            given_up=self.given_up,
             metrics=self.metrics,
         )
 
     async def handle(self, given: Record, assignment: Assignment | None = None) -> Sequence[Outcome]:
         return await self.handling.handle(given, assignment or NoTime())
+
+    def give_up(self, *records: Record) -> None:
+        """A person gives up on records of one partition."""
+        commit = as_commit([GiveUp.on(one, "ada", "no use") for one in records])
+        assert commit
+        self.given_up.note({records[0].place: commit})
 
     @property
     def called(self) -> list[str]:
@@ -663,3 +673,157 @@ async def test_each_outcome_is_counted_once_by_route_and_kind(table: RouteTable)
     assert text.count("turnout_outcomes_total{") == 6
     assert 'turnout_letters_total{stage="dispatch"} 1.0' in text
     assert 'turnout_letters_total{stage="route"} 1.0' in text
+
+
+# --- what people give up on ---
+
+
+class GivesUp(NoTime):
+    """An assignment in which a person gives up on records at the n-th sleep."""
+
+    def __init__(self, world: World, *records: Record, at: int = 3) -> None:
+        super().__init__()
+        self._world, self._records, self._at = world, records, at
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds)
+        if len(self.slept) == self._at:
+            self._world.give_up(*self._records)
+
+
+async def test_of_a_record_given_up_while_it_waits_that_route_becomes_a_letter_and_the_later_ones_run(
+    table: RouteTable,
+) -> None:
+    world = World(table, ScriptedDispatcher(second=outage(100)))
+    outcomes = await world.handle(fact("all"), GivesUp(world, fact("all")))
+    assert kinds(outcomes) == [("first", "accepted"), ("second", "dead-lettered"), ("third", "accepted")]
+    assert world.called == ["first", "second", "second", "second", "third"]
+    (letter,) = letters_in(world)
+    assert (letter.stage, letter.about.route, letter.error) == ("person", "second", "LeftOutError")
+    assert letter.reason == "given up by ada: no use (it waited for: is away)"
+    assert (letter.about.workflow_id, letter.about.workflow_url) == ("customer/c-7", "http://ui/customer/c-7")
+    assert letter.record == fact("all")
+
+
+async def test_a_later_route_of_it_that_would_have_to_wait_is_tried_once(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher(first=outage(100), third=outage(100)))
+    outcomes = await world.handle(fact("all"), GivesUp(world, fact("all"), at=1))
+    assert kinds(outcomes) == [("first", "dead-lettered"), ("second", "accepted"), ("third", "dead-lettered")]
+    assert world.called == ["first", "second", "third"]
+
+
+async def test_a_call_that_gets_through_counts_though_a_person_has_given_up(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher())
+    world.dispatcher.before_call = lambda _command: world.give_up(fact("placed"))
+    assert kinds(await world.handle(fact("placed"))) == [("first", "accepted")]
+    assert world.sink.sent == []
+
+
+async def test_a_letter_that_cannot_be_written_is_not_given_up(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher())
+    world.sink.errors.extend(outage(20))
+    outcomes = await world.handle(fact("unknown"), GivesUp(world, fact("unknown")))
+    assert kinds(outcomes) == [("", "dead-lettered")]
+    assert world.letters == [("route", "")]
+
+
+async def test_one_given_up_before_is_not_tried_and_each_of_its_routes_has_its_letter(
+    table: RouteTable,
+) -> None:
+    world = World(table, ScriptedDispatcher())
+    world.give_up(fact("all", {**ORDER, "total": 1}))
+    outcomes = await world.handle(fact("all", {**ORDER, "total": 1}))
+    # The `when` of the third is false.
+    assert kinds(outcomes) == [("first", "dead-lettered"), ("second", "dead-lettered")]
+    assert world.called == []
+    assert world.letters == [("person", "first"), ("person", "second")]
+    assert {letter.reason for letter in letters_in(world)} == {"given up by ada: no use (it was not tried)"}
+
+
+BAD_FROM_THE_START = [
+    fact("unknown"),
+    fact("all", FAILED_MAPPING),
+    fact("told", topic="shop.orders"),
+    record(1042, partition=2, value=b"\xff"),
+    record(1042, partition=2, value=None),
+]
+
+
+@pytest.mark.parametrize("given", BAD_FROM_THE_START)
+async def test_one_given_up_before_that_leads_to_no_command_has_one_letter(
+    table: RouteTable, given: Record
+) -> None:
+    world = World(table, ScriptedDispatcher())
+    world.give_up(given)
+    assert kinds(await world.handle(given)) == [("", "dead-lettered")]
+    assert world.letters == [("person", "")]
+
+
+async def test_one_that_the_client_could_not_read_has_one_letter_whatever_it_would_lead_to(
+    table: RouteTable,
+) -> None:
+    unreadable = replace(fact("all"), headers=(*fact("all").headers, (r"na\xffme", b""), (MENDED, b"4")))
+    world = World(table, ScriptedDispatcher())
+    world.give_up(unreadable)
+    assert kinds(await world.handle(unreadable)) == [("", "dead-lettered")]
+    (letter,) = letters_in(world)
+    assert (letter.stage, letter.about) == ("person", About())
+    assert letter.reason == "given up by ada: no use (the name of a header is not UTF-8)"
+    assert letter.record == unreadable
+    # Sent again, all of its routes run.
+    again = World(table, ScriptedDispatcher())
+    await again.handle(letter.again())
+    assert again.called == ["first", "second", "third"]
+
+
+async def test_one_that_meets_a_defect_of_ours_can_be_given_up(
+    table: RouteTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defect(_decoder: Decoder, _record: Record) -> Event:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Decoder, "decode", defect)
+    world = World(table, ScriptedDispatcher())
+    poison = earned("a", 1, 1)
+    with pytest.raises(ZeroDivisionError):
+        await world.handling.handle_next([poison, earned("a", 2, 2)], NoTime())
+    world.give_up(poison)
+    assert await world.handling.handle_next([poison, earned("a", 2, 2)], NoTime()) == 1
+    assert world.letters == [("person", "")]
+
+
+@pytest.mark.parametrize("which", [1, 2, 3])
+async def test_of_a_batch_that_waits_only_the_one_given_up_becomes_a_letter(
+    table: RouteTable, which: int
+) -> None:
+    world = World(table, ScriptedDispatcher(points=outage(3)))
+    queue = [earned("a", n, n) for n in (1, 2, 3)]
+    assert await world.handling.handle_next(queue, GivesUp(world, queue[which - 1])) == 3
+    told = [command.args[0] for command in signals(world)]
+    assert told == [[1, 2, 3]] * 3 + [[n] for n in (1, 2, 3) if n != which]
+    (letter,) = letters_in(world)
+    assert (letter.record, letter.about.route) == (queue[which - 1], "points")
+
+
+@pytest.mark.parametrize(("which", "told"), [(1, [[2, 3]]), (2, [[1], [3]]), (3, [[1, 2]])])
+async def test_one_given_up_before_is_in_no_batch(
+    table: RouteTable, which: int, told: list[list[int]]
+) -> None:
+    world = World(table, ScriptedDispatcher())
+    queue = [earned("a", n, n) for n in (1, 2, 3)]
+    world.give_up(queue[which - 1])
+    while queue:
+        del queue[: await world.handling.handle_next(queue, NoTime())]
+    assert [command.args[0] for command in signals(world)] == told
+    assert world.letters == [("person", "points")]
+
+
+async def test_what_is_paused_is_given_up_only_when_it_is_resumed(table: RouteTable) -> None:
+    world = World(table, ScriptedDispatcher())
+    world.give_up(fact("placed"))
+    world.pauses.obey(paused("shop.orders"))
+    task, _ = await held(world, fact("placed"), by="shop.orders")
+    assert world.letters == []
+    world.pauses.obey(paused())
+    assert await task == 1
+    assert world.letters == [("person", "first")]

@@ -234,6 +234,28 @@ async def test_a_defect_holds_its_lane_alone_and_commits_nothing() -> None:
         while lanes.in_flight() > 1:  # noqa: ASYNC110 - lanes tell nobody when they shrink
             await asyncio.sleep(0)
     assert points(lanes) == {PLACE: 0}
+    assert lanes.defective() == {PLACE}
+    await lanes.drain(HERE, PATIENCE)
+
+
+async def test_what_a_defect_holds_is_tried_again_when_something_is_said_of_it() -> None:
+    tries = 0
+
+    async def fails_once(_records: Sequence[Record], _assignment: Assignment) -> int:
+        nonlocal tries
+        tries += 1
+        return 1 // (tries - 1)
+
+    lanes = Lanes(fails_once, Window())
+    lanes.assign({PLACE: Commit(0)})
+    put(lanes, 0, b"A")
+    async with asyncio.timeout(5):
+        while not lanes.defective():  # noqa: ASYNC110 - lanes tell nobody what they meet
+            await asyncio.sleep(0)
+        lanes.stir({PLACE, Partition("shop.news", 7)})
+        while lanes.in_flight():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert lanes.defective() == set()
     await lanes.drain(HERE, PATIENCE)
 
 

@@ -31,6 +31,7 @@ class FakeSource:
 
     def __init__(self, *records: Record) -> None:
         self._records = list(records)
+        self.looked_up: list[set[Partition]] = []
 
     async def poll(self, partitions: Iterable[Partition], limit: int, seconds: float) -> Sequence[Record]:
         await asyncio.sleep(0.001)
@@ -39,6 +40,10 @@ class FakeSource:
 
     async def commit(self, commits: Mapping[Partition, Commit]) -> Mapping[Partition, Commit]:
         return commits
+
+    async def look_up(self, partitions: Iterable[Partition]) -> frozenset[Partition]:
+        self.looked_up.append(set(partitions))
+        return frozenset(partitions)
 
 
 class Running:
@@ -49,8 +54,12 @@ class Running:
         self.metrics = Metrics()
         waiting = WaitingRoom()
 
+        self.source = FakeSource()
+        self.calls = 0
+
         async def handle(records: Sequence[Record], assignment: Assignment) -> int:
             async def away() -> None:
+                self.calls += 1
                 raise NotNow("Temporal is away")
 
             await self.pauses.until_open(records[0], "order-placed", assignment)
@@ -82,8 +91,9 @@ class SourceWithoutPartitions(FakeSource):
 @asynccontextmanager
 async def running(running: Running, *records: Record) -> AsyncIterator[list[Any]]:
     stop = asyncio.Event()
+    running.source = FakeSource(*records)
     with capture_logs() as lines:
-        task = asyncio.create_task(running.intake.run(FakeSource(*records), stop))
+        task = asyncio.create_task(running.intake.run(running.source, stop))
         try:
             yield lines
         finally:
@@ -104,7 +114,7 @@ async def until(there: Callable[[], bool]) -> None:
 
 @pytest.fixture(autouse=True)
 def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("REPORT_SECONDS", "PAUSED_SECONDS", "MEASURE_SECONDS"):
+    for name in ("REPORT_SECONDS", "PAUSED_SECONDS", "MEASURE_SECONDS", "LOOK_SECONDS"):
         monkeypatch.setattr(loop, name, 0.01)
     monkeypatch.setattr(readiness, "PATIENCE_SECONDS", 0)
 
@@ -129,10 +139,26 @@ async def test_what_waits_is_said_and_measured() -> None:
         await until(lambda: len(about(lines, "waiting")) >= 2)
         (line, *_) = [line for line in lines if line.get("answer") == "Temporal is away"]
         assert (line["lanes"], line["route"], line["offset"]) == (2, "order-placed", 0)
+        assert line["to_give_up"] == "turnout letters add shop.orders/0/0 --because …"
         await until(lambda: "turnout_waiting_records 2.0" in bridge.metrics.text())
         assert "turnout_oldest_wait_seconds 0.0\n" not in bridge.metrics.text()
         assert not about(lines, "still paused")
     assert bridge.intake.detail().oldest_wait_seconds == 0
+
+
+async def test_what_people_give_up_on_is_looked_up_where_something_waits_which_is_then_woken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "HELD_SECONDS", 0.0)
+    bridge = Running()
+    bridge.pauses.obey(paused("order-placed"))
+    async with running(bridge, record(0)):
+        await until(lambda: len(bridge.source.looked_up) >= 3)
+        assert bridge.source.looked_up[-1] == set()
+        bridge.pauses.obey(paused())
+        # By itself it would have slept for seconds by then.
+        await until(lambda: bridge.calls >= 100)
+        assert bridge.source.looked_up[-1] == {PLACE}
 
 
 async def test_who_has_no_partition_since_others_have_them_all_polls_in_peace() -> None:

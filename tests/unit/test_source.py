@@ -2,10 +2,12 @@
 
 import asyncio
 import itertools
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import (
+    GroupAuthorizationFailedError,
     IllegalGenerationError,
     KafkaConnectionError,
     KafkaError,
@@ -18,14 +20,18 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 from aiokafka.structs import OffsetAndMetadata
+from structlog.testing import capture_logs
 
 from service.errors import Unreachable
+from service.kafka import source
 from service.kafka.closing import close
+from service.kafka.given_up import GivenUp, GiveUp, as_commit
+from service.kafka.raw import Batch
 from service.kafka.record import Commit, Partition, Record
 from service.kafka.source import NOWHERE
-from tests.unit.source_world import P0, P1, P2, World
+from tests.unit.source_world import P0, P1, P2, UNREADABLE, Raw, World, read_batch
 
-POISON = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+POISON = UNREADABLE
 
 
 def gone(offset: int) -> str:
@@ -217,7 +223,10 @@ async def test_a_record_that_the_client_cannot_read_stops_its_partition_and_no_o
     assert [offset for place, offset in read if place == P0] == list(range(before))
     assert [offset for place, offset in read if place == P1] == list(range(others))
     assert list(world.source.stopped) == [P0]
-    assert world.source.stopped[P0].startswith(f"the client cannot read the record at offset {before}: ")
+    assert world.source.stopped[P0] == (
+        f"the client cannot read the record at offset {before}, since the name of a header is not UTF-8; "
+        f"give up on it: turnout letters add shop.orders/0/{before} --because …"
+    )
 
 
 async def test_a_partition_that_stopped_is_not_polled_again(world: World) -> None:
@@ -318,3 +327,136 @@ async def test_leaving_is_bounded_whatever_the_client_does(world: World, trouble
 
 async def test_a_client_that_never_got_through_can_be_closed() -> None:
     await close(AIOKafkaConsumer(bootstrap_servers="127.0.0.1:1", group_id="shop"), 1.0)
+
+
+def give_up(world: World, *offsets: int) -> None:
+    """A person gives up on records of P0."""
+    said = [GiveUp.on(Record.of(Raw(*P0, offset)), "ada", "no use") for offset in offsets]
+    commit = as_commit(said)
+    assert commit
+    world.given_up[P0] = commit
+
+
+async def test_one_that_was_given_up_is_handed_out_with_those_behind_it_up_to_the_next(world: World) -> None:
+    world.holds({P0: [b"", POISON, b"", b"", POISON, b""], P1: 4})
+    read = await world.read(P0, P1, polls=10)
+    assert [offset for place, offset in read if place == P0] == [0]
+    give_up(world, 1)
+    assert await world.source.look_up([]) == {P0}
+    assert await world.read(P0, P1, polls=3) == [(P0, 1), (P0, 2), (P0, 3)]
+    assert "offset 4" in world.source.stopped[P0]
+    give_up(world, 1, 4)
+    await world.source.look_up([])
+    assert await world.read(P0, P1, polls=3) == [(P0, 4), (P0, 5)]
+    assert world.source.stopped == {}
+    # The client goes on by itself behind the batch.
+    world.client.log[TopicPartition(*P0)] += [b"", b""]
+    assert await world.read(P0, P1, polls=3) == [(P0, 6), (P0, 7)]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+async def test_no_more_of_it_is_handed_out_than_there_is_room_for_and_nothing_else_waits(
+    world: World, limit: int
+) -> None:
+    world.holds({P0: [POISON, *[b""] * 5], P1: 6})
+    give_up(world, 0)
+    await world.rebalance(P0, P1)
+    polls = [await world.read(P0, P1, limit=limit) for _ in range(30)]
+    assert max(map(len, polls)) <= limit
+    read = [one for poll in polls for one in poll]
+    for place in (P0, P1):
+        assert [offset for at, offset in read if at == place] == list(range(6))
+
+
+async def test_what_was_given_up_before_the_partition_came_is_known_before_anything_of_it_comes(
+    world: World,
+) -> None:
+    given_up = GivenUp()
+    world.source._given_up = given_up  # noqa: SLF001
+    world.holds({P0: 2})
+    give_up(world, 1)
+    await world.rebalance(P0)
+    world.groups.before_answer = lambda group: away() if group == "shop.given-up" else None
+
+    async def away() -> None:
+        raise KafkaConnectionError
+
+    await world.read(polls=3)
+    assert world.taken_on == []  # so nobody asks for it
+    world.groups.before_answer = lambda _group: None
+    await world.read()
+    assert world.taken_on == [{P0: Commit(0)}]
+    assert given_up.of(Record.of(Raw(*P0, 1)))
+
+
+async def test_without_the_right_to_ask_what_was_given_up_all_else_goes_on(world: World) -> None:
+    async def refused() -> None:
+        raise GroupAuthorizationFailedError
+
+    world.groups.before_answer = lambda group: refused() if group == "shop.given-up" else None
+    world.holds({P0: 2})
+    await world.rebalance(P0)
+    with capture_logs() as lines:
+        assert await world.read(P0, polls=2) == [(P0, 0), (P0, 1)]
+    assert "--operation Read --group shop.given-up" in lines[-1]["error"]
+
+
+async def test_nobody_asks_what_was_given_up_while_nothing_is_held_or_stopped(world: World) -> None:
+    world.holds({P0: 3, P1: [POISON]})
+    await world.rebalance(P0)
+    await world.read(P0, polls=5)
+    world.groups.asked.clear()
+    assert await world.source.look_up([]) == frozenset()
+    assert world.groups.asked == []
+    assert await world.source.look_up([P0]) == frozenset()
+    assert world.groups.asked == ["shop.given-up"]
+    await world.read(P0, P1, polls=5)
+    await world.source.look_up([])
+    assert world.groups.asked[-1] == "shop.given-up"
+
+
+@pytest.mark.parametrize("failure", [KafkaConnectionError(), TimeoutError()])
+async def test_an_answer_that_does_not_come_is_no_news(world: World, failure: Exception) -> None:
+    async def fails() -> None:
+        raise failure
+
+    world.groups.before_answer = lambda _group: fails()
+    assert await world.source.look_up([P0]) == frozenset()
+
+
+async def test_what_is_left_of_a_batch_comes_to_nobody_when_its_partition_goes(world: World) -> None:
+    world.holds({P0: [POISON, b"", b""], P1: 1})
+    await world.rebalance(P0)
+    await world.read(P0, polls=5)
+    give_up(world, 0)
+    await world.source.look_up([])
+    await world.rebalance(P1)
+    assert await world.read(P0, P1, polls=3) == [(P1, 0)]
+
+
+async def test_a_batch_that_cannot_be_had_now_is_asked_for_again(world: World) -> None:
+    world.holds({P0: [POISON, b""]})
+    give_up(world, 0)
+    await world.rebalance(P0)
+    answers = iter([KafkaConnectionError(), None])
+
+    async def read(*args: Any) -> Batch:
+        if error := next(answers):
+            raise error
+        return await read_batch(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "read_batch", read)
+        assert await world.read(P0, polls=8) == [(P0, 0), (P0, 1)]
+
+
+async def test_a_batch_that_we_cannot_read_either_stops_its_partition(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read(*_args: Any) -> Batch:
+        raise IndexError
+
+    monkeypatch.setattr(source, "read_batch", read)
+    world.holds({P0: [POISON, b""], P1: 2})
+    assert await world.read(P0, P1, polls=8) == [(P1, 0), (P1, 1)]
+    assert world.source.stopped[P0].startswith("neither the client nor we can read the record at offset 0: ")

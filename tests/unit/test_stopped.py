@@ -151,7 +151,7 @@ async def test_nobody_asks_when_nothing_is_stopped_and_else_not_all_the_time(
     assert stuck.groups.asked == ["shop.seek"]
     await stuck.rebalance(P1)
     await stuck.read(P1, polls=5)
-    assert stuck.groups.asked == ["shop.seek", "shop"]
+    assert stuck.groups.asked == ["shop.seek", "shop", "shop.given-up"]
 
 
 async def test_what_another_tool_has_committed_there_moves_nothing(stuck: World) -> None:

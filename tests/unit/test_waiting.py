@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from service.errors import NotNow, RejectedError
+from service.errors import LeftOutError, NotNow, RejectedError
 from service.intake.waiting import LAST_DELAY_SECONDS, Abandoned, Assignment, WaitingRoom, What
-from service.kafka.record import Record
+from service.kafka.record import Partition, Record
 from tests.unit.fakes import NoTime
 from tests.unit.records import record
 
@@ -133,3 +133,68 @@ async def test_what_waits_for_an_event_ends_when_the_assignment_is_over(before: 
     async with asyncio.timeout(5):
         with pytest.raises(Abandoned):
             await waits
+
+
+async def test_what_is_given_up_while_it_waits_ends_with_the_last_answer() -> None:
+    answers: list[str] = []
+
+    def look(answer: str) -> None:
+        answers.append(answer)
+        if len(answers) == 4:
+            raise LeftOutError(f"given up ({answer})")
+
+    async def call() -> None:
+        raise NotNow(f"answer {len(answers)}")
+
+    room, assignment = WaitingRoom(), NoTime()
+    with pytest.raises(LeftOutError, match=r"given up \(answer 2\)"):
+        await room.insist(record(), assignment, What(), call, look)
+    assert answers == ["answer 0", "answer 0", "answer 2", "answer 2"]
+    assert len(room) == 0
+
+
+async def test_a_call_under_way_is_waited_for_and_what_it_does_counts() -> None:
+    called, gate = asyncio.Event(), asyncio.Event()
+
+    def look(_answer: str) -> None:
+        raise LeftOutError("given up")
+
+    async def gets_through() -> str:
+        called.set()
+        await gate.wait()
+        return "through"
+
+    room, assignment = WaitingRoom(), Assignment()
+    waits = asyncio.create_task(room.insist(record(), assignment, What(), gets_through, look))
+    await called.wait()
+    assignment.stir()
+    await asyncio.sleep(0)
+    assert not waits.done()
+    gate.set()
+    assert await waits == "through"
+
+
+async def test_what_sleeps_is_woken_to_look_again() -> None:
+    assignment = Assignment()
+    for _ in range(2):
+        sleeping = asyncio.create_task(assignment.sleep(3_600))
+        await asyncio.sleep(0)
+        assert not sleeping.done()
+        assignment.stir()
+        async with asyncio.timeout(5):
+            await sleeping
+
+
+async def test_it_is_known_where_something_waits_for_long() -> None:
+    room, assignment = WaitingRoom(), Assignment()
+    waits = [
+        asyncio.create_task(insist(room, assignment, record(1, partition=number), 10)) for number in (0, 2)
+    ]
+    while len(room) < len(waits):  # noqa: ASYNC110 - the room tells nobody when it fills
+        await asyncio.sleep(0)
+    assert room.partitions(0) == {Partition("shop.orders", 0), Partition("shop.orders", 2)}
+    assert room.partitions(60) == set()
+    (wait, _) = room.longer_than(0)
+    assert wait.to_give_up == "turnout letters add shop.orders/0/1 --because …"
+    assignment.end()
+    await asyncio.gather(*waits, return_exceptions=True)
