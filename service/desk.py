@@ -1,4 +1,4 @@
-"""What `turnout letters` works with: settings become a letterbox, and what looks, sends and discards."""
+"""What `turnout letters` works with: settings become what looks, sends, discards and gives up."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -11,19 +11,23 @@ from temporalio.client import Client
 
 from service.dispatch.contracts import Contracts
 from service.dispatch.identity import IdentityPlugin
+from service.errors import ConfigurationError
 from service.failures.letters import letter_group, letter_topic
 from service.intake.pauses import Pauses
 from service.intake.switchboard import SwitchboardReader
+from service.kafka.given_up import given_up_group
 from service.kafka.membership import only_member
+from service.kafka.outside import extent
 from service.kafka.reading import reader
 from service.lifecycle import patiently
 from service.pipeline import Pipeline, kafka_connection, make_decoder, make_pipeline, names_of, open_sink
 from service.redrive.choosing import Choice
 from service.redrive.closing import STORE_LETTERS, Closing
 from service.redrive.discarding import discard
+from service.redrive.giving_up import GaveUp, find_open, say
 from service.redrive.guards import Guards
 from service.redrive.later import LaterRecords
-from service.redrive.letterbox import Found, Letterbox, open_letterbox
+from service.redrive.letterbox import Found, Letterbox, Place, open_letterbox
 from service.redrive.order import Order
 from service.redrive.picking import Picking
 from service.redrive.preview import Preview
@@ -172,6 +176,28 @@ async def discard_letters(
         async with only_member(connection, letter_group(settings.group), topic) as member:
             letterbox = await open_letterbox(reading, settings.group, await member.commits())
             await discard(Picking(letterbox, choice), Closing(member, letterbox), said=said, stop=stop)
+
+
+async def give_up(settings: Settings, place: Place, by: str, because: str) -> GaveUp:
+    """Say to the bridges that a person gives up on the record at `place`.
+
+    Raises:
+        Unreachable: Kafka does not answer.
+        ConfigurationError: There is no such record to give up on, or someone else is saying something.
+    """
+    topics = load_routes(settings.routes).topics
+    topic = place.partition.topic
+    if topic not in topics:
+        raise ConfigurationError(
+            f"no route reads topic {topic}, so no bridge of group {settings.group} is held up by it; "
+            f"they read {', '.join(sorted(topics))}"
+        )
+    connection = kafka_connection(settings.kafka)
+    held = await extent(connection, place.partition)
+    async with reader(connection) as reading:
+        found = await find_open(reading, settings.group, place, held)
+    async with only_member(connection, given_up_group(settings.group), topic) as member:
+        return await say(member, found, by, because)
 
 
 def _switchboard(settings: Settings, client: Client, pauses: Pauses) -> SwitchboardReader:

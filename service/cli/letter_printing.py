@@ -13,6 +13,7 @@ from rich.table import Table
 
 from service.cli.printing import console, text_of
 from service.failures.letters import Letter
+from service.kafka.raw import MENDED
 from service.kafka.record import Record
 from service.redrive.choosing import type_of
 from service.redrive.counting import Counts
@@ -74,6 +75,8 @@ def in_full(found: Found, would: Sequence[str]) -> None:
         if fact:
             _print(f"[bold]{name:<14}[/]", end="", markup=True)
             _print(fact)
+    if mended := _mended(record):
+        _print(f"{'header names':<14}{mended}")
     _print(f"{'key':<14}{text_of(record.key, 200)}")
     _print("headers")
     for name, value in record.headers:
@@ -132,6 +135,17 @@ def _facts(letter: Letter | None) -> dict[str, str]:
         "first failed": _time(letter.first_failed_at),
         "failed": _time(letter.failed_at),
     }
+
+
+def _mended(record: Record) -> str:
+    """That the record is not quite as it was delivered, and so not when it is sent again either."""
+    places = dict(record.headers).get(MENDED)
+    if not places:
+        return ""
+    return (
+        f"not UTF-8 in headers {text_of(places, 100)} (counted from 0): bytes that are none are written as "
+        "\\xff here, and so they are when it is sent again"
+    )
 
 
 def _payload(record: Record) -> str:

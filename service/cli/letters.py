@@ -1,7 +1,6 @@
 """`turnout letters`: look at what was given up on, send it again, or discard it."""
 
 import asyncio
-import getpass
 import re
 import sys
 from collections import Counter
@@ -16,14 +15,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from service.cli.letter_printing import as_json, in_full, line_of, show_counts, show_letters
 from service.cli.printing import console
-from service.desk import Lifted, discard_letters, looking, previewing, rehearse_sending, send_letters
+from service.cli.who import user
+from service.desk import (
+    Lifted,
+    discard_letters,
+    give_up,
+    looking,
+    previewing,
+    rehearse_sending,
+    send_letters,
+)
 from service.durations import parse_duration
 from service.errors import ConfigurationError
 from service.failures.letters import letter_topic
+from service.kafka.given_up import given_up_group
 from service.kafka.record import Partition
 from service.lifecycle import Stopped, stop_on_signals
 from service.redrive.choosing import Choice, places_of
 from service.redrive.counting import Counts
+from service.redrive.giving_up import GaveUp
 from service.redrive.letterbox import Found, Place
 from service.redrive.picking import Picking
 from service.redrive.sender import Fate
@@ -54,7 +64,7 @@ Until = Annotated[str, typer.Option(help="Those that failed before then, written
 All = Annotated[bool, typer.Option("--all", help="All letters that are open.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line, for programs.")]
 
-family = typer.Typer(help="Look at letters, send them again, or discard them.", no_args_is_help=True)
+family = typer.Typer(help="Look at letters, send them again, discard them, or add one.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -208,9 +218,50 @@ def discard(
     choice = _choice(places, reason, stage, route, type, key, since, until)
     _refuse_everything(choice, everything=everything)
     settings = _settings()
-    with _Report(choice, f"because: {because} (by {_who()})") as report:
+    with _Report(choice, f"because: {because} (by {user('unknown')})") as report:
         _until_stopped(lambda stop: discard_letters(settings, choice, said=report.said, stop=stop))
     report.judge()
+
+
+@family.command()
+def add(
+    place: Annotated[
+        str, typer.Argument(metavar="PLACE", help="TOPIC/PARTITION/OFFSET of the record, as the log has it.")
+    ],
+    because: Annotated[str, typer.Option(help="Why; kept in the letter.")],
+) -> None:
+    """Give up on a record that holds its lane or its partition: it becomes a letter, the others go on.
+
+    Bridges may run meanwhile: the one that holds the partition does it within seconds. With none running,
+    the next one does, before it tries the record. `turnout letters send` sends it again later.
+    """
+    where = _place(place)
+    if not because.strip():
+        raise typer.BadParameter("say why; it is kept in the letter", param_hint="--because")
+    settings = _settings()
+    gave_up = asyncio.run(give_up(settings, where, user("unknown"), because))
+    typer.echo(_said(where, gave_up, settings.group))
+
+
+def _said(place: Place, gave_up: GaveUp, group: str) -> str:
+    said, point = gave_up.said, gave_up.open.commit.offset
+    lines = [f"{place} is given up by {said.by}: {said.because}"]
+    if before := gave_up.before:
+        lines.append(f"it had been given up already by {before.by}: {before.because}")
+    if gave_up.open.is_first:
+        lines.append(f"it is the first record of its partition that group {group} has not done")
+    else:
+        lines.append(
+            f"the first record of its partition that group {group} has not done is at offset {point}; "
+            "whether this one holds anything is known to its bridge alone, whose log says `waiting`. If its "
+            "turn has not come yet, it may be handled as usual: bridges look only while something is held up"
+        )
+    lines.append(
+        f"Said in group {given_up_group(group)}: the bridge that holds the partition makes a letter of it "
+        "within seconds, unless a call under way gets through; or one does when it starts. "
+        f"See it then: turnout letters show {place}"
+    )
+    return "\n".join(lines)
 
 
 class _Report:
@@ -357,13 +408,6 @@ def _all_found(places: frozenset[Place], found: set[Place]) -> None:
             f"no open letter at {', '.join(map(str, missing))}: it was sent or discarded, or never was one; "
             f"see turnout letters list"
         )
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # in a container, whose user often has no name
-        return "unknown"
 
 
 def _write(document: Mapping[str, Any]) -> None:

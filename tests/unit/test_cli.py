@@ -71,6 +71,9 @@ def test_help_names_every_command_and_is_no_mistake() -> None:
         ["seek", "t/x", "--to", "latest"],
         ["seek", "t/0", "--to", "-1"],
         ["seek", "t/0", "--to", "newest"],
+        ["letters", "add", "t/0/1"],
+        ["letters", "add", "t/0", "--because", "x"],
+        ["letters", "add", "t/0/1", "--because", " "],
     ],
 )
 def test_a_usage_that_is_wrong_ends_with_2(
@@ -81,7 +84,10 @@ def test_a_usage_that_is_wrong_ends_with_2(
     assert "Usage: turnout" in said.out + said.err
 
 
-@pytest.mark.parametrize("command", ["run", "bridge", "worker", "paused", "parked", "seek t/0 --to 0"])
+@pytest.mark.parametrize(
+    "command",
+    ["run", "bridge", "worker", "paused", "parked", "seek t/0 --to 0", "letters add t/0/0 --because x"],
+)
 def test_a_setting_that_is_missing_ends_with_1_and_the_cure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
