@@ -119,6 +119,7 @@ class KafkaSource:
         self._stopped = StoppedPartitions(lambda of: self._commits_of(seek_group(group), of))
         self._given_up = given_up or GivenUp()
         self._unreadable = UnreadableBatches(self._given_up)
+        self._lacks_right = False
         self._next: dict[Partition, int] = {}
         self._unanswered: dict[Partition, float] = {}
         self._fragile: set[TopicPartition] = set()
@@ -266,8 +267,10 @@ class KafkaSource:
             return self._given_up.note(await self._commits_of(group, partitions))
         except GroupAuthorizationFailedError:
             # All else goes on without that right.
-            error = GroupAuthorizationFailedError(group)
-            log.warning("given up records not known", error=self._connection.in_words(error))
+            if not self._lacks_right:
+                error = GroupAuthorizationFailedError(group)
+                log.warning("given up records not known", error=self._connection.in_words(error))
+            self._lacks_right = True
             return frozenset()
 
     async def _commits_of(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Commit]:

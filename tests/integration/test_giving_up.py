@@ -126,6 +126,21 @@ async def test_what_was_said_twice_makes_one_letter_with_the_last_reason(here: S
         assert len(await here.letters()) == 1
 
 
+async def test_of_two_people_at_once_none_overwrites_what_the_other_has_said(here: Site) -> None:
+    async with here.running():
+        await here.past(await here.send("kept", {"id": "before"}))
+    places = [await here.send("stuck", {"id": f"stuck-{n}"}, key=f"{n}") for n in range(2)]
+    adds = [["letters", "add", _path(place), "--because", "no use"] for place in places]
+    ended = await asyncio.gather(*(_ended(here, *add) for add in adds))
+    for add, (code, said) in zip(adds, ended, strict=True):
+        if code:
+            assert f"another command is at work in group {here.group}.given-up" in said
+            await _turnout(here, *add)
+    async with here.running():
+        await here.past(*places)
+    assert len(await here.letters()) == 2
+
+
 async def test_what_was_said_of_another_record_leaves_the_one_that_waits(here: Site) -> None:
     async with here.running():
         stuck = await here.send("stuck", {"id": "stuck"}, key="a")
@@ -275,6 +290,13 @@ def _documented() -> tuple[Sequence[str], str]:
 
 async def _turnout(here: Site, *arguments: str, exit_code: int = 0) -> str:
     """What the command says, in a process of its own."""
+    code, said = await _ended(here, *arguments)
+    assert code == exit_code, said
+    return said
+
+
+async def _ended(here: Site, *arguments: str) -> tuple[int | None, str]:
+    """How the command ends, and what it says."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         *[sys.executable, "-W", "error", "-c", f"{NOT_RESERVED}; {MAIN}", *arguments],
@@ -285,8 +307,7 @@ async def _turnout(here: Site, *arguments: str, exit_code: int = 0) -> str:
     )
     async with asyncio.timeout(120):
         out, err = await process.communicate()
-    assert process.returncode == exit_code, out + err
-    return out.decode() or err.decode()
+    return process.returncode, out.decode() or err.decode()
 
 
 async def _write_unreadable(here: Site, kafka: str, *, after: Place) -> list[Place]:

@@ -64,6 +64,7 @@ DAMAGED = [
     "v1:" + "[" * 4_000,
     "v1:from=1",
     "v2:[]",
+    '[{"offset":1,"timestamp_ms":0,"by":"","because":""}]',
 ]
 
 

@@ -751,12 +751,13 @@ BAD_FROM_THE_START = [
 
 @pytest.mark.parametrize("given", BAD_FROM_THE_START)
 async def test_one_given_up_before_that_leads_to_no_command_has_one_letter(
-    table: RouteTable, given: Record
+    table: RouteTable, given: Record, lines: list[Any]
 ) -> None:
     world = World(table, ScriptedDispatcher())
     world.give_up(given)
     assert kinds(await world.handle(given)) == [("", "dead-lettered")]
     assert world.letters == [("person", "")]
+    assert [line["event"] for line in lines] == ["letter written", "dead-lettered"]
 
 
 async def test_one_that_the_client_could_not_read_has_one_letter_whatever_it_would_lead_to(

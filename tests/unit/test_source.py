@@ -398,7 +398,9 @@ async def test_without_the_right_to_ask_what_was_given_up_all_else_goes_on(world
     await world.rebalance(P0)
     with capture_logs() as lines:
         assert await world.read(P0, polls=2) == [(P0, 0), (P0, 1)]
-    assert "--operation Read --group shop.given-up" in lines[-1]["error"]
+        assert await world.source.look_up([P0]) == frozenset()
+    (error,) = [line["error"] for line in lines if "error" in line]
+    assert "--operation Read --group shop.given-up" in error
 
 
 async def test_nobody_asks_what_was_given_up_while_nothing_is_held_or_stopped(world: World) -> None:
