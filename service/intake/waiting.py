@@ -88,21 +88,26 @@ class What:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A record whose call is not through: since when (monotonic seconds), for what, and the last answer."""
+    """A record whose call is not through: since when (monotonic seconds), for what, and the last answer.
+
+    A person may give up on it, unless it waits for its letter to be written.
+    """
 
     record: Record
     what: "What"
     answer: str
     since: float
+    may_be_given_up: bool
 
     @property
     def to_give_up(self) -> str:
-        """The command with which a person gives up on the record."""
-        return how_to_give_up(self.record.topic, self.record.partition, self.record.offset)
+        """The command with which a person gives up on the record; empty if that cannot be."""
+        place = (self.record.topic, self.record.partition, self.record.offset)
+        return how_to_give_up(*place) if self.may_be_given_up else ""
 
 
 def nobody(_answer: str) -> None:
-    """Nobody gives up on what waits."""
+    """Nobody can give up on what waits."""
 
 
 class WaitingRoom:
@@ -120,8 +125,8 @@ class WaitingRoom:
         return sorted((w for w in self._waits.values() if w.since < before), key=lambda wait: wait.since)
 
     def partitions(self, seconds: float) -> set[Partition]:
-        """Where something has waited longer than that."""
-        return {wait.record.place for wait in self.longer_than(seconds)}
+        """Where something that a person may give up on has waited longer than that."""
+        return {wait.record.place for wait in self.longer_than(seconds) if wait.may_be_given_up}
 
     def answer(self, record: Record) -> str:
         """The last answer to what waits because of `record`; empty if nothing does."""
@@ -144,9 +149,9 @@ class WaitingRoom:
         Raises:
             Abandoned: The partition is no longer ours.
         """
-        place, since = str(record), time.monotonic()
+        place, since, may_be_given_up = str(record), time.monotonic(), given_up is not nobody
         # From the first call on: one that does not come back must be seen, too.
-        self._waits[place] = Wait(record, what, "no answer yet", since)
+        self._waits[place] = Wait(record, what, "no answer yet", since, may_be_given_up)
         try:
             # No limit on attempts: giving up here would commit a record that nobody
             # performed. Patience ends when the operator, or a rebalance, ends it.
@@ -156,7 +161,7 @@ class WaitingRoom:
                     return await call()
                 except NotNow as error:
                     answer = str(error)
-                self._waits[place] = Wait(record, what, answer, since)
+                self._waits[place] = Wait(record, what, answer, since, may_be_given_up)
                 given_up(answer)  # said before: there is nothing to sleep for
                 await assignment.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries
                 given_up(answer)

@@ -46,6 +46,10 @@ class FakeSource:
         return frozenset(partitions)
 
 
+def not_yet(_answer: str) -> None:
+    """Nobody gives up on what waits."""
+
+
 class Running:
     """An intake whose records wait for the route `order-placed`, and then for Temporal, which is away."""
 
@@ -63,7 +67,7 @@ class Running:
                 raise NotNow("Temporal is away")
 
             await self.pauses.until_open(records[0], "order-placed", assignment)
-            await waiting.insist(records[0], assignment, What("order-placed"), away)
+            await waiting.insist(records[0], assignment, What("order-placed"), away, not_yet)
             return 1
 
         lanes = Lanes(handle, Window(), self.pauses)

@@ -51,6 +51,7 @@ def test_what_the_client_can_read_we_read_the_same(
     found = records_in(raw + b"the beginning of the next", P0, first + skip)
     assert found.records == by_client[skip:]
     assert found.next_offset == first + len(written)
+    assert found.unreadable == frozenset()
 
 
 @given(st.lists(RECORD, max_size=3), st.lists(RECORD, max_size=3))
@@ -67,6 +68,7 @@ def test_a_header_name_that_is_not_utf_8_is_made_readable_and_marked_and_harms_n
         (key, value) for key, value, _ in [*before, unreadable, *behind]
     ]
     assert found.records[len(before)].headers == expected
+    assert found.unreadable == {len(before)}
     assert [one.headers for one in found.records[len(before) + 1 :]] == [tuple(one[2]) for one in behind]
 
 

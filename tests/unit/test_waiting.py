@@ -1,17 +1,28 @@
 """Waiting: without end, in sight, and over at once when the partition goes."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from service.errors import LeftOutError, NotNow, RejectedError
-from service.intake.waiting import LAST_DELAY_SECONDS, Abandoned, Assignment, WaitingRoom, What
+from service.intake.waiting import LAST_DELAY_SECONDS, Abandoned, Assignment, WaitingRoom, What, nobody
 from service.kafka.record import Partition, Record
 from tests.unit.fakes import NoTime
 from tests.unit.records import record
 
 
-async def insist(room: WaitingRoom, assignment: Assignment, of: Record, failures: int) -> int:
+def not_yet(_answer: str) -> None:
+    """A person may give up on it, and does not."""
+
+
+async def insist(
+    room: WaitingRoom,
+    assignment: Assignment,
+    of: Record,
+    failures: int,
+    given_up: Callable[[str], None] = not_yet,
+) -> int:
     attempts = 0
 
     async def call() -> int:
@@ -21,7 +32,7 @@ async def insist(room: WaitingRoom, assignment: Assignment, of: Record, failures
             raise NotNow(f"answer {attempts}")
         return attempts
 
-    return await room.insist(of, assignment, What("order-placed"), call)
+    return await room.insist(of, assignment, What("order-placed"), call, given_up)
 
 
 @pytest.mark.parametrize("failures", [0, 1, 2_000])
@@ -185,16 +196,22 @@ async def test_what_sleeps_is_woken_to_look_again() -> None:
             await sleeping
 
 
-async def test_it_is_known_where_something_waits_for_long() -> None:
+async def test_it_is_known_where_something_waits_that_a_person_may_give_up_on() -> None:
     room, assignment = WaitingRoom(), Assignment()
+    for_letter = record(1, partition=1)
     waits = [
-        asyncio.create_task(insist(room, assignment, record(1, partition=number), 10)) for number in (0, 2)
+        asyncio.create_task(insist(room, assignment, record(1, partition=0), 10)),
+        asyncio.create_task(insist(room, assignment, for_letter, 10, nobody)),
+        asyncio.create_task(insist(room, assignment, record(1, partition=2), 10)),
     ]
     while len(room) < len(waits):  # noqa: ASYNC110 - the room tells nobody when it fills
         await asyncio.sleep(0)
     assert room.partitions(0) == {Partition("shop.orders", 0), Partition("shop.orders", 2)}
     assert room.partitions(60) == set()
-    (wait, _) = room.longer_than(0)
-    assert wait.to_give_up == "turnout letters add shop.orders/0/1 --because …"
+    assert [wait.to_give_up for wait in room.longer_than(0)] == [
+        "turnout letters add shop.orders/0/1 --because …",
+        "",
+        "turnout letters add shop.orders/2/1 --because …",
+    ]
     assignment.end()
     await asyncio.gather(*waits, return_exceptions=True)
