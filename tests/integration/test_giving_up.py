@@ -201,8 +201,7 @@ async def test_a_crash_between_letter_and_commit_loses_nothing_and_the_letter_co
 async def test_records_that_the_client_cannot_read_are_given_up_one_by_one_and_their_partition_goes_on(
     here: Site, kafka: str
 ) -> None:
-    if shutil.which("kcat") is None and os.environ.get("CI") != "true":
-        pytest.skip("needs kcat, which alone writes such a header")
+    _need_kcat()
     async with here.running():
         before = await here.send("kept", {"id": "before"}, key="a")
         await here.past(before)
@@ -228,6 +227,24 @@ async def test_records_that_the_client_cannot_read_are_given_up_one_by_one_and_t
     sent = await _turnout(here, "letters", "send", _path(unreadable[0]), exit_code=1)
     assert sent.startswith(f"failed again  {_path(unreadable[0])}  dead-lettered, ")
     assert len(await here.letters(unreadable[0])) == 2
+
+
+async def test_what_the_client_cannot_read_and_was_given_up_before_stops_nothing(
+    here: Site, kafka: str
+) -> None:
+    _need_kcat()
+    async with here.running():
+        before = await here.send("kept", {"id": "before"}, key="a")
+        await here.past(before)
+    unreadable = await _write_unreadable(here, kafka, after=before)
+    behind = await here.send("kept", {"id": "behind"}, key="a")
+    for place in unreadable:
+        await _turnout(here, "letters", "add", _path(place), "--because", "a broken producer")
+    async with here.running():
+        await here.past(*unreadable, behind)
+    assert not [line for line in here.lines if line["event"] == "partition stopped"]
+    assert [len(await here.letters(place)) for place in unreadable] == [1, 1]
+    assert await here.described("behind")
 
 
 @pytest.mark.parametrize(
@@ -308,6 +325,11 @@ async def _ended(here: Site, *arguments: str) -> tuple[int | None, str]:
     async with asyncio.timeout(120):
         out, err = await process.communicate()
     return process.returncode, out.decode() or err.decode()
+
+
+def _need_kcat() -> None:
+    if shutil.which("kcat") is None and os.environ.get("CI") != "true":
+        pytest.skip("needs kcat, which alone writes such a header")
 
 
 async def _write_unreadable(here: Site, kafka: str, *, after: Place) -> list[Place]:
