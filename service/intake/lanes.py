@@ -174,9 +174,13 @@ class Lanes:
             for place, held in self._held.items()
         )
 
-    def defective(self) -> set[Partition]:
-        """Where a defect of ours holds a lane."""
-        return {place for place, held in self._held.items() if held.assignment.defects}
+    def held_back(self) -> set[Partition]:
+        """Where a pause or a defect of ours holds something."""
+        return {
+            place
+            for place, held in self._held.items()
+            if held.assignment.defects or held.assignment.held_up or self._pauses.topic(place.topic)
+        }
 
     def stir(self, partitions: Iterable[Partition]) -> None:
         """Let all that sleeps in `partitions` until it is tried again be tried now."""

@@ -135,7 +135,7 @@ class Intake:
         """Learn what people give up on; the source asks for nothing while nothing is held."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            held = self._waiting.partitions(HELD_SECONDS) | self._lanes.defective()
+            held = self._waiting.partitions(HELD_SECONDS) | self._lanes.held_back()
             self._lanes.stir(await source.look_up(held))
 
     async def _keep_measuring(self) -> None:

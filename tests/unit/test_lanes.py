@@ -234,7 +234,7 @@ async def test_a_defect_holds_its_lane_alone_and_commits_nothing() -> None:
         while lanes.in_flight() > 1:  # noqa: ASYNC110 - lanes tell nobody when they shrink
             await asyncio.sleep(0)
     assert points(lanes) == {PLACE: 0}
-    assert lanes.defective() == {PLACE}
+    assert lanes.held_back() == {PLACE}
     await lanes.drain(HERE, PATIENCE)
 
 
@@ -250,12 +250,12 @@ async def test_what_a_defect_holds_is_tried_again_when_something_is_said_of_it()
     lanes.assign({PLACE: Commit(0)})
     put(lanes, 0, b"A")
     async with asyncio.timeout(5):
-        while not lanes.defective():  # noqa: ASYNC110 - lanes tell nobody what they meet
+        while not lanes.held_back():  # noqa: ASYNC110 - lanes tell nobody what they meet
             await asyncio.sleep(0)
         lanes.stir({PLACE, Partition("shop.news", 7)})
         while lanes.in_flight():  # noqa: ASYNC110
             await asyncio.sleep(0)
-    assert lanes.defective() == set()
+    assert lanes.held_back() == set()
     await lanes.drain(HERE, PATIENCE)
 
 
@@ -297,6 +297,20 @@ async def test_a_paused_topic_is_not_read_further_and_others_are() -> None:
     assert lanes.open_partitions() == [OTHER]
     handler.pauses.obey(paused())
     assert lanes.open_partitions() == [PLACE, OTHER]
+
+
+async def test_it_is_known_what_a_pause_holds_back() -> None:
+    handler, lanes = pausing()
+    assert lanes.held_back() == set()
+    handler.pauses.obey(paused("shop.news", "to-A"))
+    assert lanes.held_back() == {OTHER}
+    put(lanes, 0, b"A")
+    await looked_at()
+    assert lanes.held_back() == {PLACE, OTHER}
+    handler.pauses.obey(paused())
+    await handler.end(0)
+    assert lanes.held_back() == set()
+    await lanes.drain(HERE, PATIENCE)
 
 
 async def test_what_is_queued_is_not_begun_while_its_topic_is_paused_and_then_comes_in_order() -> None:
