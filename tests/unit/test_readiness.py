@@ -12,7 +12,7 @@ from tests.unit.records import record
 
 
 def wait(seconds: float) -> Wait:
-    return Wait(record(), What(), "is away", time.monotonic() - seconds)
+    return Wait(record(), What(), "is away", time.monotonic() - seconds, may_be_given_up=True)
 
 
 def test_the_oldest_wait_is_that_of_the_first_that_waits() -> None:
