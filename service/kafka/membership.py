@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -32,7 +32,7 @@ class OnlyMember:
 
     def __init__(self, connection: Connection, group: str, topic: str) -> None:
         self._group = group
-        self._claim = _Claim()
+        self._claim = _Claim(lambda: self._member().id)
         self.consumer = AIOKafkaConsumer(
             **connection.client_options(),
             group_id=group,
@@ -89,7 +89,10 @@ class OnlyMember:
                 while True:
                     await self._claim.settled.wait()
                     if not self._claim.held:
-                        raise ConfigurationError(f"another command is at work in group {self._group} by now")
+                        raise ConfigurationError(
+                            f"another command is at work in group {self._group} by now, or was: this one was "
+                            "taken for dead; what it stored before is kept"
+                        )
                     try:
                         # The member is asked for only now: of an earlier generation it is refused.
                         return await commit_for(
@@ -137,13 +140,31 @@ async def only_member(connection: Connection, group: str, topic: str) -> AsyncIt
 
 
 class _Claim(AbstractPartitionAssignor):  # type: ignore[misc] # aiokafka has no types
-    """Gives all partitions to one member, and to the one that holds them already if there is one."""
+    """Gives all partitions to one member, and to the one that holds them already if there is one.
+
+    One that was taken for dead, and comes back as another member, holds nothing any more: since then someone
+    else may have been at work.
+    """
 
     name = "turnout-only"
 
-    def __init__(self) -> None:
-        self.held = False
+    def __init__(self, member_id: Callable[[], str]) -> None:
+        self._member_id = member_id
+        self._has_all = False
+        self._held_as = ""
         self.settled = asyncio.Event()
+
+    @property
+    def held(self) -> bool:
+        """Whether all partitions are ours, without a break since they first were."""
+        return self._has_all and self._held_as == self._member_id()
+
+    def settle(self, *, has_all: bool) -> None:
+        """Note what this member was given."""
+        self._has_all = has_all
+        if has_all and not self._held_as:
+            self._held_as = self._member_id()
+        self.settled.set()
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         return ConsumerProtocolMemberMetadata(0, list(topics), b"holds" if self.held else b"")
@@ -172,5 +193,4 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         self._consumer.pause(*assigned)
-        self._claim.held = bool(list(assigned))
-        self._claim.settled.set()
+        self._claim.settle(has_all=bool(list(assigned)))

@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -98,6 +99,33 @@ async def test_after_one_that_died_the_next_is_let_in(
     async with asyncio.timeout(30), only_member(connection, topic, topic) as member:
         assert await member.commits() == {Partition(topic, 1): Commit(3)}
     await dead.consumer.stop()
+
+
+async def test_one_that_was_thought_dead_and_comes_back_stores_nothing_and_takes_nothing_from_the_next(
+    connection: Connection, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(membership, "SESSION_SECONDS", 2)
+    place = Partition(topic, 0)
+    for _ in range(3):  # which of two goes first is a matter of their ids, which are random
+        async with asyncio.timeout(60), only_member(connection, topic, topic) as late:
+            coordinator, awake = late.consumer._coordinator, asyncio.Event()  # noqa: SLF001
+            beat = coordinator._do_heartbeat  # noqa: SLF001
+
+            async def heartbeat(beat: Any = beat, awake: asyncio.Event = awake) -> Any:
+                await awake.wait()
+                return await beat()
+
+            coordinator._do_heartbeat = heartbeat  # noqa: SLF001 - as if the machine slept
+            async with only_member(connection, topic, topic) as member:
+                await member.store({place: Commit(5)})
+                awake.set()
+                with pytest.raises(ConfigurationError, match="another command is at work"):
+                    await late.store({place: Commit(3)})
+                assert (await member.commits())[place] == Commit(5)
+                for _ in range(3):
+                    await member.store({place: Commit(6)})
+                    await asyncio.sleep(0.5)  # over several heartbeats
+                assert (await member.commits())[place] == Commit(6)
 
 
 async def test_storing_goes_on_across_a_restart_of_the_broker(
