@@ -2,13 +2,17 @@
 
 import asyncio
 import os
+import re
+import shlex
 import sys
 import time
 from pathlib import Path
 
 from service.local import LocalTemporal
 from tests.integration.letters import (
+    MENDED,
     ROOT,
+    ROUTES,
     both,
     ended,
     lag,
@@ -106,6 +110,46 @@ async def test_without_a_letter_topic_or_routes_the_error_says_what_to_do(
         here.settings.routes.unlink()
         said = await letters(here, "send", "--all", code=1)
         assert "there is no such file or folder" in said.err
+
+
+# --- the documentation ---
+
+
+def _documented() -> list[str]:
+    text = (ROOT / "docs/operate.md").read_text()
+    section = re.search(
+        r"^## Letters: look, mend, send again$(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE
+    )
+    assert section
+    blocks = re.findall(r"^```sh\n(.*?)^```", section[1], re.DOTALL | re.MULTILINE)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+async def test_each_command_of_the_documentation_does_what_it_says(
+    kafka: str, temporal: LocalTemporal, tmp_path: Path
+) -> None:
+    broken, mended = (routes.replace("name: second", "name: order-placed") for routes in (ROUTES, MENDED))
+    async with letters_site(kafka, temporal, tmp_path, broken) as here:
+        async with here.running():
+            await both(here, "k", [0, 1])
+            await here.past(await here.write(b"no JSON", key=b"k", headers=event_headers("both")))
+        expected = [
+            r"^3 open letters in ",
+            r"^2 open letters in ",
+            r"(?s)stage +route\nroute +order-placed.*today +route order-placed: fails again: ",
+            r"^would be sent .*\nwould be sent .*\n$",
+            r"^sent .*\nsent .*\n$",
+            r"^discarded .*  because: test records, ticket 4712 \(by \S+\)\n$",
+        ]
+        for command, text in zip(_documented(), expected, strict=True):
+            program, family, *arguments = shlex.split(command.replace("shop.orders", here.topics["in"]))
+            assert (program, family) == ("turnout", "letters")
+            said = await letters(here, *arguments)
+            assert re.search(text, said.out), said.out
+            if arguments[0] == "show":
+                mend(here, mended)
+        assert await told(here, "second-k") == [0, 1]
+        assert await lag(here) == 0
 
 
 # --- sending ---
