@@ -14,7 +14,7 @@ from service.dispatch.answers import Outcome, OutcomeKind
 from service.dispatch.contracts import Contracts
 from service.dispatch.dispatcher import Dispatcher, Target
 from service.dispatch.identity import command_id
-from service.errors import ConfigurationError, RecordError, RejectedError
+from service.errors import ConfigurationError, RecordError, RejectedError, TargetMissing
 from service.events.decoding import Decoder
 from service.events.strict_json import Limits
 from service.failures.letters import About, Letter, Letters, letter_group, letter_topic, read_letter
@@ -189,7 +189,7 @@ def found_at(kafka: FakeKafka, place: Place) -> Found:
 
 
 class FakeTemporal(Dispatcher):
-    """Takes each command once, however often it comes, unless its route is refused.
+    """Takes each command once, however often it comes, unless its route is refused or its target missing.
 
     `effects` are the commands that took effect, in order; `calls` are all.
     """
@@ -199,6 +199,7 @@ class FakeTemporal(Dispatcher):
         self.effects: list[Command] = []
         self._known: set[UUID] = set()
         self.refused: set[str] = set()
+        self.without_target: set[str] = set()
         self.before_call: Callable[[Command], Any] = lambda _command: None
         self.after_call: Callable[[Command], None] = lambda _command: None
 
@@ -208,12 +209,16 @@ class FakeTemporal(Dispatcher):
             await waiting
         if command.route in self.refused:
             raise RejectedError("is refused")
+        if command.route in self.without_target:
+            raise TargetMissing("workflow does not exist", timedelta(minutes=15))
         kind = OutcomeKind.DUPLICATE if command_id(command) in self._known else OutcomeKind.ACCEPTED
         if kind is OutcomeKind.ACCEPTED:
             self.effects.append(command)
             self._known.add(command_id(command))
         self.after_call(command)
         return Outcome(kind, command.route, command.workflow_id)
+
+    def check(self, command: Command) -> None: ...
 
     def link(self, to: Target) -> str:
         return f"http://ui/{to.workflow_id}"
@@ -230,13 +235,14 @@ def handling_of(
     kafka: FakeKafka,
     waiting: WaitingRoom,
     pauses: Pauses | None = None,
+    parks: FakeParks | None = None,
 ) -> Handling:
     return Handling(
         decoder_of(table),
         table,
         temporal,
         Letters(kafka, GROUP),
-        Parking(temporal, FakeParks()),
+        Parking(temporal, parks or FakeParks()),
         waiting=waiting,
         pace=Pace(8),
         pauses=pauses,

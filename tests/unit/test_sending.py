@@ -5,6 +5,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,12 +13,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from service.dispatch.contracts import Contracts
 from service.dispatch.identity import command_id
-from service.errors import ConfigurationError, DecodeError, NotNow, RejectedError
+from service.errors import ConfigurationError, DecodeError, GivenUpError, NotNow, RejectedError
 from service.failures.letters import About, Letter, Letters, letter_group
+from service.failures.parked import Parkable
 from service.intake.pauses import Pauses
 from service.intake.waiting import WaitingRoom
 from service.kafka.record import Commit, Partition, Record, Written
@@ -28,15 +30,16 @@ from service.redrive.choosing import Choice
 from service.redrive.closing import Closing
 from service.redrive.discarding import discard
 from service.redrive.later import LaterRecords
-from service.redrive.letterbox import Found, Letterbox, open_letterbox
+from service.redrive.letterbox import Found, Letterbox, Place, open_letterbox
 from service.redrive.order import Order
 from service.redrive.picking import Picking, nothing_against_it
 from service.redrive.preview import Preview
 from service.redrive.rehearsal import rehearse
 from service.redrive.sender import Fate, Rate, Sender
 from service.redrive.sending import Said, Sending
+from service.routing.commands import Command
 from service.routing.table import RouteTable
-from tests.unit.fakes import outage, paused
+from tests.unit.fakes import FakeParks, outage, paused
 from tests.unit.letter_world import (
     GROUP,
     LETTERS,
@@ -68,13 +71,14 @@ class Desk:
         self.said: list[Said] = []
         self.stop = asyncio.Event()
         self.obstacle: Callable[[Found], str] = nothing_against_it
+        self.parks = FakeParks()
         self.pauses = Pauses(Names(topics=tuple(table.topics), routes=("first", "second")))
 
     async def send(self, choice: Choice = ALL, *, rate: float | None = None, at_once: int = 4) -> int:
         """How many were to be sent."""
         letterbox = await self.letterbox()
         waiting = WaitingRoom()
-        handling = handling_of(self.table, self.temporal, self.kafka, waiting, self.pauses)
+        handling = handling_of(self.table, self.temporal, self.kafka, waiting, self.pauses, self.parks)
         with Order({"shop.stock"}) as order:
             sending = Sending(
                 Picking(letterbox, choice, self.obstacle),
@@ -573,14 +577,35 @@ async def test_sending_tells_what_each_letter_comes_after(desk: Desk) -> None:
 Identity = tuple[int, str]
 
 
+def lane_of(one: Record) -> tuple[int, bytes | None]:
+    return one.partition, one.key
+
+
+class SteppedParks(FakeParks):
+    """Parks before and after which a process may be killed."""
+
+    def __init__(self, kafka: FakeKafka) -> None:
+        super().__init__()
+        self._kafka = kafka
+
+    async def put(self, command: Parkable, *, answer: str, patience: timedelta) -> None:
+        self._kafka.step()
+        await super().put(command, answer=answer, patience=patience)
+        self._kafka.step()
+
+
 class LettersThroughTime(RuleBasedStateMachine):
-    """Bridges give up, people send and discard, processes are killed at any step."""
+    """Bridges and parks give up, people send, discard and pause, targets are away, processes are killed."""
 
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(closing_module, "STORE_LETTERS", 1)  # so that there is much to be killed at
+        self.patch.setattr(sending_module, "WINDOW_LETTERS", 3)
+        self.patch.setattr(sender_module, "PATIENCE_SECONDS", 0.001)
         self.desk = Desk(THE_TABLE, partitions=2)
+        self.desk.parks = SteppedParks(self.desk.kafka)
+        self.away: set[bytes | None] = set()
         self.given_up: dict[Identity, Record] = {}
         self.discarded: set[Identity] = set()  # for certain
         self.perhaps_discarded: set[Identity] = set()  # its process was killed
@@ -605,15 +630,56 @@ class LettersThroughTime(RuleBasedStateMachine):
     def a_route_is_mended_or_broken(self, route: str, refused: bool) -> None:
         (self.desk.temporal.refused.add if refused else self.desk.temporal.refused.discard)(route)
 
+    @rule(missing=st.booleans())
+    def a_target_comes_or_goes(self, missing: bool) -> None:
+        self.desk.temporal.without_target = {"second"} if missing else set()
+
+    @rule(key=st.sampled_from([b"a", b"b"]), away=st.booleans())
+    def targets_are_away_or_back(self, key: bytes, away: bool) -> None:
+        (self.away.add if away else self.away.discard)(key)
+
+    @rule(names=st.sets(st.sampled_from(["first", "second", "shop.orders"]), max_size=1))
+    def someone_pauses_or_resumes(self, names: set[str]) -> None:
+        self.desk.pauses.obey(paused(*names))
+
+    @precondition(lambda self: self.desk.parks.held)
+    @rule(gives_up=st.booleans())
+    def a_park_delivers_or_gives_up(self, gives_up: bool) -> None:
+        target = next(iter(self.desk.parks.held))
+        for command in self.desk.parks.close(target):
+            if gives_up:
+                one, about = command.event.record, About(route=command.route)
+                letters = Letters(self.desk.kafka, GROUP)
+                asyncio.run(letters.write(one, GivenUpError("waited too long"), about))
+                self.discarded.discard((one.offset, command.route))  # this is another letter of it
+            else:
+                self._deliver(command)
+
+    def _deliver(self, command: Parkable) -> None:
+        temporal = self.desk.temporal
+        before, temporal.without_target = temporal.without_target, set()
+        refused, temporal.refused = temporal.refused, set()
+        asyncio.run(temporal.dispatch(command))
+        temporal.without_target, temporal.refused = before, refused
+
     @rule(
         choice=st.sampled_from([ALL, Choice(key=b"a"), Choice(route="second")]),
         killed_at=st.none() | st.integers(1, 40),
         stopped_at=st.none() | st.integers(1, 20),
     )
     def someone_sends(self, choice: Choice, killed_at: int | None, stopped_at: int | None) -> None:
-        effects = set(self._effects())
-        self._do(self.desk.send(choice), killed_at, stopped_at)
+        effects, calls = set(self._effects()), len(self.desk.temporal.calls)
+        before = self._lying(choice)
+        finished = self._do(self.desk.send(choice), killed_at, stopped_at)
         self.desk.stop.clear()
+        called = [command.event.record for command in self.desk.temporal.calls[calls:]]
+        for n, one in enumerate(called):
+            assert all(same.offset >= one.offset for same in called[n:] if lane_of(same) == lane_of(one))
+        if finished:
+            stay = [one.record for place, one in self._lying(choice).items() if before.get(place) == one]
+            for one in called:
+                passed = [same for same in stay if same.offset < one.offset]
+                assert lane_of(one) not in map(lane_of, passed)
         assert not (set(self._effects()) - effects) & self.discarded, "sent what was discarded"
 
     @rule(
@@ -647,11 +713,19 @@ class LettersThroughTime(RuleBasedStateMachine):
                 raise Crash
 
         kafka, temporal = self.desk.kafka, self.desk.temporal
-        kafka.step, temporal.before_call, temporal.after_call = step, step, step
+
+        def before_call(command: Command) -> None:
+            step()
+            if command.event.record.key in self.away:
+                raise NotNow("is away")
+
+        kafka.step, temporal.before_call, temporal.after_call = step, before_call, step
         try:
             asyncio.run(act)
         except Crash:
             return False
+        except NotNow:  # no letter gets through
+            pass
         finally:
             nothing = lambda *_args: None  # noqa: E731
             kafka.step, temporal.before_call, temporal.after_call = nothing, nothing, nothing
@@ -661,7 +735,7 @@ class LettersThroughTime(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost(self) -> None:
-        done = set(self._effects()) | self.perhaps_discarded
+        done = set(self._effects()) | self._parked() | self.perhaps_discarded
         assert self.given_up.keys() <= self._open() | done
 
     @invariant()
@@ -686,10 +760,29 @@ class LettersThroughTime(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.desk.temporal.refused.clear()
+        self.desk.temporal.without_target.clear()
+        self.away.clear()
+        self.desk.pauses.obey(paused())
+        for target in list(self.desk.parks.held):
+            for command in self.desk.parks.close(target):
+                self._deliver(command)
         assert self._do(self.desk.send())
         assert not self._open()
         assert self.given_up.keys() == set(self._effects()) | self.perhaps_discarded
         self.patch.undo()
+
+    def _lying(self, choice: Choice) -> dict[Place, Letter]:
+        """The letters that are meant and open, by where they lie."""
+
+        async def lying() -> dict[Place, Letter]:
+            walk = Picking(await self.desk.letterbox(), choice).walk()
+            return {picked.found.place: picked.letter async for picked in walk if picked.letter}
+
+        return asyncio.run(lying())
+
+    def _parked(self) -> set[Identity]:
+        held = [command for park in self.desk.parks.held.values() for command in park]
+        return {(command.event.record.offset, command.route) for command in held}
 
     def _open(self) -> set[Identity]:
         return {(one.record.offset, one.about.route) for one in asyncio.run(self.desk.open())}
