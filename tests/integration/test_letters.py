@@ -170,6 +170,8 @@ async def test_once_the_cause_is_mended_the_route_that_failed_takes_effect_once_
             assert await here.described("second-k") is None
             assert await lag(here) == 7
             sent = await letters(here, "send", "--key", "k")
+            # To ask for the other route again would have no effect, for its ids; it is not even asked for.
+            assert "route first" not in sent.out
             assert sent.err == "5 sent, 4 of them after later records of their key\n"
             assert await lag(here) == 2
             await letters(here, "send", "--all")
@@ -333,6 +335,22 @@ async def test_a_pause_is_obeyed_by_a_command_that_is_under_way(
         await _turnout(here, "resume", "second")
         await letters(here, "send", "--all")
         assert await told(here, "second-k") == list(range(60))
+
+
+async def test_nothing_is_sent_while_no_bridge_has_taken_in_what_someone_paused(
+    kafka: str, temporal: LocalTemporal, tmp_path: Path
+) -> None:
+    async with letters_site(kafka, temporal, tmp_path) as here:
+        async with here.running():
+            await both(here, "k", [0])
+        mend(here)
+        await _turnout(here, "pause", "second", "--because", "not today")
+        said = await letters(here, "send", "--all", code=3)
+        assert "no bridge of the group runs; start one" in said.err
+        async with here.running():
+            said = await letters(here, "send", "--all", code=3)
+            assert said.err == "1 paused\n"
+        assert await lag(here) == 1
 
 
 async def _has_signals(here: Site, name: str, count: int) -> bool:

@@ -50,6 +50,7 @@ def test_help_names_every_command_and_is_no_mistake() -> None:
         "resume",
         "paused",
         "parked",
+        "letters",
     ):
         assert command in ended.stdout
 
