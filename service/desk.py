@@ -27,7 +27,7 @@ from service.redrive.discarding import discard
 from service.redrive.giving_up import GaveUp, find_open, say
 from service.redrive.guards import Guards
 from service.redrive.later import LaterRecords
-from service.redrive.letterbox import Found, Letterbox, Place, open_letterbox
+from service.redrive.letterbox import Found, Letterbox, Place, letter_extents, open_letterbox
 from service.redrive.order import Order
 from service.redrive.picking import Picking
 from service.redrive.preview import Preview
@@ -172,7 +172,9 @@ async def discard_letters(
     """
     connection, topic = kafka_connection(settings.kafka), letter_topic(settings.group)
     async with reader(connection) as reading:
-        await reading.extents(topic)  # or it would look as if someone else had all of its partitions
+        await letter_extents(
+            reading, settings.group
+        )  # or it would look as if someone else had all of its partitions
         async with only_member(connection, letter_group(settings.group), topic) as member:
             letterbox = await open_letterbox(reading, settings.group, await member.commits())
             await discard(Picking(letterbox, choice), Closing(member, letterbox), said=said, stop=stop)

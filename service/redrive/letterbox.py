@@ -97,7 +97,7 @@ async def open_letterbox(
     Raises:
         ConfigurationError: There is no letter topic, or what is committed is none of ours.
     """
-    extents = await reader.extents(letter_topic(group))
+    extents = await letter_extents(reader, group)
     if commits is None:
         commits = await reader.committed(letter_group(group), extents)
     return Letterbox(
@@ -107,6 +107,21 @@ async def open_letterbox(
             for partition, held in extents.items()
         },
     )
+
+
+async def letter_extents(reader: RecordReader, group: str) -> Mapping[Partition, range]:
+    """The partitions of the letter topic of `group`, and what they hold.
+
+    Raises:
+        ConfigurationError: There is no such topic.
+    """
+    try:
+        return await reader.extents(letter_topic(group))
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{error}. It is to hold the letters of group {group} (TURNOUT_GROUP); if that group is meant, "
+            "start a bridge, which says how to create it"
+        ) from error
 
 
 def _standing(partition: Partition, held: range, commit: Commit) -> Standing:
