@@ -27,6 +27,7 @@ from service.desk import (
 )
 from service.durations import parse_duration
 from service.errors import ConfigurationError
+from service.errors import Stage as ErrorStage
 from service.failures.letters import letter_topic
 from service.kafka.given_up import given_up_group
 from service.kafka.record import Partition
@@ -42,7 +43,8 @@ from service.routing.grammar import rfc_3339
 from service.settings import Settings, load_settings
 from service.telemetry.logs import configure_logging
 
-STAGES = "decode, route, dispatch or person"
+STAGE = tuple(stage.value for stage in ErrorStage)
+STAGES = f"{', '.join(STAGE[:-1])} or {STAGE[-1]}"
 NOT_ALL, STAY_OPEN, INTERRUPTED = 1, 3, 130
 
 _PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})(?:/([0-9]{1,9})/|\[([0-9]{1,9})\]@)([0-9]{1,18})")
@@ -353,13 +355,19 @@ def _choice(
     return Choice(
         places=_places(places or ()),
         reason=reason,
-        stage=stage,
+        stage=_stage(stage),
         route=route,
         type=type_,
         key=_key(key),
         since=_moment(since, "--since"),
         until=_moment(until, "--until"),
     )
+
+
+def _stage(text: str) -> str:
+    if text and text not in STAGE:
+        raise typer.BadParameter(f"{text!r} is no stage; write {STAGES}", param_hint="--stage")
+    return text
 
 
 def _refuse_everything(choice: Choice, *, everything: bool) -> None:

@@ -138,6 +138,7 @@ Capture = pytest.CaptureFixture[str]
         (["list", "--until", "2026-01-31"], "is no time"),
         (["list", "--until", "2026-01-31T12:00:00"], "is no time"),
         (["list", "--key", "0xfg"], "0x is to be followed by hexadecimal digits"),
+        (["list", "--stage", "rout"], "is no stage; write decode, route, dispatch or person"),
         (["send"], "say which letters"),
         (["send", "--dry-run"], "say which letters"),
         (["send", "--reason", ""], "say which letters"),
