@@ -144,13 +144,15 @@ class Repeats:
     """
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[tuple[Place, str], Place] = OrderedDict()
+        self._seen: OrderedDict[tuple[Place, int, str], Place] = OrderedDict()
 
     def first(self, found: Found) -> Place | None:
         """Where the first letter of the same record and route lies; None if it is the first, or no letter."""
         if found.letter is None:
             return None
-        identity = (Place.of(found.letter.record), found.letter.about.route)
+        record = found.letter.record
+        # With its time: where the topic was deleted and made anew, another record may lie at the same place.
+        identity = (Place.of(record), record.timestamp_ms, found.letter.about.route)
         first = self._seen.setdefault(identity, found.place)
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)

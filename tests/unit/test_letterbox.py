@@ -102,6 +102,13 @@ async def test_a_letter_written_again_after_a_crash_is_told_as_a_repeat_of_the_f
     assert [one.repeat_of async for one in walk] == [None, None, lying(0), lying(0), None, None]
 
 
+async def test_a_record_that_lies_where_another_lay_before_its_topic_was_made_anew_is_no_repeat() -> None:
+    kafka = FakeKafka()
+    before = fact(1)
+    await kafka.give_up(before, replace(before, timestamp_ms=before.timestamp_ms + 1))
+    assert await picked(kafka, Choice()) == [0, 1]
+
+
 async def test_repeats_are_recognised_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(letterbox_module, "REMEMBERED", 3)
     kafka = FakeKafka()
