@@ -11,7 +11,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from service.cli.printing import console, text_of
+from service.cli.printing import console, plain, text_of
 from service.failures.letters import Letter
 from service.kafka.raw import MENDED
 from service.kafka.record import Record
@@ -34,7 +34,7 @@ def show_counts(counts: Counts, topic: str) -> None:
         return
     table = _table("letters", "stage", "route", "type", "reason", "first", "last")
     for kind, count in islice(counts.by_number(), MOST_KINDS):
-        table.add_row(str(count.letters), *kind, _time(count.first), _time(count.last))
+        table.add_row(str(count.letters), *map(plain, kind), _time(count.first), _time(count.last))
     _print(table)
 
 
@@ -47,9 +47,9 @@ def show_letters(found: Sequence[Found], *, of: int) -> None:
         if letter := one.letter:
             key = text_of(letter.record.key, 40)
             row = [letter.about.route, key, _time(letter.failed_at), str(letter.sends), letter.reason]
-            table.add_row(str(Place.of(letter.record)), *row)
+            table.add_row(*map(plain, [str(Place.of(letter.record)), *row]))
         else:
-            table.add_row(str(one.place), "", text_of(one.lies.key, 40), "", "", "(no letter of ours)")
+            table.add_row(str(one.place), "", plain(text_of(one.lies.key, 40)), "", "", "(no letter of ours)")
     _print(table)
     if len(found) < of:
         _print(f"… and more: {of} in all")
@@ -64,7 +64,7 @@ def line_of(said: Said, note: str = "") -> str:
     if route and any(line.startswith(route) for line in said.lines):
         route = ""
     words = "; ".join(part for part in [route, *more] if part)
-    return f"{said.fate.value}  {record}  {words}".rstrip()
+    return plain(f"{said.fate.value}  {record}  {words}".rstrip())
 
 
 def in_full(found: Found, would: Sequence[str]) -> None:
@@ -74,20 +74,20 @@ def in_full(found: Found, would: Sequence[str]) -> None:
     for name, fact in facts.items():
         if fact:
             _print(f"[bold]{name:<14}[/]", end="", markup=True)
-            _print(fact)
+            _print(plain(fact))
     if mended := _mended(record):
-        _print(f"{'header names':<14}{mended}")
-    _print(f"{'key':<14}{text_of(record.key, 200)}")
+        _print(f"{'header names':<14}{plain(mended)}")
+    _print(f"{'key':<14}{plain(text_of(record.key, 200))}")
     _print("headers")
     for name, value in record.headers:
-        _print(f"  {name}: {text_of(value, 500)}")
+        _print(f"  {plain(name)}: {plain(text_of(value, 500))}")
     _print("payload")
     for line in _payload(record).splitlines():
-        _print(f"  {line}")
+        _print(f"  {plain(line)}")
     if letter and (pointer := _pointer(record, letter.position)):
         _print(f"wrong here\n{pointer}")
     for line in would:
-        _print(f"today          {line}")
+        _print(f"today          {plain(line)}")
     _print("")
 
 
@@ -162,8 +162,9 @@ def _pointer(record: Record, position: str) -> str:
     if not form or record.value is None:
         return ""
     at = int(form[1])
-    before = text_of(record.value[max(at - AROUND, 0) : at]) if at else ""
-    return f"  {before}{text_of(record.value[at : at + AROUND])}\n  {' ' * len(before)}^ byte {at}"
+    before = plain(text_of(record.value[max(at - AROUND, 0) : at])) if at else ""
+    behind = plain(text_of(record.value[at : at + AROUND]))
+    return f"  {before}{behind}\n  {' ' * len(before)}^ byte {at}"
 
 
 def _raw(name: str, value: bytes | None) -> dict[str, str | None]:
@@ -190,5 +191,5 @@ def _table(*columns: str) -> Table:
 
 def _print(what: Any, *, end: str = "\n", markup: bool = False) -> None:
     # Into a file or another program, nothing is to be folded for a narrow terminal.
-    to = console if console.is_terminal else Console(width=WIDE, highlight=False)
+    to = console if console.is_terminal else Console(width=WIDE, highlight=False, emoji=False)
     to.print(what, end=end, markup=markup, soft_wrap=isinstance(what, str))

@@ -1,19 +1,27 @@
 """How things look on a terminal."""
 
 from rich.console import Console
+from rich.markup import escape
 
 from service.kafka.record import Record
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, emoji=False)
 
 
 def show_record(record: Record) -> None:
     """One record in a few lines: place, key, headers, value; cut where long."""
     key = text_of(record.key, 80)
-    console.print(f"[bold]{record}[/] key {key}", markup=True)
+    console.print(f"[bold]{record}[/] key {escape(plain(key))}", markup=True)
     for name, value in record.headers:
-        console.print(f"  {name}: {text_of(value, 120)}", markup=False, style="dim")
+        console.print(f"  {plain(name)}: {plain(text_of(value, 120))}", markup=False, style="dim")
     console.print(f"  {text_of(record.value, 2_000)}", markup=False)
+
+
+def plain(text: str) -> str:
+    """Text of others in one line; what a terminal would obey, or break the line at, as an escape."""
+    return "".join(
+        one if one.isprintable() or one == "\t" else one.encode("unicode_escape").decode() for one in text
+    )
 
 
 def text_of(raw: bytes | None, limit: int = 1_000_000) -> str:
