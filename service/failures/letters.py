@@ -230,4 +230,7 @@ def _as_moment(text: str) -> datetime:
     time = datetime.fromisoformat(text)
     if time.tzinfo is None:
         raise ValueError(text)
-    return time
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:  # the first or last day that there is, in another time zone
+        raise ValueError(text) from error

@@ -211,6 +211,14 @@ def test_a_record_that_is_no_letter_is_told_apart(of: Record) -> None:
     assert read_letter(of) is None
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+async def test_a_letter_of_a_time_that_is_none_in_utc_is_told_apart(moment: str) -> None:
+    lies = lying_in_kafka(await letter(record()))
+    for changed in ("turnout-failed-at", "turnout-first-failed-at"):
+        headers = tuple((name, moment.encode() if name == changed else value) for name, value in lies.headers)
+        assert read_letter(replace(lies, headers=headers)) is None
+
+
 @given(st.data())
 async def test_a_letter_that_someone_changed_is_read_or_told_apart_but_breaks_nothing(
     data: st.DataObject,
