@@ -41,7 +41,8 @@ class Guards:
 
 
 def _days(span: timedelta) -> str:
-    return f"{span / timedelta(days=1):.3g}"
+    days = span / timedelta(days=1)
+    return f"{days:.3g}" if days < 100 else f"{days:.0f}"
 
 
 def _happened_at(letter: Letter) -> datetime:

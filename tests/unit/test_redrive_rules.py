@@ -76,9 +76,10 @@ async def test_any_timestamp_has_an_age(timestamp_ms: int) -> None:
     assert guards().obstacle(one)
 
 
-async def test_the_ages_are_said() -> None:
-    one = await letter(fact(timestamp_ms=int((NOW - timedelta(hours=84)).timestamp() * 1000)))
-    assert "its record is 3.5 days old, and Temporal remembers 3 days" in guards().obstacle(one)
+@pytest.mark.parametrize(("hours", "said"), [(84, "3.5"), (24 * 12_345, "12345")])
+async def test_the_ages_are_said(hours: int, said: str) -> None:
+    one = await letter(fact(timestamp_ms=int((NOW - timedelta(hours=hours)).timestamp() * 1000)))
+    assert f"its record is {said} days old, and Temporal remembers 3 days" in guards().obstacle(one)
 
 
 # --- previews ---
