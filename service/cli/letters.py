@@ -282,13 +282,16 @@ class _Report:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_exception: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_where: object) -> None:
         if self._bar.tasks:  # else it would print an empty line all the same
             self._bar.stop()
-        parts = [f"{count} {fate.value}" for fate, count in self._fates.items()] or ["no open letter fits"]
+        parts = [f"{count} {fate.value}" for fate, count in self._fates.items()]
         if self._passed:
             parts.append(f"{self._passed} of them after later records of their key")
-        typer.echo(", ".join(parts), err=True)
+        if not parts and error is None:
+            parts.append("no open letter fits")
+        if parts:
+            typer.echo(", ".join(parts), err=True)
 
     def counted(self, letters: int) -> None:
         """So many are to be sent."""

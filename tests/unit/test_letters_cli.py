@@ -16,7 +16,7 @@ import pytest
 from service.cli import app as app_module
 from service.cli import letters as letters_module
 from service.desk import Lifted
-from service.errors import DecodeError, NotNow, RouteError
+from service.errors import ConfigurationError, DecodeError, NotNow, RouteError
 from service.kafka.record import Partition
 from service.redrive.choosing import Choice
 from service.redrive.letterbox import Letterbox, Place, open_letterbox
@@ -41,6 +41,7 @@ class Command:
         self.asked: dict[str, Any] = {}
         self.error: Exception | None = None
         self.interrupted = False
+        self.line = "route first: accepted order/1"
         self._monkeypatch = monkeypatch
 
     def __call__(self, *arguments: str) -> int:
@@ -85,7 +86,7 @@ class Command:
         fates = iter(self.fates)
         async for picked in Picking(await open_letterbox(self.kafka, GROUP), choice).walk():
             if picked.letter and (fate := next(fates, None)):
-                said(Said(picked.found, fate, ["route first: accepted order/1"]))
+                said(Said(picked.found, fate, [self.line]))
 
 
 @pytest.fixture
@@ -258,6 +259,15 @@ def test_a_neighbour_that_takes_nothing_ends_with_3_and_its_answer(turnout: Comm
     assert f"turnout: {turnout.error}\n" in capsys.readouterr().err
 
 
+def test_where_it_is_not_known_which_letters_are_open_none_is_said_to_be_missing(
+    turnout: Command, capsys: Capture
+) -> None:
+    turnout.error = ConfigurationError("another command is at work")
+    for command in (["send"], ["send", "--dry-run"], ["discard", "--because", "x"]):
+        assert turnout(*command, "--all") == 1
+        assert capsys.readouterr().err == "turnout: another command is at work\n"
+
+
 @pytest.mark.parametrize("command", [["send"], ["discard", "--because", "x"]])
 def test_a_place_at_which_nothing_is_open_ends_with_1_and_is_named(
     turnout: Command, capsys: Capture, command: Sequence[str]
@@ -310,3 +320,26 @@ def test_one_that_is_shown_as_json_has_payload_headers_and_what_routes_would_do(
 def test_the_byte_that_is_wrong_is_pointed_at(turnout: Command, capsys: Capture) -> None:
     assert turnout("show", "shop.orders/0/3") == 0
     assert "wrong here\n  {\n   ^ byte 1\n" in capsys.readouterr().out
+
+
+@pytest.fixture
+async def hostile(kafka: FakeKafka) -> None:
+    """A letter whose texts would clear the terminal, forge lines, and become pictures."""
+    headers = (("ce_type", b"pla\x1b[2Jced\nnot a line"), ("na\x1b[2Jme", b"a\x85\nb"))
+    error = RouteError("it is \x1b[2J[/red] so\nnot a line")
+    await kafka.give_up(fact(9, key=b"shop:package:7", value=b"\xc2\x9b2J", headers=headers), error=error)
+
+
+@pytest.mark.parametrize(
+    "command", [["list"], ["show", "shop.orders/0/9"], ["send", "shop.orders/0/9"]], ids=lambda one: one[0]
+)
+@pytest.mark.usefixtures("hostile")
+def test_texts_of_others_are_shown_as_they_are_and_nothing_in_them_is_obeyed(
+    turnout: Command, capsys: Capture, command: list[str]
+) -> None:
+    turnout.fates, turnout.line = [Fate.FAILED_AGAIN], "fails: \x1b[2J\nnot a line"
+    turnout(*command)
+    shown = capsys.readouterr().out
+    assert all(line.isprintable() and not line.startswith("not a line") for line in shown.split("\n"))
+    assert "\\x1b[2J" in shown
+    assert command[0] == "send" or "shop:package:7" in shown
