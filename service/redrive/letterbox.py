@@ -95,11 +95,12 @@ async def open_letterbox(
         commits: What the group of the letters has committed, where that is known already.
 
     Raises:
-        ConfigurationError: There is no letter topic, or what is committed is none of ours.
+        ConfigurationError: There is no letter topic, or what is committed is none of ours or beyond its end.
     """
     extents = await letter_extents(reader, group)
     if commits is None:
         commits = await reader.committed(letter_group(group), extents)
+        extents = await reader.extents(letter_topic(group))  # what came since may be committed already
     return Letterbox(
         reader,
         {
@@ -133,7 +134,14 @@ def _standing(partition: Partition, held: range, commit: Commit) -> Standing:
             f"what is committed for {partition} does not say which letters are closed: {error}; "
             "did another tool commit in this group? Set its offset to where the open letters begin"
         ) from error
-    offsets = range(max(held.start, commit.offset), max(held.stop, commit.offset))
+    if commit.offset > held.stop:
+        # Not waited for, as the end comes nearer with each new letter: until then none would be seen.
+        raise ConfigurationError(
+            f"what is committed for {partition} is offset {commit.offset}, and its letters end at "
+            f"{held.stop}; was the topic made anew, or restored? "
+            "Set the offset to where the open letters begin"
+        )
+    offsets = range(max(held.start, commit.offset), held.stop)
     return Standing(commit, offsets, frozenset(offset for offset in closed if offset in offsets))
 
 

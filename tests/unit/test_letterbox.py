@@ -1,5 +1,6 @@
 """What lies open in a letter topic, and which letters are meant."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -66,6 +67,30 @@ async def test_a_commit_that_is_not_ours_is_refused_since_discarded_letters_woul
     kafka.commits[letter_group(GROUP)][P0] = Commit(0, "someone else's")
     with pytest.raises(ConfigurationError, match="did another tool commit"):
         await open_letterbox(kafka, GROUP)
+
+
+async def test_a_commit_beyond_the_end_is_refused_since_new_letters_would_not_be_seen() -> None:
+    kafka = FakeKafka()
+    await kafka.give_up(fact())
+    kafka.commits[letter_group(GROUP)][P0] = Commit(1)
+    assert await opened(kafka) == []
+    kafka.commits[letter_group(GROUP)][P0] = Commit(2)
+    with pytest.raises(ConfigurationError, match="was the topic made anew"):
+        await open_letterbox(kafka, GROUP)
+
+
+async def test_letters_that_come_and_are_closed_while_it_is_opened_are_no_commit_beyond_the_end() -> None:
+    kafka = FakeKafka()
+    await kafka.give_up(fact(1))
+    committed = kafka.committed
+
+    async def late(group: str, partitions: Iterable[Partition]) -> Mapping[Partition, Commit]:
+        await kafka.give_up(fact(2), fact(3))
+        kafka.commits[group][P0] = Commit(2)
+        return await committed(group, partitions)
+
+    kafka.committed = late  # type: ignore[method-assign]
+    assert await opened(kafka) == [lying(2)]
 
 
 async def test_a_record_that_is_no_letter_lies_there_as_what_it_is() -> None:
