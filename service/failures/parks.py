@@ -2,13 +2,15 @@
 
 A park is the workflow `Park` with the id `parked/<group>/<target>`, or
 `parked@<namespace>/<group>/<target>` when its target is in a namespace other than turnout's own. The group
-is part of it because a park writes its letters to the topic of its group.
+is part of it because a park writes its letters to the topic of its group. Where that would be too long, the
+end of it is a digest of the whole.
 """
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from hashlib import blake2b
 
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -33,6 +35,12 @@ MOST_BYTES = 8 << 20
 LONGEST_HISTORY = 10_000
 LARGEST_HISTORY_BYTES = 24 << 20
 """From when on its worker lags, or is not there: Temporal ends a run at 51,200 events and 50 MiB."""
+
+LONGEST_ID = 255
+"""Of the id of a workflow, in characters, where Temporal keeps it in SQL (`workflow_id VARCHAR(255)` in
+schema/postgresql/v12/temporal/schema.sql and in MySQL's): a longer one could never be started."""
+
+DIGEST_BYTES = 16
 
 LARGEST_SIGNAL_BYTES = 1_900_000
 """Of the 2 MiB that Temporal takes."""
@@ -79,7 +87,11 @@ class Parks:
         """The id of the park for the target of `command`."""
         namespace = command.namespace or self._client.namespace
         prefix = "parked" if namespace == self._client.namespace else f"parked@{namespace}"
-        return f"{prefix}/{self._group}/{command.workflow_id}"
+        park = f"{prefix}/{self._group}/{command.workflow_id}"
+        if len(park) <= LONGEST_ID:
+            return park
+        digest = blake2b(park.encode(), digest_size=DIGEST_BYTES).hexdigest()
+        return f"{park[: LONGEST_ID - len(digest) - 1]}~{digest}"
 
     def link(self, command: Command) -> str:
         """The address of that park in the Temporal UI, or nothing."""

@@ -99,6 +99,20 @@ async def test_a_park_is_named_for_its_group_and_its_target(
     assert (wire.request.namespace, wire.request.workflow_id) == ("default", park)
 
 
+@pytest.mark.parametrize("namespace", [None, "payments"])
+@pytest.mark.parametrize("letter", ["a", "ä"])
+async def test_the_name_of_a_park_fits_into_temporals_tables_however_long_that_of_its_target_is(
+    parks: Parks, namespace: str | None, letter: str
+) -> None:
+    targets = [letter * length + end for length in (100, 210, 231, 242, 243) for end in ("x", "y")]
+    ids = [parks.id_for(replace(signal(), workflow_id=one, namespace=namespace)) for one in targets]
+    assert len(set(ids)) == len(targets)
+    assert max(map(len, ids)) <= 255
+    begin = "parked/shop/" if namespace is None else "parked@payments/shop/"
+    assert all(one.startswith(begin + letter * 80) for one in ids)
+    assert ids[0] == f"{begin}{targets[0]}"
+
+
 async def test_a_command_is_put_into_its_park_whether_that_is_open_closed_or_was_never_there(
     wire: Wire, parks: Parks
 ) -> None:
