@@ -30,6 +30,10 @@ demo: $(VENV)/.local ## Kafka, Temporal, the bridge and the sample shop on this 
 test: $(VENV)/.dev ## All tests (a part of them: make test ARGS='tests/unit -k offsets')
 	@$(BIN)/pytest $(ARGS)
 
+.PHONY: test-long
+test-long: $(VENV)/.dev ## The tests that take more than a minute each, and are no part of make test
+	@$(BIN)/pytest -m long $(ARGS)
+
 .PHONY: histories
 histories: $(VENV)/.dev ## Record anew what this version's own workflows must replay (tests/replay)
 	@$(BIN)/python -m tests.replay.recording

@@ -237,10 +237,10 @@ def backdated_letters() -> None:
     at: ContextVar[int | None] = ContextVar("at", default=None)
 
     def make_write(write: Any) -> Any:
-        async def written(self: Letters, record: Record, error: RecordError, **how: Any) -> Written:
+        async def written(self: Letters, record: Record, error: RecordError, *about: Any) -> Written:
             token = at.set(record.timestamp_ms)
             try:
-                place: Written = await write(self, record, error, **how)
+                place: Written = await write(self, record, error, *about)
             finally:
                 at.reset(token)
             return place

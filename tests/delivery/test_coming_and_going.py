@@ -5,6 +5,8 @@ import signal
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from service.local import Child, LocalTemporal
 from tests.delivery.checker import Report, check
 from tests.delivery.group import caught_up, group, log_lines, observe, process, running, settled
@@ -18,6 +20,7 @@ SETTLE_SECONDS = 20
 SOON = timedelta(seconds=20)
 
 
+@pytest.mark.long
 async def test_four_bridges_of_a_group_that_come_and_go_lose_repeat_and_reorder_nothing(
     kafka: str, temporal: LocalTemporal, tmp_path: Path, seed: int
 ) -> None:
