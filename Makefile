@@ -43,7 +43,7 @@ soak: $(VENV)/.dev ## The crash test again and again, with new seeds (MINUTES=n,
 	@exec $(BIN)/python -m tests.delivery.soak $(MINUTES)
 
 .PHONY: bench
-bench: $(VENV)/.dev ## turnout beside a naive bridge and the bare SDK, about 8 minutes (ARGS='--only starts')
+bench: $(VENV)/.dev ## turnout beside a naive bridge and the bare SDK, about 10 minutes (ARGS='--only starts')
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: letters-soak

@@ -21,9 +21,10 @@ Handle = Callable[[Sequence[Record], Assignment], Awaitable[int]]
 """Handles the first of a lane's records, and as many right behind it as it likes; returns how many."""
 
 RETRY_SECONDS = 5.0
-LANE_RECORDS = 100
+LANE_RECORDS = 200
 """How much a lane may have done that is not stored, so that what is done again after a crash stays inside
-the window of a workflow's inbox (1,000), which may hear several lanes."""
+the window of a workflow's inbox (1,000), which may hear several lanes. Twice a batch: one is on its way
+while the one before is stored."""
 
 
 @dataclass(frozen=True, slots=True)

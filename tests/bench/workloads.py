@@ -15,7 +15,7 @@ Kind = Literal["start", "signal"]
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Counts at scale 1 take 6 to 8 minutes in all, on two idle cores."""
+    """Counts at scale 1 take about 10 minutes in all, on two idle cores."""
 
     scale: float
     log_level: Literal["warning", "info"] = "info"
@@ -131,7 +131,7 @@ class Workloads:
     async def _to_results(self, name: str, *, eager: bool = False) -> Figures:
         if not self._queue:
             self._queue = await self._shared.enter_async_context(working(self.stage))
-        count, out = self.size.of(150), await results_topic(self.stage)
+        count, out = self.size.of(450), await results_topic(self.stage)
         what = {"warm": count // 5, "count": count, "out": out, "queue": self._queue}
         if eager:
             # Bridge and worker in one process, on a queue of their own.
