@@ -62,6 +62,7 @@ class Refused(BaseModel):
     event: int
     error: str
     reason: str
+    rule: str = ""
 
 
 class ParkedLetter(BaseModel):
@@ -76,6 +77,7 @@ class ParkedLetter(BaseModel):
     reason: str
     event_type: str = ""
     namespace: str | None = None
+    rule: str = ""
 
 
 class NotYet(Exception):  # noqa: N818 - a state of the target, not a fault

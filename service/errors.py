@@ -36,18 +36,26 @@ class RecordError(TurnoutError):
         cure: What to write or send instead, where that is known.
         position: Where in the payload, where that is known: the path of a field, or `byte 17`.
         retriable: Whether the very same may be accepted another time, with nothing mended.
+        rule: The route's rule that made a letter of it: `running`, `closed` or `missing`; empty if none did.
     """
 
     stage: ClassVar[Stage]
 
     def __init__(
-        self, reason: str, *, cure: str | None = None, position: str = "", retriable: bool = False
+        self,
+        reason: str,
+        *,
+        cure: str | None = None,
+        position: str = "",
+        retriable: bool = False,
+        rule: str = "",
     ) -> None:
         super().__init__(f"{reason}; {cure}" if cure else reason)
         self.reason = reason
         self.cure = cure
         self.position = position
         self.retriable = retriable
+        self.rule = rule
 
 
 class DecodeError(RecordError):

@@ -174,6 +174,7 @@ class Park:
                 reason=one.reason,
                 event_type=command.events[one.event].type,
                 namespace=command.namespace,
+                rule=one.rule,
             )
             for one in refused
         ]

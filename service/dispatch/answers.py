@@ -35,7 +35,8 @@ class OutcomeKind(StrEnum):
 class Outcome:
     """What became of a command, or of a record that led to none (`route` is then empty).
 
-    `park` is the id of the park that holds a parked one, `park_url` its page in the Temporal UI.
+    `park` is the id of the park that holds a parked one, `park_url` its page in the Temporal UI. `rule` is
+    the route's rule that decided since its target was not as expected: `running`, `closed` or `missing`.
     """
 
     kind: OutcomeKind
@@ -44,6 +45,7 @@ class Outcome:
     detail: str = ""
     park: str = ""
     park_url: str = ""
+    rule: str = ""
 
 
 class Meaning(Enum):

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -298,11 +298,12 @@ def _by_target(command: Command, missing: Rule | timedelta, closed: Rule, error:
 
 def _by_rule(command: Command, rule: Rule, state: str, name: str) -> Outcome:
     if rule is Rule.SKIP:
-        return _outcome(command, OutcomeKind.SKIPPED, f"the workflow {state}")
+        return replace(_outcome(command, OutcomeKind.SKIPPED, f"the workflow {state}"), rule=name)
     raise RejectedError(
         f"workflow {command.workflow_id} {state}",
         cure=f"write `{name}: skip` in route {command.route} if that is nothing to keep",
         retriable=True,
+        rule=name,
     )
 
 

@@ -74,16 +74,16 @@ class ParkDeliveries:
         try:
             return await self._refusals(whole)
         except TargetMissing as error:
-            answer, patience = str(error), error.park_for
+            answer, patience, rule = str(error), error.park_for, "missing"
         except TargetBusy as error:
-            answer, patience = str(error), BUSY_PATIENCE
+            answer, patience, rule = str(error), BUSY_PATIENCE, ""
         except NotNow as error:
             raise NotYet(str(error)) from error
         up_for = timedelta(seconds=self._clock() - self._began)
         if waited < patience or up_for < min(patience, GRACE):
             raise NotYet(answer)
         reason = f"parked for {timedelta(seconds=round(waited.total_seconds()))}, then given up: {answer}"
-        return [_refused(n, GivenUpError(reason)) for n in range(len(command.events))]
+        return [_refused(n, GivenUpError(reason, rule=rule)) for n in range(len(command.events))]
 
     async def _refusals(self, command: Command) -> list[Refused]:
         try:
@@ -114,7 +114,13 @@ class ParkDeliveries:
         except NotNow as not_now:
             raise NotYet(str(not_now)) from not_now
         place = f"{written.partition}@{written.offset}"
-        outcome = Outcome(OutcomeKind.DEAD_LETTERED, letter.route, letter.workflow_id, detail=letter.reason)
+        outcome = Outcome(
+            OutcomeKind.DEAD_LETTERED,
+            letter.route,
+            letter.workflow_id,
+            detail=letter.reason,
+            rule=letter.rule,
+        )
         self._metrics.letter(error.stage)
         self._note(outcome, _lines(record).bind(stage=error.stage.value, letter=place))
 
@@ -133,11 +139,11 @@ class ParkDeliveries:
             workflow_id=outcome.workflow_id,
             detail=outcome.detail or "from its park",
         )
-        self._metrics.outcome(outcome.route, outcome.kind.value)
+        self._metrics.outcome(outcome.route, outcome.kind.value, outcome.rule)
 
 
 def _refused(event: int, error: RecordError) -> Refused:
-    return Refused(event=event, error=type(error).__name__, reason=str(error))
+    return Refused(event=event, error=type(error).__name__, reason=str(error), rule=error.rule)
 
 
 def _lines(record: Record) -> structlog.typing.FilteringBoundLogger:

@@ -238,7 +238,8 @@ class Handling:
         self._metrics.letter(error.stage)
         place = f"{written.partition}@{written.offset}"
         lines.warning("letter written", stage=error.stage.value, letter=place, route=route, workflow_id=to)
-        return self._noted(Outcome(OutcomeKind.DEAD_LETTERED, route, to, detail=str(error)), lines)
+        outcome = Outcome(OutcomeKind.DEAD_LETTERED, route, to, detail=str(error), rule=error.rule)
+        return self._noted(outcome, lines)
 
     async def _ask(self, command: Command, assignment: Assignment) -> Outcome:
         way = self._parking.way_of(command, assignment)
@@ -284,8 +285,9 @@ class Handling:
             detail=outcome.detail,
             park=outcome.park,
             park_url=outcome.park_url,
+            rule=outcome.rule,
         )
-        self._metrics.outcome(outcome.route, outcome.kind.value)
+        self._metrics.outcome(outcome.route, outcome.kind.value, outcome.rule)
         return outcome
 
     def _say_if_reused(self, event: Event) -> None:

@@ -47,6 +47,12 @@ class Metrics:
             ["stage"],
             registry=self.registry,
         )
+        self._rules = Counter(
+            "turnout_rules",
+            "Commands whose target was not as expected, by the rule of their route that decided.",
+            ["route", "rule", "kind"],
+            registry=self.registry,
+        )
         self._parked = Counter(
             "turnout_parked",
             "Commands that were parked until their workflow can take them.",
@@ -89,13 +95,15 @@ class Metrics:
         for what in WATCHED:
             self._flood.labels(what).set(0)
 
-    def outcome(self, route: str, kind: str) -> None:
-        """Count what became of one command."""
+    def outcome(self, route: str, kind: str, rule: str = "") -> None:
+        """Count what became of one command, and which rule of its route decided that, if one did."""
         child = self._outcome_children.get((route, kind))
         if child is None:
             child = self._outcome_children[route, kind] = self._outcomes.labels(route, kind)
         child.inc()
         self._floods.note(kind)
+        if rule:
+            self._rules.labels(route, rule, kind).inc()
         if kind == WATCHED["parks"]:
             self._parked.labels(route).inc()
 

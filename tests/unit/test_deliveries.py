@@ -93,6 +93,7 @@ async def test_a_command_whose_target_is_missing_is_tried_again_until_its_routes
             event=0,
             error="GivenUpError",
             reason="parked for 0:15:00, then given up: workflow order/A-1 does not exist",
+            rule="missing",
         )
     ]
 

@@ -485,12 +485,13 @@ async def test_a_target_that_is_not_as_expected_is_a_letter_unless_its_rule_says
     wire.answers[SIGNAL].extend([state] * 3)
     wire.answers[CANCEL].extend([state] * 3)
     rule, other = ("missing", "closed") if state is MISSING else ("closed", "missing")
-    with pytest.raises(RejectedError, match=f"write `{rule}: skip` in route order-placed"):
+    with pytest.raises(RejectedError, match=f"write `{rule}: skip` in route order-placed") as refused:
         await dispatcher.dispatch(command)
+    assert refused.value.rule == rule
     with pytest.raises(RejectedError):
         await dispatcher.dispatch(skipping(command, other))
     outcome = await dispatcher.dispatch(skipping(command, rule))
-    assert outcome.kind is OutcomeKind.SKIPPED
+    assert (outcome.kind, outcome.rule) == (OutcomeKind.SKIPPED, rule)
     assert SIGNAL_WITH_START not in wire.calls
 
 
@@ -528,7 +529,8 @@ async def test_a_workflow_that_another_event_started_is_a_letter_unless_its_rule
         await dispatcher.dispatch(start())
     with pytest.raises(RejectedError):
         await dispatcher.dispatch(skipping(start(), other))
-    assert (await dispatcher.dispatch(skipping(start(), rule))).kind is OutcomeKind.SKIPPED
+    outcome = await dispatcher.dispatch(skipping(start(), rule))
+    assert (outcome.kind, outcome.rule) == (OutcomeKind.SKIPPED, rule)
 
 
 @pytest.mark.parametrize("answer", ["already started", "the run of the first call"])

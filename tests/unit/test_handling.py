@@ -675,6 +675,14 @@ async def test_each_outcome_is_counted_once_by_route_and_kind(table: RouteTable)
     assert 'turnout_letters_total{stage="route"} 1.0' in text
 
 
+async def test_a_letter_that_a_rule_made_is_counted_by_that_rule(table: RouteTable, lines: list[Any]) -> None:
+    world = World(table, ScriptedDispatcher(first=[RejectedError("has closed", rule="closed")]))
+    await world.handle(fact("all"))
+    counted = 'turnout_rules_total{kind="dead-lettered",route="first",rule="closed"} 1.0'
+    assert counted in world.metrics.text()
+    assert [line["rule"] for line in lines if line["event"] == "dead-lettered"] == ["closed"]
+
+
 # --- what people give up on ---
 
 

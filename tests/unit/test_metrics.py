@@ -48,6 +48,18 @@ def test_outcomes_are_counted_by_route_and_kind() -> None:
     assert shown(metrics, "turnout_parked_total") == {'route="orders"': 1}
 
 
+def test_what_a_rule_of_a_route_decided_is_counted_by_that_rule() -> None:
+    metrics = Metrics()
+    metrics.outcome("orders", "accepted")
+    for rule, kind in [("missing", "skipped"), ("missing", "skipped"), ("closed", "dead-lettered")]:
+        metrics.outcome("orders", kind, rule)
+    assert shown(metrics, "turnout_rules_total") == {
+        'kind="skipped",route="orders",rule="missing"': 2,
+        'kind="dead-lettered",route="orders",rule="closed"': 1,
+    }
+    assert shown(metrics, "turnout_outcomes_total")['kind="skipped",route="orders"'] == 2
+
+
 def test_letters_are_counted_by_stage_from_zero_on() -> None:
     metrics = Metrics()
     metrics.letter(Stage.ROUTE)
