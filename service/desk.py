@@ -72,7 +72,10 @@ async def previewing(settings: Settings) -> Preview:
         ConfigurationError: The routes, topics or workflows are not as they must be.
         Unreachable: Kafka does not answer.
     """
-    table = load_routes(settings.routes)
+    return await _preview_of(settings, load_routes(settings.routes))
+
+
+async def _preview_of(settings: Settings, table: RouteTable) -> Preview:
     cluster = await cluster_with_topics(kafka_connection(settings.kafka), table, settings.group)
     contracts = Contracts(find(settings.worker.packages).workflows)
     return Preview(make_decoder(settings, table, cluster), table, contracts)
@@ -88,8 +91,8 @@ async def rehearse_sending(
         Unreachable: Kafka or Temporal does not answer.
         ConfigurationError: Something is not as it must be.
     """
-    preview = await previewing(settings)
     table = load_routes(settings.routes)
+    preview = await _preview_of(settings, table)
     client = await connect()
     guards = await _guards(client, table, lifted)
     connection, pauses = kafka_connection(settings.kafka), Pauses(names_of(table))

@@ -1,6 +1,5 @@
 """The topics that routes and letters need: seen to be there and to be as they must, or what to do."""
 
-import asyncio
 from collections.abc import Mapping
 
 from service.errors import ConfigurationError
@@ -9,8 +8,6 @@ from service.failures.letters import letter_topic
 from service.kafka.admin import Admin, Cluster
 from service.kafka.connection import Connection
 from service.routing.table import RouteTable
-
-NEW_TOPIC_TRIES, NEW_TOPIC_SECONDS = 10, 0.3
 
 
 async def cluster_with_topics(connection: Connection, table: RouteTable, group: str) -> Cluster:
@@ -23,12 +20,7 @@ async def cluster_with_topics(connection: Connection, table: RouteTable, group: 
     letters = letter_topic(group)
     wanted = dict.fromkeys([*table.topics, *table.out_topics, letters])
     async with Admin.connected(connection) as admin:
-        for _ in range(NEW_TOPIC_TRIES):
-            cluster = await admin.cluster()
-            missing = [topic for topic in wanted if topic not in cluster.partitions]
-            if not missing:
-                break
-            await asyncio.sleep(NEW_TOPIC_SECONDS)  # one that was made just now is not seen at once
+        cluster, missing = await admin.cluster_with(wanted)
         if missing:
             room = await letter_bytes(admin, [topic for topic in table.topics if topic not in missing])
             rights = {topic: "Read" if topic in table.topics else "Write" for topic in missing}

@@ -29,9 +29,7 @@ from service.results.publisher import KafkaResultPublisher
 from service.routing.table import RouteTable, load_routes
 from service.settings import Settings
 from service.telemetry.metrics import Metrics, served
-from service.temporal.client import (
-    connect,
-)
+from service.temporal.client import connect
 from service.temporal.switchboard import SwitchboardClient
 from service.temporal.worker import Found, find, make_service_worker, make_worker
 from workflows.park import Park

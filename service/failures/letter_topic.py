@@ -15,7 +15,6 @@ from service.telemetry.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 60.0
-GONE_TRIES, GONE_SECONDS = 10, 0.3
 LEAST_RETENTION_MS = 7 * 86_400_000
 """A week: letters of a Friday evening outlive the weekend, and the holiday of who knows the route."""
 
@@ -147,12 +146,8 @@ class LetterTopicWatch:
 
     async def _look(self) -> Sequence[str]:
         async with Admin.connected(self._connection) as admin:
-            for _ in range(GONE_TRIES):
-                cluster = await admin.cluster()
-                if self._topic in cluster.partitions:
-                    break
-                await asyncio.sleep(GONE_SECONDS)  # a broker that has just started knows little at first
-            else:
+            cluster, missing = await admin.cluster_with([self._topic])
+            if missing:
                 return [f"topic {self._topic} is gone, or we may not see it: records that need it wait"]
             found = await weaknesses_of(admin, self._topic, self._sources, cluster.brokers)
             return [weakness.told(self._topic, self._connection.bootstrap_servers) for weakness in found]

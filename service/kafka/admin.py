@@ -17,6 +17,8 @@ from aiokafka.errors import (
 from service.errors import ConfigurationError, Unreachable
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
 
+NEW_TOPIC_TRIES, NEW_TOPIC_SECONDS = 10, 0.3
+
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
@@ -67,6 +69,18 @@ class Admin:
         topics = await self._client.describe_topics()
         partitions = {t["topic"]: len(t["partitions"]) for t in topics if t["error_code"] == 0}
         return Cluster(described["cluster_id"] or "", len(described["brokers"]), partitions)
+
+    async def cluster_with(self, topics: Iterable[str]) -> tuple[Cluster, list[str]]:
+        """The cluster, and which of `topics` it lacks; asked again for a while as long as it lacks any."""
+        wanted = list(topics)
+        for _ in range(NEW_TOPIC_TRIES):
+            cluster = await self.cluster()
+            missing = [topic for topic in wanted if topic not in cluster.partitions]
+            if not missing:
+                break
+            # One that was made just now is not seen at once, and a broker that has just started knows little.
+            await asyncio.sleep(NEW_TOPIC_SECONDS)
+        return cluster, missing
 
     async def replicas(self, topic: str) -> int:
         """Of the partition of `topic` that has the fewest."""

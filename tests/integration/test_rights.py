@@ -12,9 +12,9 @@ import pytest
 from aiokafka.protocol.admin import CreateAclsRequest
 from pydantic import SecretStr
 
-from service import topics
 from service.errors import ConfigurationError, TurnoutError, Unreachable
 from service.intake import loop, readiness
+from service.kafka import admin as kafka_admin
 from service.local import HOST, LocalTemporal
 from service.settings import KafkaSettings
 from service.wiring import serve
@@ -110,7 +110,7 @@ async def allow(here: Site, operation: int, *names: str) -> None:
 async def _refused(here: Site, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> tuple[type, str]:
     """How the service refuses to start."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", here.temporal)
-    monkeypatch.setattr(topics, "NEW_TOPIC_TRIES", 1)
+    monkeypatch.setattr(kafka_admin, "NEW_TOPIC_TRIES", 1)
     with pytest.raises(TurnoutError) as raised:
         async with asyncio.timeout(30):
             await serve(here.settings.model_copy(update=changes), BOTH, asyncio.Event())
