@@ -1,0 +1,99 @@
+"""The correlation of a call: which activity of which workflow its reply completes.
+
+It travels as opaque text in a header of the request, which whoever answers copies into the reply. It is
+signed, so that nobody else can complete what we wait for.
+"""
+
+import base64
+import binascii
+import hmac
+import json
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+
+HEADER = "correlation"
+"""The header by which requests carry it, and replies should."""
+
+VERSION = "1"
+_SIGNATURE_BYTES = 16
+
+
+class NotOurs(ValueError):  # noqa: N818 - of a text, not a fault of ours
+    """The text is no correlation, or not one that we signed; it says which, without the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """An activity that waits, of a workflow in a namespace."""
+
+    namespace: str
+    workflow_id: str
+    activity_id: str
+
+    @classmethod
+    def read(cls, text: str) -> "Correlation":
+        """What `text` says, whoever wrote it.
+
+        Raises:
+            NotOurs: It says nothing.
+        """
+        return _parts(text)[0]
+
+
+class Seal:
+    """Signs correlations and sees that others are signed.
+
+    Args:
+        secrets: The first signs; all of them are accepted, so that a secret can be changed while calls wait.
+    """
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        if not all(secrets) or not secrets:
+            raise ValueError("a seal needs a secret")
+        self._secrets = [secret.encode() for secret in secrets]
+
+    def sealed(self, correlation: Correlation) -> str:
+        """`correlation` as text of letters, digits, `.`, `_` and `-`."""
+        content = _encoded(json.dumps(astuple(correlation), ensure_ascii=False).encode())
+        return f"{VERSION}.{content}.{_signature(self._secrets[0], content)}"
+
+    def opened(self, text: str) -> Correlation:
+        """What `text` says.
+
+        Raises:
+            NotOurs: We did not sign it.
+        """
+        correlation, content, signature = _parts(text)
+        if not any(hmac.compare_digest(_signature(one, content), signature) for one in self._secrets):
+            raise NotOurs("it is not signed by us")
+        return correlation
+
+
+def _parts(text: str) -> tuple[Correlation, str, str]:
+    version, _, rest = text.partition(".")
+    content, _, signature = rest.partition(".")
+    if version != VERSION or not signature.isascii():
+        raise NotOurs("it is no correlation of ours")
+    try:
+        parts = json.loads(_decoded(content))
+    except (ValueError, RecursionError):
+        raise NotOurs("it is no correlation of ours") from None
+    if not (isinstance(parts, list) and len(parts) == 3 and all(isinstance(p, str) and p for p in parts)):
+        raise NotOurs("it is no correlation of ours")
+    return Correlation(*parts), content, signature
+
+
+def _signature(secret: bytes, content: str) -> str:
+    digest = hmac.digest(secret, f"turnout {VERSION} {content}".encode(), "sha256")
+    return _encoded(digest[:_SIGNATURE_BYTES])
+
+
+def _encoded(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except binascii.Error as error:
+        raise ValueError(str(error)) from None
