@@ -53,6 +53,7 @@ class Meaning(Enum):
 
     MISSING = auto()
     CLOSED = auto()
+    NO_CALL = auto()
     REJECTED = auto()
     TARGET_BUSY = auto()
     THROTTLED = auto()
@@ -110,6 +111,7 @@ class Row:
 TABLE = (
     Row(RPCStatusCode.NOT_FOUND, "workflow execution already completed", Meaning.CLOSED),
     Row(RPCStatusCode.NOT_FOUND, "workflow not found for ID: ", Meaning.MISSING),
+    Row(RPCStatusCode.NOT_FOUND, "cannot find pending activity with ActivityID ", Meaning.NO_CALL),
     Row(RPCStatusCode.INVALID_ARGUMENT, "Blob data size exceeds limit", Meaning.REJECTED),
     Row(RPCStatusCode.INVALID_ARGUMENT, "Memo size exceeds limit", Meaning.REJECTED),
     # Three places in the server look at it, each in words of its own (source).

@@ -23,14 +23,16 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from activities.correlation import Seal
 from service.dispatch.answers import Meaning, Outcome, OutcomeKind, meaning_of, said
 from service.dispatch.attributes import keyword_pair, typed_pair
+from service.dispatch.completing import Completing
 from service.dispatch.contracts import Contracts
 from service.dispatch.identity import command_id, identified_as, identity_of
 from service.dispatch.links import NOWHERE, Links
 from service.errors import NotNow, RejectedError, TargetBusy, TargetMissing, Throttled
 from service.events.event import Event
-from service.routing.commands import Cancel, Command, OrStart, Rule, Signal, Start, StartOptions
+from service.routing.commands import Cancel, Command, Complete, OrStart, Rule, Signal, Start, StartOptions
 
 RPC_TIMEOUT = timedelta(seconds=10)
 MEMO = "turnout"
@@ -73,6 +75,7 @@ class Dispatcher:
         attribute_types: Registered search attributes by name, for those that routes set.
         links: Where the Temporal UI, traces and the runbook are.
         eager_queues: Task queues, in the default namespace, of a worker on the same connection.
+        seal: Tells whose replies to calls are ours; without it none is.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Dispatcher:
         attribute_types: Mapping[str, "IndexedValueType.ValueType"],
         links: Links = NOWHERE,
         eager_queues: frozenset[str] = frozenset(),
+        seal: Seal | None = None,
     ) -> None:
         self._client = client
         self._contracts = contracts
@@ -91,6 +95,7 @@ class Dispatcher:
         self._attribute_types = attribute_types
         self._links = links
         self._eager_queues = eager_queues
+        self._completing = Completing(client, seal)
         self._self = uuid.uuid4().hex[:12]
 
     async def dispatch(self, command: Command) -> Outcome:
@@ -111,6 +116,8 @@ class Dispatcher:
                         return await self._signal(command)
                     case Cancel():
                         return await self._cancel(command)
+                    case Complete():
+                        return await self._completing.complete(command)
         except RPCError as error:
             raise _not_now_or_rejected(error) from error
         except DecodeError as error:
@@ -122,9 +129,11 @@ class Dispatcher:
         """Pass `command`, or refuse it, without a call.
 
         Raises:
-            RejectedError: Its input does not fit the workflow it is for.
+            RejectedError: Its input does not fit the workflow it is for, or its correlation is forged.
         """
         self._contracts.check(command)
+        if isinstance(command, Complete):
+            self._completing.check(command)
 
     def link(self, to: Target) -> str:
         """The address of a command's target in the Temporal UI, or nothing."""

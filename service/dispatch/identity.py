@@ -23,6 +23,10 @@ from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionResponse,
     RequestCancelWorkflowExecutionRequest,
     RequestCancelWorkflowExecutionResponse,
+    RespondActivityTaskCompletedByIdRequest,
+    RespondActivityTaskCompletedByIdResponse,
+    RespondActivityTaskFailedByIdRequest,
+    RespondActivityTaskFailedByIdResponse,
     SignalWithStartWorkflowExecutionRequest,
     SignalWithStartWorkflowExecutionResponse,
     SignalWorkflowExecutionRequest,
@@ -34,7 +38,7 @@ from temporalio.plugin import SimplePlugin
 from temporalio.service import ConnectConfig, ServiceClient, WorkflowService
 
 from service.events.event import EventKey
-from service.routing.commands import Cancel, Command, Signal, Start
+from service.routing.commands import Cancel, Command, Complete, Signal, Start
 
 TURNOUT = uuid.UUID("8d0a8bd4-5c3f-5a0e-9c29-2f2f0f1f7e11")
 """The namespace of all ids derived here. It never changes: redelivered events would act again."""
@@ -76,6 +80,8 @@ def event_ids(command: Command) -> Sequence[uuid.UUID]:
             kind = "signal"
         case Cancel():
             kind = "cancel"
+        case Complete():
+            kind = "complete"
         case _:
             msg = f"{type(command).__name__} is not a command"
             raise TypeError(msg)
@@ -157,6 +163,18 @@ class _IdentifiedWorkflowService(WorkflowService):
         _identify(req)
         return await super().request_cancel_workflow_execution(req, *args, **_once(options))
 
+    async def respond_activity_task_completed_by_id(
+        self, req: RespondActivityTaskCompletedByIdRequest, *args: Any, **options: Any
+    ) -> RespondActivityTaskCompletedByIdResponse:
+        _sign(req)
+        return await super().respond_activity_task_completed_by_id(req, *args, **_once(options))
+
+    async def respond_activity_task_failed_by_id(
+        self, req: RespondActivityTaskFailedByIdRequest, *args: Any, **options: Any
+    ) -> RespondActivityTaskFailedByIdResponse:
+        _sign(req)
+        return await super().respond_activity_task_failed_by_id(req, *args, **_once(options))
+
     async def describe_workflow_execution(
         self, req: DescribeWorkflowExecutionRequest, *args: Any, **options: Any
     ) -> DescribeWorkflowExecutionResponse:
@@ -174,6 +192,19 @@ _Request = (
 def _identify(request: _Request) -> None:
     if identity := _current.get(None):
         request.request_id = str(identity.request)
+
+
+def _sign(
+    request: RespondActivityTaskCompletedByIdRequest | RespondActivityTaskFailedByIdRequest,
+) -> None:
+    # These have no request id. Who completed it is kept in the history, where a repeat finds itself.
+    if identity := _current.get(None):
+        request.identity = completed_by(identity.request)
+
+
+def completed_by(command: uuid.UUID) -> str:
+    """The identity under which the reply of that command completes its call."""
+    return f"turnout {command}"
 
 
 def _tell_inbox(request: SignalWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest) -> None:

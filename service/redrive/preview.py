@@ -7,7 +7,7 @@ from service.errors import RecordError
 from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
 from service.failures.letters import Letter
-from service.routing.commands import Cancel, Command, Rule, Signal, Start
+from service.routing.commands import Cancel, Command, Complete, Rule, Signal, Start
 from service.routing.table import Route, RouteTable
 
 
@@ -83,5 +83,7 @@ def _described(command: Command) -> str:
             return f"signals {command.name} to {command.workflow_id}{or_start}{where}"
         case Cancel():
             return f"cancels {command.workflow_id}{where}"
+        case Complete():
+            return f"completes a call of {command.workflow_id}{where}"
     msg = f"{type(command).__name__} is not a command"
     raise TypeError(msg)

@@ -1,4 +1,4 @@
-"""What is asked of Temporal: start, signal, cancel."""
+"""What is asked of Temporal: start, signal, cancel, complete."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -133,3 +133,25 @@ class Cancel(Command):
     reason: str = ""
     missing: Rule | timedelta = Rule.DEAD_LETTER
     closed: Rule = Rule.DEAD_LETTER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallError:
+    """Why what was called says no: the name that a workflow tells errors apart by, and a text for people."""
+
+    type: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complete(Command):
+    """Give the call that `correlation` names its reply: `result`, or `error` if there is one.
+
+    Nobody has looked yet whether the correlation is signed by us.
+    """
+
+    correlation: str
+    activity_id: str
+    result: Any = None
+    error: CallError | None = None
+    late: Rule = Rule.DEAD_LETTER

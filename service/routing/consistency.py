@@ -11,7 +11,7 @@ from typing import Any
 from service.errors import Finding
 from service.routing.reading import Document, Loc
 
-_ACTIONS = ("start", "signal", "cancel")
+_ACTIONS = ("start", "signal", "cancel", "complete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +89,10 @@ def _one_action(route: _Entry) -> Iterator[Finding]:
     given = [key for key in route.keys if key in _ACTIONS]
     for extra in given[1:]:
         yield route.at_key(extra, f"'{given[0]}' and '{extra}' in one route", "write a route for each")
-    misspelt = any(difflib.get_close_matches(key, (*_ACTIONS, "complete"), 1) for key in route.keys)
+    misspelt = any(difflib.get_close_matches(key, _ACTIONS, 1) for key in route.keys)
     if not given and not misspelt:  # a misspelt one, or one of a later release, is said elsewhere
         yield route.document.at_value(
-            route.loc, "a route without start, signal or cancel", "write one of them"
+            route.loc, "a route without start, signal, cancel or complete", "write one of them"
         )
 
 
@@ -106,6 +106,13 @@ def _exclusive_keys(route: _Entry) -> Iterator[Finding]:
             )
         if action and {"start_at", "start_delay"} <= action.keys.keys():
             yield action.at_key("start_delay", "'start_at' and 'start_delay' together", "keep one")
+    complete = route.below("complete")
+    if complete and {"result", "error"} <= complete.keys.keys():
+        yield complete.at_key(
+            "error", "'result' and 'error' together", "write a route for each, told apart by `when`"
+        )
+    elif complete and not {"result", "error"} & complete.keys.keys():
+        yield route.at_value("complete", "a reply without result or error", "write result: ${data}")
     if signal and {"missing", "or_start"} <= signal.keys.keys():
         yield signal.at_key("missing", "'missing' never applies with 'or_start'", "leave it out")
 

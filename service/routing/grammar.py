@@ -310,8 +310,24 @@ class CancelKeys(_Keys):
     closed: RuleName = Rule.DEAD_LETTER
 
 
+class ErrorKeys(_Keys):
+    """Why what was called says no."""
+
+    type: IdText
+    text: Annotated[Text | None, GIVEN] = None
+
+
+class CompleteKeys(_Keys):
+    """Give a call its reply; exactly one of result and error (checked where routes are read)."""
+
+    correlation: Text
+    result: Annotated[AnyShape | None, GIVEN] = None
+    error: Annotated[ErrorKeys | None, GIVEN] = None
+    late: RuleName = Rule.DEAD_LETTER
+
+
 class RouteKeys(_Keys):
-    """One route; exactly one of start, signal and cancel (checked where routes are read)."""
+    """One route; exactly one of start, signal, cancel and complete (checked where routes are read)."""
 
     name: Annotated[str, PlainValidator(_route_name)]
     topic: Annotated[str, PlainValidator(_literal)] = Field(alias="from")
@@ -320,6 +336,7 @@ class RouteKeys(_Keys):
     start: Annotated[StartKeys | None, GIVEN] = None
     signal: Annotated[SignalKeys | None, GIVEN] = None
     cancel: Annotated[CancelKeys | None, GIVEN] = None
+    complete: Annotated[CompleteKeys | None, GIVEN] = None
 
 
 class TaskQueueKeys(_Keys):

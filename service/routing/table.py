@@ -7,15 +7,27 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
+from activities.correlation import HEADER, Correlation, NotOurs
 from service.errors import ConfigurationError, Finding, RouteError
 from service.events.envelope import MappedEnvelope, TopicFormat
 from service.events.event import Event
 from service.expressions import Template, checked_id, checked_task_queue
-from service.routing.commands import Cancel, Command, OrStart, Rule, Signal, Start, StartOptions
+from service.routing.commands import (
+    CallError,
+    Cancel,
+    Command,
+    Complete,
+    OrStart,
+    Rule,
+    Signal,
+    Start,
+    StartOptions,
+)
 from service.routing.consistency import inconsistencies
 from service.routing.findings import findings_of
 from service.routing.grammar import (
     CancelKeys,
+    CompleteKeys,
     OptionKeys,
     RouteFile,
     RouteKeys,
@@ -83,6 +95,8 @@ class Route:
             return self._signal(signal, event, variables)
         if cancel := self.keys.cancel:
             return self._cancel(cancel, event, variables)
+        if complete := self.keys.complete:
+            return self._complete(complete, event, variables)
         raise AssertionError("a route without action passed the checks")  # pragma: no cover
 
     def _start(self, keys: StartKeys, event: Event, variables: Mapping[str, Any]) -> Start:
@@ -125,6 +139,32 @@ class Route:
             reason=_text("reason", reason, variables) if reason else "",
             missing=keys.missing,
             closed=keys.closed,
+        )
+
+    def _complete(self, keys: CompleteKeys, event: Event, variables: Mapping[str, Any]) -> Complete:
+        text, error, result = _text("correlation", keys.correlation, variables), keys.error, keys.result
+        try:
+            to = Correlation.read(text)
+        except NotOurs as problem:
+            raise RouteError(
+                f"correlation: {problem}",
+                cure=f"copy the request's header `{HEADER}` into the reply, unchanged",
+            ) from None
+        return Complete(
+            route=self.name,
+            event=event,
+            namespace=to.namespace,
+            workflow_id=to.workflow_id,
+            correlation=text,
+            activity_id=to.activity_id,
+            result=_entry("result", result, variables) if result is not None else None,
+            error=CallError(
+                type=_id("error type", error.type, variables),
+                text=_text("error text", error.text, variables) if error.text else "",
+            )
+            if error
+            else None,
+            late=keys.late,
         )
 
     def _namespace(self, template: Template | None, variables: Mapping[str, Any]) -> str | None:

@@ -1,0 +1,152 @@
+"""Gives calls their replies: an activity that waits is completed, by its workflow's id and its own."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
+from temporalio.client import AsyncActivityHandle, Client
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
+
+from activities.correlation import NotOurs, Seal
+from service.dispatch.answers import Meaning, Outcome, OutcomeKind, meaning_of, said
+from service.dispatch.identity import command_id, completed_by
+from service.errors import NotNow, RejectedError
+from service.routing.commands import Complete, Rule
+
+RPC_TIMEOUT = timedelta(seconds=10)
+
+EARLY = timedelta(seconds=30)
+"""For so long a reply waits for its call: after a reset the workflow has yet to come to it again."""
+
+PAGE_EVENTS = 1_000
+MOST_PAGES = 20
+"""How far back it is looked who completed a call."""
+
+
+class Completing:
+    """Completes calls.
+
+    Args:
+        client: Given a namespace, the client that carries identified calls.
+        seal: Tells whose correlations are ours; None: nobody said a secret.
+    """
+
+    def __init__(self, client: Callable[[str | None], Client], seal: Seal | None) -> None:
+        self._client = client
+        self._seal = seal
+
+    def check(self, complete: Complete) -> None:
+        """Pass `complete`, or refuse it, without a call.
+
+        Raises:
+            RejectedError: The correlation is not signed by us.
+        """
+        cure = "TURNOUT_CALLS__SECRET of this bridge and of the workers that call must be the same"
+        if self._seal is None:
+            raise RejectedError("correlation: there is no secret to tell who signed it", cure=cure)
+        try:
+            self._seal.opened(complete.correlation)
+        except NotOurs as error:
+            raise RejectedError(f"correlation: {error}", cure=cure) from None
+
+    async def complete(self, complete: Complete) -> Outcome:
+        """Give the call its reply; may be repeated.
+
+        Raises:
+            RejectedError: Nobody waits for it any more, and the route's rule makes a letter of it.
+            NotNow: Nobody waits for it yet.
+            RPCError: Any other answer of Temporal.
+        """
+        try:
+            await self._reply(complete)
+        except RPCError as error:
+            if meaning_of(error) not in {Meaning.NO_CALL, Meaning.CLOSED, Meaning.MISSING}:
+                raise
+            return await self._nobody_waits(complete, error)
+        return Outcome(OutcomeKind.ACCEPTED, complete.route, complete.workflow_id)
+
+    async def _reply(self, complete: Complete) -> None:
+        # Without a run: also the run that a reset has begun finds its reply.
+        handle: AsyncActivityHandle = self._client(complete.namespace).get_async_activity_handle(
+            workflow_id=complete.workflow_id, run_id=None, activity_id=complete.activity_id
+        )
+        if error := complete.error:
+            failure = ApplicationError(error.text, type=error.type, non_retryable=True)
+            await handle.fail(failure, rpc_timeout=RPC_TIMEOUT)
+        else:
+            await handle.complete(complete.result, rpc_timeout=RPC_TIMEOUT)
+
+    async def _nobody_waits(self, complete: Complete, error: RPCError) -> Outcome:
+        """It came again, too early, or late."""
+        try:
+            known = await self._call(complete)
+        except RPCError as problem:
+            if meaning_of(problem) is not Meaning.MISSING:
+                # It asks about the workflow: no answer to it speaks of the reply.
+                raise NotNow(said(problem)) from problem
+            known = []
+        if _completed_by_it(known, complete):
+            return Outcome(OutcomeKind.ACCEPTED, complete.route, complete.workflow_id, "by an earlier try")
+        age = datetime.now(UTC) - datetime.fromtimestamp(complete.event.record.timestamp_ms / 1000, UTC)
+        if not known and meaning_of(error) is Meaning.NO_CALL and age < EARLY:
+            raise NotNow(f"workflow {complete.workflow_id} does not call {complete.activity_id} yet")
+        if complete.late is Rule.SKIP:
+            return Outcome(OutcomeKind.SKIPPED, complete.route, complete.workflow_id, "the reply is late")
+        raise RejectedError(
+            f"the reply is late: workflow {complete.workflow_id} does not wait for it any more",
+            cure=f"write `late: skip` in route {complete.route} if that is nothing to keep",
+        )
+
+    async def _call(self, complete: Complete) -> Sequence[HistoryEvent]:
+        """What the history holds of the call, the last first; nothing, if it is not there."""
+        ends: dict[int, HistoryEvent] = {}
+        async for event in self._events(complete):
+            match event.event_type:
+                case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+                    ends[event.activity_task_completed_event_attributes.scheduled_event_id] = event
+                case EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED:
+                    ends[event.activity_task_failed_event_attributes.scheduled_event_id] = event
+                case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+                    scheduled = event.activity_task_scheduled_event_attributes
+                    if scheduled.activity_id == complete.activity_id:
+                        end = ends.get(event.event_id)
+                        return [end, event] if end else [event]
+        return []
+
+    async def _events(self, complete: Complete) -> AsyncIterator[HistoryEvent]:
+        """The newest events of the workflow first, through the runs that it continued from."""
+        client = self._client(complete.namespace)
+        request = GetWorkflowExecutionHistoryReverseRequest(
+            namespace=client.namespace,
+            execution=WorkflowExecution(workflow_id=complete.workflow_id),
+            maximum_page_size=PAGE_EVENTS,
+        )
+        for _ in range(MOST_PAGES):
+            answer = await client.workflow_service.get_workflow_execution_history_reverse(
+                request, timeout=RPC_TIMEOUT
+            )
+            started = None
+            for event in answer.history.events:
+                yield event
+                if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
+                    started = event.workflow_execution_started_event_attributes
+            request.next_page_token = answer.next_page_token
+            if not answer.next_page_token:
+                if not started or not started.continued_execution_run_id:
+                    return
+                request.execution.run_id = started.continued_execution_run_id
+
+
+def _completed_by_it(call: Sequence[HistoryEvent], complete: Complete) -> bool:
+    if not call:
+        return False
+    end = call[0]
+    identities = {
+        end.activity_task_completed_event_attributes.identity,
+        end.activity_task_failed_event_attributes.identity,
+    }
+    return completed_by(command_id(complete)) in identities
