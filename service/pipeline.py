@@ -9,6 +9,7 @@ from functools import cache
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.client import Client
 
+from activities.correlation import Seal
 from service.dispatch.contracts import Contracts
 from service.dispatch.dispatcher import AttributeNames, Dispatcher
 from service.dispatch.links import Links
@@ -28,7 +29,7 @@ from service.kafka.given_up import GivenUp
 from service.kafka.sink import KafkaSink
 from service.lifecycle import patiently
 from service.routing.table import RouteTable
-from service.settings import KafkaSettings, Settings
+from service.settings import CallsSettings, KafkaSettings, Settings
 from service.telemetry.metrics import Metrics
 from service.temporal.client import AttributeTypes, check_namespace, for_namespace, search_attributes
 from service.temporal.worker import Found
@@ -193,7 +194,18 @@ async def _make_dispatcher(
         attribute_types=types[client.namespace],
         links=links,
         eager_queues=eager,
+        seal=seal_of(settings.calls),
     )
+
+
+def seal_of(calls: CallsSettings) -> Seal | None:
+    """What signs calls and tells replies to them; None where nobody said a secret.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
+    secrets = calls.secrets()
+    return Seal(secrets) if secrets else None
 
 
 def _check_attributes(

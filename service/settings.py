@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -95,14 +95,49 @@ class KafkaSettings(_Part):
         Raises:
             ConfigurationError: The file cannot be read.
         """
-        if self.password_file is None:
-            return self.password.get_secret_value() if self.password else None
-        try:
-            return self.password_file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            msg = f"TURNOUT_KAFKA__PASSWORD_FILE={self.password_file} cannot be read: {reason}"
-            raise ConfigurationError(msg) from error
+        if self.password_file is not None:
+            return _text_of(self.password_file, "TURNOUT_KAFKA__PASSWORD_FILE")
+        return self.password.get_secret_value() if self.password else None
+
+
+def _text_of(file: Path, setting: str) -> str:
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        msg = f"{setting}={file} cannot be read: {reason}"
+        raise ConfigurationError(msg) from error
+
+
+class CallsSettings(_Part):
+    """The secret that signs the correlations of calls: the same for bridges and the workers that call.
+
+    `secret_file` may hold several, one per line: the first signs, replies to calls of all are accepted.
+    """
+
+    secret: SecretStr | None = None
+    secret_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> "CallsSettings":
+        if self.secret and self.secret_file:
+            msg = "give secret or secret_file, not both"
+            raise ValueError(msg)
+        return self
+
+    def secrets(self) -> Sequence[str]:
+        """All that are accepted, the newest first; empty where none was given.
+
+        Raises:
+            ConfigurationError: The file cannot be read, or holds none.
+        """
+        if self.secret_file is None:
+            return [self.secret.get_secret_value()] if self.secret else []
+        lines = _text_of(self.secret_file, "TURNOUT_CALLS__SECRET_FILE").split()
+        if not lines:
+            msg = f"TURNOUT_CALLS__SECRET_FILE={self.secret_file} is empty; write a secret into it"
+            raise ConfigurationError(msg)
+        return lines
 
 
 class TemporalSettings(_Part):
@@ -175,6 +210,7 @@ class Settings(BaseSettings):
     temporal: TemporalSettings = TemporalSettings()
     intake: IntakeSettings = IntakeSettings()
     worker: WorkerSettings = WorkerSettings()
+    calls: CallsSettings = CallsSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
 

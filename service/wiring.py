@@ -24,7 +24,7 @@ from service.kafka.sink import KafkaSink
 from service.kafka.source import KafkaSource
 from service.kafka.watchdog import WatchedSource, fresh_look
 from service.lifecycle import Stopped, patiently
-from service.pipeline import kafka_connection, make_pipeline, open_sink
+from service.pipeline import kafka_connection, make_pipeline, open_sink, seal_of
 from service.results.publisher import KafkaResultPublisher
 from service.routing.table import RouteTable, load_routes
 from service.settings import Settings
@@ -86,7 +86,14 @@ async def _work(
     settings: Settings, client: Client, found: Found, sink: KafkaSink, stop: asyncio.Event
 ) -> None:
     publisher = KafkaResultPublisher(sink)
-    worker = make_worker(client, settings.worker.task_queue, found, publisher, grace=settings.worker.grace)
+    worker = make_worker(
+        client,
+        settings.worker.task_queue,
+        found,
+        publisher,
+        grace=settings.worker.grace,
+        seal=seal_of(settings.calls),
+    )
     log.info(
         "worker ready",
         task_queue=settings.worker.task_queue,

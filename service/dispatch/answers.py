@@ -36,7 +36,8 @@ class Outcome:
     """What became of a command, or of a record that led to none (`route` is then empty).
 
     `park` is the id of the park that holds a parked one, `park_url` its page in the Temporal UI. `rule` is
-    the route's rule that decided since its target was not as expected: `running`, `closed` or `missing`.
+    the route's rule that decided since its target was not as expected: `running`, `closed`, `missing` or
+    `late`.
     """
 
     kind: OutcomeKind

@@ -1,6 +1,7 @@
 """Gives calls their replies: an activity that waits is completed, by its workflow's id and its own."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from temporalio.api.common.v1 import WorkflowExecution
@@ -82,40 +83,40 @@ class Completing:
 
     async def _nobody_waits(self, complete: Complete, error: RPCError) -> Outcome:
         """It came again, too early, or late."""
+        call = await self._look_up(complete)
+        if call.ended_by == completed_by(command_id(complete)):
+            return Outcome(OutcomeKind.ACCEPTED, complete.route, complete.workflow_id, "by an earlier try")
+        if meaning_of(error) is Meaning.NO_CALL and (
+            call.waits or (not call.seen and _age(complete) < EARLY)
+        ):
+            raise NotNow(f"workflow {complete.workflow_id} does not call {complete.activity_id} yet")
+        if complete.late is Rule.SKIP:
+            return Outcome(
+                OutcomeKind.SKIPPED, complete.route, complete.workflow_id, "the reply is late", rule="late"
+            )
+        raise RejectedError(
+            f"the reply is late: workflow {complete.workflow_id} does not wait for it any more",
+            cure=f"write `late: skip` in route {complete.route} if that is nothing to keep",
+            rule="late",
+        )
+
+    async def _look_up(self, complete: Complete) -> "_Call":
+        """What the history holds of the call."""
+        ended_by: dict[int, str] = {}
         try:
-            known = await self._call(complete)
+            async for event in self._events(complete):
+                if event.event_type in _ENDS:
+                    end = getattr(event, _ENDS[event.event_type])
+                    ended_by[end.scheduled_event_id] = getattr(end, "identity", "")
+                elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+                    scheduled = event.activity_task_scheduled_event_attributes
+                    if scheduled.activity_id == complete.activity_id:
+                        return _Call(seen=True, ended_by=ended_by.get(event.event_id))
         except RPCError as problem:
             if meaning_of(problem) is not Meaning.MISSING:
                 # It asks about the workflow: no answer to it speaks of the reply.
                 raise NotNow(said(problem)) from problem
-            known = []
-        if _completed_by_it(known, complete):
-            return Outcome(OutcomeKind.ACCEPTED, complete.route, complete.workflow_id, "by an earlier try")
-        age = datetime.now(UTC) - datetime.fromtimestamp(complete.event.record.timestamp_ms / 1000, UTC)
-        if not known and meaning_of(error) is Meaning.NO_CALL and age < EARLY:
-            raise NotNow(f"workflow {complete.workflow_id} does not call {complete.activity_id} yet")
-        if complete.late is Rule.SKIP:
-            return Outcome(OutcomeKind.SKIPPED, complete.route, complete.workflow_id, "the reply is late")
-        raise RejectedError(
-            f"the reply is late: workflow {complete.workflow_id} does not wait for it any more",
-            cure=f"write `late: skip` in route {complete.route} if that is nothing to keep",
-        )
-
-    async def _call(self, complete: Complete) -> Sequence[HistoryEvent]:
-        """What the history holds of the call, the last first; nothing, if it is not there."""
-        ends: dict[int, HistoryEvent] = {}
-        async for event in self._events(complete):
-            match event.event_type:
-                case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
-                    ends[event.activity_task_completed_event_attributes.scheduled_event_id] = event
-                case EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED:
-                    ends[event.activity_task_failed_event_attributes.scheduled_event_id] = event
-                case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
-                    scheduled = event.activity_task_scheduled_event_attributes
-                    if scheduled.activity_id == complete.activity_id:
-                        end = ends.get(event.event_id)
-                        return [end, event] if end else [event]
-        return []
+        return _Call(seen=False)
 
     async def _events(self, complete: Complete) -> AsyncIterator[HistoryEvent]:
         """The newest events of the workflow first, through the runs that it continued from."""
@@ -141,12 +142,25 @@ class Completing:
                 request.execution.run_id = started.continued_execution_run_id
 
 
-def _completed_by_it(call: Sequence[HistoryEvent], complete: Complete) -> bool:
-    if not call:
-        return False
-    end = call[0]
-    identities = {
-        end.activity_task_completed_event_attributes.identity,
-        end.activity_task_failed_event_attributes.identity,
-    }
-    return completed_by(command_id(complete)) in identities
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What is known of a call; `ended_by` is whose answer, or other end, it had (None: it has none)."""
+
+    seen: bool
+    ended_by: str | None = None
+
+    @property
+    def waits(self) -> bool:
+        return self.seen and self.ended_by is None
+
+
+_ENDS = {
+    EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: "activity_task_completed_event_attributes",
+    EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: "activity_task_failed_event_attributes",
+    EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: "activity_task_timed_out_event_attributes",
+    EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED: "activity_task_canceled_event_attributes",
+}
+
+
+def _age(complete: Complete) -> timedelta:
+    return datetime.now(UTC) - datetime.fromtimestamp(complete.event.record.timestamp_ms / 1000, UTC)

@@ -13,6 +13,8 @@ from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.calling import CallingActivities
+from activities.correlation import Seal
 from activities.ports import ResultPublisher
 from activities.publishing import PublishingActivities
 from service.errors import ConfigurationError
@@ -45,17 +47,27 @@ def find(packages: Iterable[str]) -> Found:
 
 
 def make_worker(
-    client: Client, task_queue: str, found: Found, publisher: ResultPublisher, *, grace: timedelta
+    client: Client,
+    task_queue: str,
+    found: Found,
+    publisher: ResultPublisher,
+    *,
+    grace: timedelta,
+    seal: Seal | None = None,
 ) -> Worker:
     """A worker that is not running yet; use it with `async with`.
 
-    After its shutdown began, activities may go on for `grace`.
+    After its shutdown began, activities may go on for `grace`. Without `seal`, its workflows cannot call.
     """
     return Worker(
         client,
         task_queue=task_queue,
         workflows=found.workflows,
-        activities=[*found.activities, PublishingActivities(publisher).publish],
+        activities=[
+            *found.activities,
+            PublishingActivities(publisher).publish,
+            CallingActivities(publisher, seal).call,
+        ],
         workflow_runner=sandbox(),
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),

@@ -1,0 +1,93 @@
+"""The activity by which a workflow calls another service: a request goes out, and its reply completes it."""
+
+from pydantic import BaseModel, ConfigDict
+from temporalio import activity
+from temporalio.api.common.v1 import Payload
+from temporalio.client import Client
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+from activities.correlation import HEADER, Correlation, Seal
+from activities.ports import ResultEvent, ResultPublisher
+
+MOST_RUNS = 10
+"""Of the runs before a reset, so many are looked through for a reply that came already."""
+
+
+class Call(BaseModel):
+    """A request, whole before its first attempt; its id is that of the activity, too.
+
+    `original_run` is that of the run in which the workflow began: another one than that of the attempt means
+    that the workflow was reset.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    request: ResultEvent
+    original_run: str
+
+
+class CallingActivities:
+    """Activities that publish requests by `publisher`, and wait for their replies.
+
+    Args:
+        publisher: Where to.
+        seal: Signs what replies are told by; None: nobody said a secret.
+    """
+
+    def __init__(self, publisher: ResultPublisher, seal: Seal | None) -> None:
+        self._publisher = publisher
+        self._seal = seal
+
+    @activity.defn
+    async def call(self, call: Call) -> RawValue:
+        """Publish the request; a route completes this with the reply, which is not among its own answers.
+
+        Each attempt publishes the same request with the same id, so that who answers can drop repeats. In a
+        workflow that was reset, a reply that an earlier run had is taken instead.
+
+        Raises:
+            ApplicationError: `NoSecret`, to be tried again once there is one. `ResultInvalid`, for good: the
+                request can never be an event.
+        """
+        info = activity.info()
+        if self._seal is None:
+            raise ApplicationError("calls need TURNOUT_CALLS__SECRET on this worker", type="NoSecret")
+        assert info.workflow_id is not None
+        assert info.workflow_namespace is not None
+        if info.workflow_run_id != call.original_run:
+            reply = await _earlier_reply(activity.client(), info.workflow_id, info.activity_id)
+            if reply:
+                return RawValue(reply)
+        correlation = Correlation(info.workflow_namespace, info.workflow_id, info.activity_id)
+        headers = {**call.request.headers, HEADER: self._seal.sealed(correlation)}
+        try:
+            # Without heartbeats: none would come while only the reply is waited for.
+            await self._publisher.publish(call.request.model_copy(update={"headers": headers}))
+        except ValueError as error:
+            raise ApplicationError(str(error), type="ResultInvalid", non_retryable=True) from error
+        return activity.raise_complete_async()
+
+
+async def _earlier_reply(client: Client, workflow_id: str, activity_id: str) -> Payload | None:
+    """The reply that an earlier run of the workflow had to the same call."""
+    runs = 0
+    async for run in client.list_workflows(f"WorkflowId = '{_quoted(workflow_id)}'", page_size=MOST_RUNS):
+        handle = client.get_workflow_handle(workflow_id, run_id=run.run_id)
+        called: set[int] = set()
+        async for event in handle.fetch_history_events():
+            if event.HasField("activity_task_scheduled_event_attributes"):
+                if event.activity_task_scheduled_event_attributes.activity_id == activity_id:
+                    called.add(event.event_id)
+            elif event.HasField("activity_task_completed_event_attributes"):
+                completed = event.activity_task_completed_event_attributes
+                if completed.scheduled_event_id in called and completed.result.payloads:
+                    return completed.result.payloads[0]
+        runs += 1
+        if runs == MOST_RUNS:
+            break
+    return None
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("'", "\\'")

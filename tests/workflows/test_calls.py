@@ -1,0 +1,188 @@
+"""A workflow calls another service: it waits for the reply, and knows a no from silence."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from pydantic import BaseModel
+from temporalio import workflow
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError
+from temporalio.exceptions import TimeoutError as TimedOut
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from activities.calling import CallingActivities
+from activities.correlation import HEADER, Seal
+from activities.ports import Published, ResultEvent
+from activities.publishing import PublishingActivities
+from workflows.calls import Calls
+
+SEAL = Seal(["secret"])
+CHARGE = "payment.charge"
+
+SHORT = timedelta(milliseconds=200)
+"""Of real time: the server does not skip any while an activity waits."""
+
+
+class Charged(BaseModel):
+    """What the other side answers."""
+
+    receipt: str
+
+
+@workflow.defn(sandboxed=False)
+class Pays:
+    """Charges a card, and says what for a receipt it got."""
+
+    @workflow.init
+    def __init__(self, limit: timedelta, again: timedelta | None) -> None:
+        self._calls = Calls("requests", "tests")
+
+    @workflow.run
+    async def run(self, limit: timedelta, again: timedelta | None) -> str:
+        charged = await self._calls.call(
+            CHARGE,
+            "A-1",
+            {"cents": 4_900},
+            reply=Charged,
+            limit=limit,
+            ask_again_after=again,
+        )
+        return charged.receipt
+
+
+class Other:
+    """The other side: reads what is published, and answers if it is told to."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.read: list[ResultEvent] = []
+        self.answers: list[object] = []
+        self.asked = asyncio.Event()
+
+    async def publish(self, event: ResultEvent) -> Published:
+        self.read.append(event)
+        self.asked.set()
+        if self.answers:
+            await self.answer(event, self.answers.pop(0))
+        return Published(topic=event.topic, partition=0, offset=len(self.read))
+
+    async def answer(self, request: ResultEvent, answer: object) -> None:
+        """As a `complete` route does; None keeps silent."""
+        to = SEAL.opened(request.headers[HEADER])
+        handle = self._client.get_async_activity_handle(
+            workflow_id=to.workflow_id, run_id=None, activity_id=to.activity_id
+        )
+        if isinstance(answer, ApplicationError):
+            await handle.fail(answer)
+        elif answer is not None:
+            await handle.complete(answer)
+
+
+@pytest.fixture
+def other(env: WorkflowEnvironment) -> Other:
+    return Other(env.client)
+
+
+@asynccontextmanager
+async def paying(
+    env: WorkflowEnvironment,
+    other: Other,
+    cached: int,
+    *,
+    limit: timedelta = timedelta(minutes=1),
+    again: timedelta | None = None,
+    seal: Seal | None = SEAL,
+) -> AsyncIterator[WorkflowHandle[Pays, str]]:
+    queue = str(uuid.uuid4())
+    async with Worker(
+        env.client,
+        task_queue=queue,
+        workflows=[Pays],
+        activities=[CallingActivities(other, seal).call, PublishingActivities(other).publish],
+        max_cached_workflows=cached,
+    ):
+        yield await env.client.start_workflow(
+            Pays.run, args=[limit, again], id=f"pays/{queue}", task_queue=queue
+        )
+
+
+async def test_a_reply_is_typed_and_the_request_says_whom_it_is_for(
+    env: WorkflowEnvironment, other: Other, max_cached_workflows: int
+) -> None:
+    other.answers = [{"receipt": "R-1"}]
+    async with paying(env, other, max_cached_workflows) as handle:
+        assert await handle.result() == "R-1"
+    (request,) = other.read
+    assert (request.type, request.subject, request.data) == (CHARGE, "A-1", {"cents": 4_900})
+    to = SEAL.opened(request.headers[HEADER])
+    assert (to.workflow_id, to.activity_id) == (handle.id, request.id)
+
+
+async def test_a_no_has_the_name_that_the_other_side_gave_it(
+    env: WorkflowEnvironment, other: Other, max_cached_workflows: int
+) -> None:
+    other.answers = [ApplicationError("no funds", type="Declined", non_retryable=True)]
+    async with paying(env, other, max_cached_workflows, again=SHORT) as handle:
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+    cause = failed.value.cause
+    assert isinstance(cause, ApplicationError)
+    assert (cause.type, cause.message) == ("Declined", "no funds")
+    assert len(other.read) == 1
+
+
+async def test_silence_is_asked_again_with_the_same_id(
+    env: WorkflowEnvironment, other: Other, max_cached_workflows: int
+) -> None:
+    other.answers = [None, None, {"receipt": "R-3"}]
+    async with paying(env, other, max_cached_workflows, again=SHORT) as handle:
+        assert await handle.result() == "R-3"
+    assert len(other.read) == 3
+    assert len({request.id for request in other.read}) == 1
+
+
+async def test_silence_ends_at_the_limit(
+    env: WorkflowEnvironment, other: Other, max_cached_workflows: int
+) -> None:
+    async with paying(env, other, max_cached_workflows, limit=SHORT) as handle:
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+    assert isinstance(failed.value.cause, ActivityError)
+    assert isinstance(failed.value.cause.cause, TimedOut)
+    assert len(other.read) == 1
+
+
+async def test_a_cancelled_workflow_takes_its_request_back(
+    env: WorkflowEnvironment, other: Other, max_cached_workflows: int
+) -> None:
+    async with paying(env, other, max_cached_workflows) as handle:
+        async with asyncio.timeout(10):
+            await other.asked.wait()
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+    assert isinstance(failed.value.cause, CancelledError)
+    request, taken_back = other.read
+    assert (taken_back.type, taken_back.subject) == (f"{CHARGE}.cancelled", "A-1")
+    assert taken_back.data == {"request": request.id}
+
+
+async def test_without_a_secret_nothing_is_asked(
+    env: WorkflowEnvironment, other: Other, max_cached_workflows: int
+) -> None:
+    async with paying(env, other, max_cached_workflows, limit=SHORT, seal=None) as handle:
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+    assert any("TURNOUT_CALLS__SECRET" in str(cause) for cause in causes(failed.value))
+    assert not other.read
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    while cause := error.__cause__:
+        yield cause
+        error = cause
