@@ -113,9 +113,11 @@ class Completing:
                     if scheduled.activity_id == complete.activity_id:
                         return _Call(seen=True, ended_by=ended_by.get(event.event_id))
         except RPCError as problem:
-            if meaning_of(problem) is not Meaning.MISSING:
-                # It asks about the workflow: no answer to it speaks of the reply.
+            meaning = meaning_of(problem)
+            if meaning is Meaning.REJECTED:  # it asks about the workflow: nothing speaks of the reply
                 raise NotNow(said(problem)) from problem
+            if meaning is not Meaning.MISSING:
+                raise
         return _Call(seen=False)
 
     async def _events(self, complete: Complete) -> AsyncIterator[HistoryEvent]:

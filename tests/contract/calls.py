@@ -4,13 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from service.routing.commands import Cancel, Command, OrStart, Rule, Signal, Start
+from activities.correlation import Correlation, Seal
+from service.routing.commands import CallError, Cancel, Command, Complete, OrStart, Rule, Signal, Start
 from tests.contract.frontend import Frontend, Refusal
-from tests.contract.known import MISSING, RUNNING
+from tests.contract.known import MISSING, NO_CALL, RUNNING
 from tests.unit.records import event
 
 START, SIGNAL, CANCEL = "StartWorkflowExecution", "SignalWorkflowExecution", "RequestCancelWorkflowExecution"
 SIGNAL_WITH_START, DESCRIBE = "SignalWithStartWorkflowExecution", "DescribeWorkflowExecution"
+
+COMPLETE, FAIL = "RespondActivityTaskCompletedById", "RespondActivityTaskFailedById"
+HISTORY = "GetWorkflowExecutionHistoryReverse"
+
+SEAL = Seal(["secret"])
 
 _COMMON: Mapping[str, Any] = {"route": "order-placed", "event": event(), "workflow_id": "order/A-1"}
 
@@ -18,6 +24,13 @@ START_ORDER = Start(**_COMMON, workflow="OrderFulfilment", task_queue="orders", 
 SIGNAL_ORDER = Signal(**_COMMON, name="paid", args=({"total": 12},))
 SIGNAL_OR_START = replace(SIGNAL_ORDER, or_start=OrStart(workflow="Customer", task_queue="customers"))
 CANCEL_ORDER = Cancel(**_COMMON, reason="withdrawn")
+REPLY = Complete(
+    **_COMMON,
+    correlation=SEAL.sealed(Correlation("default", "order/A-1", "request-1")),
+    activity_id="request-1",
+    result={"receipt": "R-1"},
+)
+REFUSAL = replace(REPLY, result=None, error=CallError(type="Declined", text="no funds"))
 
 
 @dataclass(frozen=True)
@@ -50,4 +63,7 @@ CALLS = {
     "signal with start": Call(SIGNAL_OR_START, SIGNAL_WITH_START, {SIGNAL: MISSING}),
     "cancel": Call(CANCEL_ORDER, CANCEL),
     "describe after cancel": Call(CANCEL_ORDER, DESCRIBE),
+    "complete": Call(REPLY, COMPLETE),
+    "fail": Call(REFUSAL, FAIL),
+    "history after complete": Call(skipping(REPLY, "late"), HISTORY, {COMPLETE: NO_CALL}),
 }

@@ -9,6 +9,7 @@ from service.dispatch.contracts import Contracts
 from service.dispatch.dispatcher import Dispatcher
 from service.dispatch.identity import IdentityPlugin
 from service.temporal.client import connect, for_namespace
+from tests.contract.calls import SEAL
 from tests.contract.frontend import Frontend, frontend
 
 
@@ -44,5 +45,9 @@ async def connected(address: str) -> Client:
 
 def dispatching(client: Client) -> Dispatcher:
     return Dispatcher(
-        lambda namespace: for_namespace(client, namespace), Contracts([]), names=None, attribute_types={}
+        lambda namespace: for_namespace(client, namespace),
+        Contracts([]),
+        names=None,
+        attribute_types={},
+        seal=SEAL,
     )

@@ -47,6 +47,7 @@ RUNNING = Refusal(
 )
 MISSING = Refusal(NOT_FOUND, "workflow not found for ID: order/A-1", NotFoundFailure())
 CLOSED = Refusal(NOT_FOUND, "workflow execution already completed", NotFoundFailure())
+NO_CALL = Refusal(NOT_FOUND, "cannot find pending activity with ActivityID request-1", NotFoundFailure())
 
 # fmt: off
 THE_ROUTES_RULE: dict[Meaning, list[Refusal]] = {
@@ -56,6 +57,7 @@ THE_ROUTES_RULE: dict[Meaning, list[Refusal]] = {
         Refusal(NOT_FOUND, "workflow not found for ID: workflow execution already completed", NotFoundFailure()),
     ],
     Meaning.CLOSED: [CLOSED],
+    Meaning.NO_CALL: [NO_CALL],
 }
 LETTERS = [
     Refusal(INVALID, "Blob data size exceeds limit."),

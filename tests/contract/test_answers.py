@@ -18,7 +18,12 @@ from tests.contract.calls import (
     CALLS,
     CANCEL,
     CANCEL_ORDER,
+    COMPLETE,
     DESCRIBE,
+    FAIL,
+    HISTORY,
+    REFUSAL,
+    REPLY,
     SIGNAL,
     SIGNAL_OR_START,
     SIGNAL_ORDER,
@@ -40,13 +45,21 @@ RAISED: dict[Meaning, type[TurnoutError]] = {
     # … but for what is not there: a call that needs no target is never told so, and repeated.
     Meaning.MISSING: NotNow,
     Meaning.CLOSED: NotNow,
+    Meaning.NO_CALL: NotNow,
 }
 BY_RULE = {
     "signal": {Meaning.MISSING: "missing", Meaning.CLOSED: "closed"},
     "signal first": {Meaning.CLOSED: "closed"},
     "cancel": {Meaning.MISSING: "missing", Meaning.CLOSED: "closed"},
+    "complete": dict.fromkeys((Meaning.MISSING, Meaning.CLOSED, Meaning.NO_CALL), "late"),
+    "fail": dict.fromkeys((Meaning.MISSING, Meaning.CLOSED, Meaning.NO_CALL), "late"),
 }
-GOES_ON = ("signal first", Meaning.MISSING)
+# The calls that lead on, to which outcome.
+GOES_ON = {
+    ("signal first", Meaning.MISSING): OutcomeKind.ACCEPTED,
+    # Who has no history waits for nothing.
+    ("history after complete", Meaning.MISSING): OutcomeKind.SKIPPED,
+}
 
 CODES = [code for code in RPCStatusCode if code is not RPCStatusCode.OK]
 
@@ -59,7 +72,16 @@ def name(value: object) -> str | None:
 
 
 def test_the_calls_and_answers_below_are_all_there_are() -> None:
-    assert {call.rpc for call in CALLS.values()} == {START, SIGNAL, CANCEL, SIGNAL_WITH_START, DESCRIBE}
+    assert {call.rpc for call in CALLS.values()} == {
+        START,
+        SIGNAL,
+        CANCEL,
+        SIGNAL_WITH_START,
+        DESCRIBE,
+        COMPLETE,
+        FAIL,
+        HISTORY,
+    }
     assert {meaning for _, meaning in KNOWN} == set(RAISED) == set(Meaning)
 
 
@@ -74,10 +96,10 @@ async def test_each_known_answer_to_each_call_becomes_what_its_meaning_says(
     temporal_says: Frontend, dispatcher: Dispatcher, call: str, refusal: Refusal, meaning: Meaning
 ) -> None:
     CALLS[call].is_answered(temporal_says, refusal)
-    if (call, meaning) == GOES_ON:
+    if kind := GOES_ON.get((call, meaning)):
         outcome = await dispatcher.dispatch(CALLS[call].command)
-        assert outcome.kind is OutcomeKind.ACCEPTED
-        assert temporal_says.calls == [SIGNAL, SIGNAL_WITH_START]
+        assert outcome.kind is kind
+        assert len(temporal_says.calls) == 2
         return
     with pytest.raises(TurnoutError) as raised:
         await dispatcher.dispatch(CALLS[call].command)
@@ -85,7 +107,7 @@ async def test_each_known_answer_to_each_call_becomes_what_its_meaning_says(
         assert f"write `{rule}: skip`" in str(raised.value)
         return
     # No answer to a question about the workflow speaks of the command's own input.
-    asks = CALLS[call].rpc == DESCRIBE
+    asks = CALLS[call].rpc in {DESCRIBE, HISTORY}
     assert type(raised.value) is (NotNow if asks and meaning is Meaning.REJECTED else RAISED[meaning])
 
 
@@ -104,7 +126,7 @@ async def test_a_status_alone_is_never_more_than_not_now(
 
 
 @pytest.mark.parametrize("command", [SIGNAL_ORDER, CANCEL_ORDER], ids=["signal", "cancel"])
-@pytest.mark.parametrize("meaning", THE_ROUTES_RULE, ids=name)
+@pytest.mark.parametrize("meaning", [Meaning.MISSING, Meaning.CLOSED], ids=name)
 async def test_a_target_that_is_missing_or_closed_is_skipped_by_its_own_rule_alone(
     temporal_says: Frontend, dispatcher: Dispatcher, command: Any, meaning: Meaning
 ) -> None:
@@ -118,12 +140,28 @@ async def test_a_target_that_is_missing_or_closed_is_skipped_by_its_own_rule_alo
         temporal_says.forget()
 
 
+@pytest.mark.parametrize("command", [REPLY, REFUSAL], ids=["result", "error"])
+@pytest.mark.parametrize("meaning", THE_ROUTES_RULE, ids=name)
+async def test_a_reply_that_nobody_waits_for_goes_by_its_rule(
+    temporal_says: Frontend, dispatcher: Dispatcher, command: Any, meaning: Meaning
+) -> None:
+    for refusal in THE_ROUTES_RULE[meaning]:
+        for rpc in (COMPLETE, FAIL):
+            temporal_says.answer(rpc, refusal, refusal)
+        skipped = await dispatcher.dispatch(skipping(command, "late"))
+        assert (skipped.kind, skipped.rule) == (OutcomeKind.SKIPPED, "late")
+        with pytest.raises(RejectedError) as refused:
+            await dispatcher.dispatch(command)
+        assert (refused.value.rule, refused.value.retriable) == ("late", False)
+        temporal_says.forget()
+
+
 @pytest.mark.parametrize("refusal", WAITS, ids=name)
 async def test_no_other_answer_is_skipped(
     temporal_says: Frontend, dispatcher: Dispatcher, refusal: Refusal
 ) -> None:
     for call in CALLS.values():
-        rules = {"missing", "closed", "running"} & set(dir(call.command))
+        rules = {"missing", "closed", "running", "late"} & set(dir(call.command))
         call.is_answered(temporal_says, refusal)
         with pytest.raises(NotNow):
             await dispatcher.dispatch(skipping(call.command, *rules))

@@ -6,9 +6,19 @@ import pytest
 from temporalio.service import RPCStatusCode
 
 from service.dispatch.dispatcher import RPC_TIMEOUT, Dispatcher
-from service.dispatch.identity import INBOX_HEADER, derived_id
+from service.dispatch.identity import INBOX_HEADER, command_id, completed_by, derived_id
 from service.errors import NotNow
-from tests.contract.calls import CALLS, CANCEL, DESCRIBE, SIGNAL, SIGNAL_WITH_START, START
+from tests.contract.calls import (
+    CALLS,
+    CANCEL,
+    COMPLETE,
+    DESCRIBE,
+    FAIL,
+    HISTORY,
+    SIGNAL,
+    SIGNAL_WITH_START,
+    START,
+)
 from tests.contract.frontend import Frontend, Refusal
 
 KINDS = {START: "start", SIGNAL: "signal", SIGNAL_WITH_START: "signal", CANCEL: "cancel"}
@@ -24,7 +34,10 @@ async def test_each_call_carries_the_id_of_its_command(
     await dispatcher.dispatch(command)
     assert CALLS[call].rpc in temporal_says.calls
     for asked in temporal_says.asked:
-        if asked.rpc == DESCRIBE:
+        if asked.rpc in {DESCRIBE, HISTORY}:
+            continue
+        if asked.rpc in {COMPLETE, FAIL}:
+            assert asked.request.identity == completed_by(command_id(command))
             continue
         id_ = derived_id(command.event.key, command.route, KINDS[asked.rpc])
         assert asked.request.request_id == str(id_)
