@@ -1,5 +1,6 @@
 """Workflows for the tests of this folder, found by the worker as those of any team are."""
 
+from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -7,6 +8,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from pydantic import BaseModel
 
+    from workflows.calls import Calls
     from workflows.results import Results
 
 
@@ -85,3 +87,45 @@ class KeepFive:
     @workflow.query
     def noted(self) -> list[Any]:
         return self._noted
+
+
+class Asked(BaseModel):
+    """How a workflow asks: for how long it waits, after how long it asks again, in seconds."""
+
+    topic: str
+    limit: float = 60
+    again: float | None = None
+    at_once: bool = True
+
+
+class Answer(BaseModel):
+    """A reply with a type."""
+
+    n: int
+
+
+@workflow.defn
+class Ask:
+    """Asks another service, at once or when it is told to, and ends with the reply."""
+
+    @workflow.init
+    def __init__(self, asked: Asked) -> None:
+        self._told = asked.at_once
+        self._calls = Calls(asked.topic, "tests/ask")
+
+    @workflow.run
+    async def run(self, asked: Asked) -> int:
+        await workflow.wait_condition(lambda: self._told)
+        answer = await self._calls.call(
+            "asked",
+            workflow.info().workflow_id,
+            {"what": "n"},
+            reply=Answer,
+            limit=timedelta(seconds=asked.limit),
+            ask_again_after=timedelta(seconds=asked.again) if asked.again else None,
+        )
+        return answer.n
+
+    @workflow.signal
+    def tell(self) -> None:
+        self._told = True

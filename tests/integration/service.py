@@ -16,13 +16,23 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
+from pydantic import SecretStr
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from service.failures.letters import HEADROOM_BYTES, letter_topic
 from service.intake import loop
 from service.kafka.record import Record
-from service.settings import IntakeSettings, KafkaSettings, Settings, TemporalSettings, WorkerSettings
+from service.settings import (
+    CallsSettings,
+    IntakeSettings,
+    KafkaSettings,
+    Settings,
+    TemporalSettings,
+    WorkerSettings,
+)
 from service.wiring import Roles, serve
 from tests.servers import create_topic
 
@@ -31,6 +41,7 @@ Headers = Sequence[tuple[str, bytes]]
 
 BOTH = Roles(bridge=True, worker=True)
 FLOWS = "tests.integration.flows"
+CALLS_SECRET = "a secret of tests"
 LARGEST_RECORD_BYTES = 8 << 20
 PATIENCE_SECONDS = 60
 OUTCOMES = frozenset({"accepted", "duplicate", "parked", "dead-lettered", "skipped"})
@@ -129,6 +140,7 @@ class Site:
             "TURNOUT_INTAKE__CONCURRENCY": str(self.settings.intake.concurrency),
             "TURNOUT_WORKER__MODULES": self.settings.worker.modules,
             "TURNOUT_WORKER__TASK_QUEUE": self.settings.worker.task_queue,
+            "TURNOUT_CALLS__SECRET": CALLS_SECRET,
             "TURNOUT_LOG__FORMAT": "json",
             "TEMPORAL_ADDRESS": self.temporal,
         }
@@ -285,6 +297,23 @@ class Site:
         assert found is not None
         return found
 
+    async def reset(self, name: str, run: str) -> None:
+        """Have a workflow begin again behind its first task, and take again all signals that came later."""
+        history = await self.client.get_workflow_handle(self.workflow_id(name), run_id=run).fetch_history()
+        first_task = next(
+            event.event_id
+            for event in history.events
+            if event.HasField("workflow_task_completed_event_attributes")
+        )
+        request = ResetWorkflowExecutionRequest(
+            namespace=self.client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=self.workflow_id(name), run_id=run),
+            reason="a mistake that was mended",
+            workflow_task_finish_event_id=first_task,
+            request_id=str(uuid.uuid4()),
+        )
+        await self.client.workflow_service.reset_workflow_execution(request)
+
     async def runs(self, query: str = "") -> list[str]:
         """The ids of all runs of this group's workflows that fit; an id with two runs comes twice."""
         ours = f"WorkflowId STARTS_WITH '{self.group}/'"
@@ -342,6 +371,7 @@ async def site(
         temporal=TemporalSettings(),
         intake=intake or IntakeSettings(),
         worker=WorkerSettings(task_queue=group, modules=FLOWS),
+        calls=CallsSettings(secret=SecretStr(CALLS_SECRET)),
     )
     # Values come in a tuple: the client refuses a record with neither key nor value.
     producer = AIOKafkaProducer(

@@ -1,13 +1,10 @@
 """A workflow that is reset takes its signals again, in order; what comes again beyond that is dropped."""
 
 import asyncio
-import uuid
 from functools import partial
 from pathlib import Path
 
 import pytest
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError
 from temporalio.worker import Worker
@@ -57,11 +54,11 @@ async def test_signals_taken_again_after_a_reset_keep_their_order_and_none_takes
             await here.past(*await _send(here, range(20)))
             first_run = (await here.workflow(NAME).describe()).raw_info.first_run_id
             # While further records come.
-            further, _ = await asyncio.gather(_send(here, range(20, 40)), _reset(here, first_run))
+            further, _ = await asyncio.gather(_send(here, range(20, 40)), here.reset(NAME, first_run))
             await here.past(*further)
             await _has_noted(here, 40)
         # Once more, then all of it is delivered again, to a worker that replays at each task.
-        await _reset(here, first_run)
+        await here.reset(NAME, first_run)
         await here.rewind(opened)
         monkeypatch.setattr(worker_module, "Worker", partial(Worker, max_cached_workflows=0))
         async with here.running():
@@ -78,24 +75,6 @@ async def _send(here: Site, numbers: range) -> list[Place]:
             for n in numbers
         )
     )
-
-
-async def _reset(here: Site, run: str) -> None:
-    """Have the workflow begin again behind its first task, and so take again all signals that came later."""
-    history = await here.client.get_workflow_handle(here.workflow_id(NAME), run_id=run).fetch_history()
-    first_task = next(
-        event.event_id
-        for event in history.events
-        if event.HasField("workflow_task_completed_event_attributes")
-    )
-    request = ResetWorkflowExecutionRequest(
-        namespace=here.client.namespace,
-        workflow_execution=WorkflowExecution(workflow_id=here.workflow_id(NAME), run_id=run),
-        reason="a mistake that was mended",
-        workflow_task_finish_event_id=first_task,
-        request_id=str(uuid.uuid4()),
-    )
-    await here.client.workflow_service.reset_workflow_execution(request)
 
 
 async def _has_noted(here: Site, count: int) -> None:
