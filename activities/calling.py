@@ -8,7 +8,9 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from activities.correlation import HEADER, Correlation, Seal
+from activities.heartbeats import heartbeats
 from activities.ports import ResultEvent, ResultPublisher
+from activities.publishing import published
 
 MOST_RUNS = 10
 """Of the runs before a reset, so many are looked through for a reply that came already."""
@@ -17,13 +19,14 @@ MOST_RUNS = 10
 class Call(BaseModel):
     """A request, whole before its first attempt; its id is that of the activity, too.
 
-    `original_run` is that of the run in which the workflow began: another one than that of the attempt means
-    that the workflow was reset.
+    `cancelled` is what takes it back. `original_run` is that of the run in which the workflow began: another
+    one than that of the attempt means that the workflow was reset.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     request: ResultEvent
+    cancelled: ResultEvent
     original_run: str
 
 
@@ -51,22 +54,39 @@ class CallingActivities:
                 request can never be an event.
         """
         info = activity.info()
-        if self._seal is None:
-            raise ApplicationError("calls need TURNOUT_CALLS__SECRET on this worker", type="NoSecret")
         assert info.workflow_id is not None
-        assert info.workflow_namespace is not None
         if info.workflow_run_id != call.original_run:
             reply = await _earlier_reply(activity.client(), info.workflow_id, info.activity_id)
             if reply:
                 return RawValue(reply)
-        correlation = Correlation(info.workflow_namespace, info.workflow_id, info.activity_id)
-        headers = {**call.request.headers, HEADER: self._seal.sealed(correlation)}
-        try:
-            # Without heartbeats: none would come while only the reply is waited for.
-            await self._publisher.publish(call.request.model_copy(update={"headers": headers}))
-        except ValueError as error:
-            raise ApplicationError(str(error), type="ResultInvalid", non_retryable=True) from error
+        # Without heartbeats: none would come while only the reply is waited for.
+        await published(self._publisher, self._sealed(call))
         return activity.raise_complete_async()
+
+    @activity.defn
+    async def take_back(self, call: Call) -> None:
+        """Publish that nobody waits for the reply any more.
+
+        The request goes before that once more, since an attempt to publish it may have failed, or not be over
+        yet: so nobody reads of an end before the beginning.
+
+        Raises:
+            ApplicationError: As `call` does.
+        """
+        async with heartbeats():
+            await published(self._publisher, self._sealed(call))
+            await published(self._publisher, call.cancelled)
+
+    def _sealed(self, call: Call) -> ResultEvent:
+        """The request with the correlation of its call."""
+        info = activity.info()
+        assert info.workflow_id is not None
+        assert info.workflow_namespace is not None
+        if self._seal is None:
+            raise ApplicationError("calls need TURNOUT_CALLS__SECRET on this worker", type="NoSecret")
+        correlation = Correlation(info.workflow_namespace, info.workflow_id, call.request.id)
+        headers = {**call.request.headers, HEADER: self._seal.sealed(correlation)}
+        return call.request.model_copy(update={"headers": headers})
 
 
 async def _earlier_reply(client: Client, workflow_id: str, activity_id: str) -> Payload | None:

@@ -26,12 +26,21 @@ class PublishingActivities:
         Raises:
             ApplicationError: `ResultInvalid`, not to be tried again: it can never be an event.
         """
-        sending = asyncio.ensure_future(self._publisher.publish(event))
         async with heartbeats():
-            while not sending.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait({sending})
-        try:
-            return sending.result()
-        except ValueError as error:
-            raise ApplicationError(str(error), type="ResultInvalid", non_retryable=True) from error
+            return await published(self._publisher, event)
+
+
+async def published(publisher: ResultPublisher, event: ResultEvent) -> Published:
+    """Publish `event`; a request to cancel, which comes meanwhile, is not obeyed.
+
+    Raises:
+        ApplicationError: `ResultInvalid`, not to be tried again: it can never be an event.
+    """
+    sending = asyncio.ensure_future(publisher.publish(event))
+    while not sending.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({sending})
+    try:
+        return sending.result()
+    except ValueError as error:
+        raise ApplicationError(str(error), type="ResultInvalid", non_retryable=True) from error

@@ -1,16 +1,18 @@
 """Calls to other services over Kafka: a request event goes out, and a `complete` route brings the reply."""
 
+import asyncio
 from datetime import timedelta
 from typing import TypeVar
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from pydantic import JsonValue
 
     from activities.calling import Call, CallingActivities
+    from activities.heartbeats import HEARTBEAT_TIMEOUT
+    from activities.policies import EVERY_SECOND, WITHOUT_LIMIT
     from workflows.results import Results, to_the_end
 
 Reply = TypeVar("Reply")
@@ -44,8 +46,9 @@ class Calls:
         """Ask, and wait for the answer.
 
         The request carries the header `correlation`, which whoever answers copies into the reply. Asked
-        again, it has the same id, so that the other side can drop what it has seen. When the workflow is
-        asked to cancel meanwhile, an event of the type with `.cancelled` behind it goes after the request.
+        again, it has the same id, so that the other side can drop what it has seen. When nobody waits for the
+        reply any more, an event of the type with `.cancelled` behind it tells the other side to undo what it
+        did, or will find to do, for `request_id`; the call ends once that is published.
 
         Args:
             type_: The type of the request.
@@ -57,30 +60,48 @@ class Calls:
             summary: What people read in the timeline.
 
         Raises:
-            ApplicationError: The other side says no; its `type` is that of the route's `error`.
-            ActivityError: There was no reply in time; its cause is a TimeoutError.
-            CancelledError: The workflow was asked to cancel; the other side is told.
+            ApplicationError: The other side says no, by the name in the route's `error`; or says nothing in
+                time, `NoAnswer`. Neither is tried again.
+            CancelledError: The workflow was asked to cancel.
         """
-        request = self._requests.event(type_, subject, data)
-        call = Call(request=request, original_run=workflow.info().original_execution_run_id)
+        call = Call(
+            request=(request := self._requests.event(type_, subject, data)),
+            cancelled=self._requests.event(f"{type_}.cancelled", subject, {"request_id": request.id}),
+            original_run=workflow.info().original_execution_run_id,
+        )
+        summary = summary or f"{type_} → {request.topic}"
         try:
             answer: Reply = await workflow.execute_activity(
                 CallingActivities.call.__name__,
                 call,
                 result_type=reply,
                 activity_id=request.id,
-                summary=summary or f"{type_} → {request.topic}",
+                summary=summary,
                 schedule_to_close_timeout=limit,
                 start_to_close_timeout=ask_again_after or limit,
-                retry_policy=RetryPolicy(backoff_coefficient=1),
-                # Nobody waits for it any more; it is told by the event below.
+                retry_policy=EVERY_SECOND,
+                # Nobody waits for it any more; the other side is told below.
                 cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
             )
         except ActivityError as error:
+            if isinstance(no := error.cause, ApplicationError):
+                # A new error, since raising the cause from its own effect would close a circle.
+                raise ApplicationError(no.message, *no.details, type=no.type, non_retryable=True) from error
+            await to_the_end(_take_back(call, summary))
             if is_cancelled_exception(error):
-                taken_back = self._requests.event(f"{type_}.cancelled", subject, {"request": request.id})
-                await to_the_end(self._requests.send(taken_back))
-            elif isinstance(error.cause, ApplicationError):
-                raise error.cause from error
-            raise
+                raise asyncio.CancelledError from error
+            raise ApplicationError(
+                f"no answer to {type_} within {limit}", type="NoAnswer", non_retryable=True
+            ) from error
         return answer
+
+
+async def _take_back(call: Call, summary: str) -> None:
+    await workflow.execute_activity_method(
+        CallingActivities.take_back,
+        call,
+        summary=f"take back {summary}",
+        retry_policy=WITHOUT_LIMIT,
+        start_to_close_timeout=timedelta(minutes=10),
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+    )

@@ -59,6 +59,7 @@ def make_worker(
 
     After its shutdown began, activities may go on for `grace`. Without `seal`, its workflows cannot call.
     """
+    calling = CallingActivities(publisher, seal)
     return Worker(
         client,
         task_queue=task_queue,
@@ -66,7 +67,8 @@ def make_worker(
         activities=[
             *found.activities,
             PublishingActivities(publisher).publish,
-            CallingActivities(publisher, seal).call,
+            calling.call,
+            calling.take_back,
         ],
         workflow_runner=sandbox(),
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
