@@ -472,6 +472,7 @@ class LocalServers:
             "TURNOUT_TEMPORAL__UI_URL": self.temporal.ui_url,
             "TEMPORAL_ADDRESS": self.temporal.address,
             "TEMPORAL_NAMESPACE": "default",
+            "TURNOUT_CALLS__SECRET": "for this machine only",
         }
 
     async def start(self) -> None:

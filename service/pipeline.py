@@ -115,13 +115,19 @@ async def make_pipeline(
         Unreachable: Kafka or Temporal did not answer within the start timeout.
         Stopped: `stop` was set before.
     """
+    seal = seal_of(settings.calls)
+    if table.completing and not seal:
+        raise ConfigurationError(
+            f"route {table.completing[0]} completes calls, but there is no secret to tell whose they are; "
+            "set TURNOUT_CALLS__SECRET_FILE, the same as for the workers that call"
+        )
     cluster = await patiently(
         lambda: cluster_with_topics(connection, table, settings.group), settings.start_timeout, stop
     )
     links = Links(settings.temporal.ui_url, settings.temporal.trace_url, settings.temporal.runbook_url)
     contracts = Contracts(found.workflows)
     dispatcher = await patiently(
-        lambda: _make_dispatcher(settings, client, table, contracts, eager, links),
+        lambda: _make_dispatcher(settings, client, table, contracts, eager, links, seal),
         settings.start_timeout,
         stop,
     )
@@ -173,6 +179,7 @@ async def _make_dispatcher(
     contracts: Contracts,
     eager: frozenset[str],
     links: Links,
+    seal: Seal | None,
 ) -> Dispatcher:
     temporal = settings.temporal
     names = AttributeNames(
@@ -194,7 +201,7 @@ async def _make_dispatcher(
         attribute_types=types[client.namespace],
         links=links,
         eager_queues=eager,
-        seal=seal_of(settings.calls),
+        seal=seal,
     )
 
 

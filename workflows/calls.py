@@ -83,8 +83,9 @@ class Calls:
                 # Nobody waits for it any more; the other side is told below.
                 cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
             )
-        except ActivityError as error:
-            if isinstance(no := error.cause, ApplicationError):
+        # Both: a cancellation that comes together with the reply is raised bare, and the reply is lost.
+        except (ActivityError, asyncio.CancelledError) as error:
+            if isinstance(no := error.__cause__, ApplicationError):
                 # A new error, since raising the cause from its own effect would close a circle.
                 raise ApplicationError(no.message, *no.details, type=no.type, non_retryable=True) from error
             await to_the_end(_take_back(call, summary))

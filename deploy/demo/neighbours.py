@@ -2,12 +2,13 @@
 
 Each is a process of its own: `python -m deploy.demo.neighbours stock --bootstrap-servers HOST:PORT`.
 It reads `shop.requests`, answers what is asked of it and ignores the rest, what undoes a request
-included. Each writes events in another form, as neighbours do:
+included. An answer carries the correlation of its request. Each writes events in another form, as
+neighbours do:
 
 * stock: `stock.events`, CloudEvents in binary mode. An article whose name starts with `RARE` lacks
   the first time an order line asks for it, and is there the next time.
 * payment: `payments.events`, plain JSON whose type is in a header. The card `card-declined` is declined.
-* shipping: `shipping.events`, CloudEvents in structured mode.
+* shipping: `shipping.events`, CloudEvents in structured mode; the correlation is an attribute.
 
 An answer's id is made of its request's id, so an answer that is given twice is the same event twice.
 """
@@ -50,12 +51,18 @@ class Request:
     id: str
     type: str
     data: Mapping[str, Any]
+    correlation: str = ""
     trace: Headers = field(default_factory=list)
 
     @property
     def answer_id(self) -> str:
         """The id of the event that answers it."""
         return str(uuid5(_ANSWERS, self.id))
+
+    @property
+    def copied(self) -> Headers:
+        """The headers that go into the answer as they are."""
+        return [("correlation", self.correlation.encode()), *self.trace]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +99,7 @@ class Stock:
         }
         attributes = _attributes(request, "stock.reserved" if reserved else "stock.lacking", "demo/stock")
         headers = [(f"ce_{name}", value.encode()) for name, value in attributes.items()]
-        headers += [("content-type", b"application/json"), *request.trace]
+        headers += [("content-type", b"application/json"), *request.copied]
         return Answer("stock.events", _key(request), _json(data), headers)
 
     def _is_there(self, request: Request) -> bool:
@@ -117,7 +124,7 @@ def payment(request: Request) -> Answer | None:
         "amount_cents": request.data["amount_cents"],
         "reason": "declined by the bank" if declined else "",
     }
-    headers = [("event-type", b"payment.declined" if declined else b"payment.captured"), *request.trace]
+    headers = [("event-type", b"payment.declined" if declined else b"payment.captured"), *request.copied]
     return Answer("payments.events", _key(request), _json(data), headers)
 
 
@@ -126,6 +133,7 @@ def shipping(request: Request) -> Answer | None:
     if request.type != "shop.shipping.requested":
         return None
     event = _attributes(request, "shipping.shipped", "demo/shipping") | {
+        "correlation": request.correlation,
         "datacontenttype": "application/json",
         "data": {
             "order_id": request.data["order_id"],
@@ -146,7 +154,8 @@ def read_request(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> R
     except (KeyError, ValueError):
         return None
     trace = [(name, text) for name, text in headers if name in {"traceparent", "tracestate"}]
-    return Request(id_, type_, data, trace) if isinstance(data, dict) else None
+    correlation = attributes.get("correlation", b"").decode(errors="replace")
+    return Request(id_, type_, data, correlation, trace) if isinstance(data, dict) else None
 
 
 def answers(neighbour: Neighbour, records: Iterable[ConsumerRecord[bytes, bytes]]) -> list[Answer]:

@@ -229,6 +229,11 @@ class RouteTable:
         return literal | self._allowed
 
     @property
+    def completing(self) -> Sequence[str]:
+        """The routes that complete calls."""
+        return [route.name for route in self.routes if route.keys.complete]
+
+    @property
     def task_queues(self) -> dict[str, bool]:
         """Each task queue that is named or used, and whether its workers are known to have the inbox.
 

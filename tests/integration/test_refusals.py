@@ -11,7 +11,7 @@ import pytest
 
 from service.errors import ConfigurationError, TurnoutError, Unreachable
 from service.local import LocalTemporal
-from service.settings import KafkaSettings, TemporalSettings, WorkerSettings
+from service.settings import CallsSettings, KafkaSettings, TemporalSettings, WorkerSettings
 from service.wiring import serve
 from tests.integration.service import BOTH, Site, site
 from tests.servers import create_topic, random_port
@@ -24,6 +24,10 @@ routes:
   - name: keep
     from: @in
     start: {workflow: Keep, id: "@id/${data.id}", task_queue: @queue, input: "${data}"}
+  - name: answered
+    from: @in
+    type: answered
+    complete: {correlation: "${headers.correlation}", result: "${data}"}
 """
 
 NOWHERE = random_port()
@@ -67,6 +71,12 @@ REFUSALS = [
         ConfigurationError,
         ["no namespace nowhere", "TEMPORAL_NAMESPACE", "temporal operator namespace create -n nowhere"],
         env={"TEMPORAL_NAMESPACE": "nowhere"},
+    ),
+    Refusal(
+        "no secret for calls",
+        ConfigurationError,
+        ["route answered completes calls", "set TURNOUT_CALLS__SECRET_FILE"],
+        {"calls": CallsSettings()},
     ),
     Refusal(
         "search attributes that are not there",

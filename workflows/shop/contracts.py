@@ -47,24 +47,29 @@ class OrderResult(Contract):
 
 
 class StockAnswer(Contract):
-    """Signal `stock_answered`: the stock of one line is set aside, or lacks."""
+    """The stock's reply: that of one line is set aside under `request_id`, or lacks."""
 
     request_id: str
     reserved: StrictBool
 
 
 class PaymentAnswer(Contract):
-    """Signals `payment_captured` and `payment_declined`; `reason` says why it was declined."""
+    """The payment's reply: the card is charged, under `request_id`."""
 
     request_id: str
-    reason: str = ""
 
 
 class ShippingAnswer(Contract):
-    """Signal `order_shipped`: the parcel is on its way."""
+    """The shipping's reply: the parcel is on its way."""
 
     request_id: str
     tracking: str = ""
+
+
+class NewAddress(Contract):
+    """Update `change_address`: where to ship to instead."""
+
+    address: Annotated[str, Field(min_length=1)]
 
 
 class Step(StrEnum):

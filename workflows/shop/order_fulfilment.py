@@ -1,9 +1,9 @@
 """One order, from the moment it is placed until it is shipped or undone."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
@@ -12,10 +12,11 @@ with workflow.unsafe.imports_passed_through():
     from pydantic import JsonValue
 
     from activities.policies import STANDARD
-    from activities.ports import ResultEvent
     from activities.shop.orders import Bill, BillLine, check_order
+    from workflows.calls import Calls
     from workflows.results import Results, to_the_end
     from workflows.shop.contracts import (
+        NewAddress,
         Order,
         OrderLine,
         OrderResult,
@@ -31,7 +32,7 @@ RESULTS = "shop.results"
 SOURCE = "shop/orders"
 
 ANSWER_TIME_LIMIT = timedelta(minutes=15)
-"""How long a neighbour may take, from the moment its request is in Kafka."""
+"""How long a neighbour may take, from the moment it is to be asked."""
 
 FIRST_BACKORDER_WAIT = timedelta(seconds=5)
 LONGEST_BACKORDER_WAIT = timedelta(hours=1)
@@ -41,16 +42,19 @@ may wait for months before the history of the workflow becomes too long."""
 REJECTIONS = frozenset({"OrderInvalid", "PaymentDeclined"})
 """Errors that are a verdict on this order; all others are troubles of ours."""
 
-T = TypeVar("T")
+TOO_LATE = frozenset({Step.SHIPPING, Step.FULFILLED, Step.REJECTED, Step.CANCELLED, Step.FAILED})
+"""The steps from which on the address of an order cannot change any more."""
+
+Reply = TypeVar("Reply")
 
 
 @workflow.defn
 class OrderFulfilment:
     """Reserves stock for each line, charges the card and ships; undoes all of it when a step fails.
 
-    It talks to its neighbours by events alone. What it asks for goes to `shop.requests`; the id of
-    that event is the id of the request, so that a neighbour can drop a repeat. Answers come back as
-    signals that name the request. What became of the order goes to `shop.results`.
+    It talks to its neighbours by events alone: it calls them by requests on `shop.requests`. What a neighbour
+    did is undone by an event that names the request; a call without an answer takes itself back. What became
+    of the order goes to `shop.results`.
 
     Ends: completed (`shop.order.fulfilled`); cancelled (`shop.order.cancelled`); failed with type
     `OrderInvalid` or `PaymentDeclined` (`shop.order.rejected`), or with `NoAnswer` or another
@@ -60,18 +64,14 @@ class OrderFulfilment:
     @workflow.init
     def __init__(self, order: Order) -> None:
         self._order = order
-        self._requests = Results(REQUESTS, SOURCE)
+        self._calls = Calls(REQUESTS, SOURCE)
+        self._undoing = Results(REQUESTS, SOURCE)
         self._results = Results(RESULTS, SOURCE)
         self._step = Step.CHECKING
         self._waits_for = ""
         self._reserved: set[int] = set()
-        # What undoes each request, in the order in which they were made.
-        self._undo: dict[str, tuple[str, dict[str, JsonValue]]] = {}
-        # Answers by request id: the first one counts. They are kept even when nobody has asked
-        # (yet): after a reset, signals come before the request that they answer is made again.
-        self._stock: dict[str, StockAnswer] = {}
-        self._captured: dict[str, bool] = {}
-        self._shipped: dict[str, ShippingAnswer] = {}
+        # What undoes each thing that was done, in the order in which they were.
+        self._undo: list[tuple[str, dict[str, JsonValue]]] = []
 
     @workflow.run
     async def run(self, order: Order) -> OrderResult:  # noqa: ARG002 - @workflow.init took it
@@ -90,25 +90,15 @@ class OrderFulfilment:
             raise
         return await to_the_end(self._close(shipped))
 
-    @workflow.signal(description="The stock of one line is set aside, or lacks.")
-    def stock_answered(self, answer: StockAnswer) -> None:
-        """Take the answer to a stock request."""
-        self._stock.setdefault(answer.request_id, answer)
+    @workflow.update(description="Ship to another address; refused once the parcel is on its way.")
+    def change_address(self, new: NewAddress) -> None:
+        """Ship to `new` instead."""
+        self._order = self._order.model_copy(update={"address": new.address})
 
-    @workflow.signal(description="The card was charged.")
-    def payment_captured(self, answer: PaymentAnswer) -> None:
-        """Take the good answer to a payment request."""
-        self._captured.setdefault(answer.request_id, True)
-
-    @workflow.signal(description="The card was declined.")
-    def payment_declined(self, answer: PaymentAnswer) -> None:
-        """Take the bad answer to a payment request."""
-        self._captured.setdefault(answer.request_id, False)
-
-    @workflow.signal(description="The parcel is on its way.")
-    def order_shipped(self, answer: ShippingAnswer) -> None:
-        """Take the answer to a shipping request."""
-        self._shipped.setdefault(answer.request_id, answer)
+    @change_address.validator
+    def _may_change_address(self, new: NewAddress) -> None:  # noqa: ARG002 - any address will do
+        if self._step in TOO_LATE:
+            raise ApplicationError(f"the order is {self._step} already", type="TooLate")
 
     @workflow.query(description="Where the order is on its way, and what it waits for.")
     def status(self) -> OrderStatus:
@@ -157,44 +147,33 @@ class OrderFulfilment:
     async def _ask_for_stock(self, lines: Mapping[int, OrderLine]) -> dict[int, OrderLine]:
         """Return those of `lines` that lack stock."""
         self._enter(Step.RESERVING, f"the stock's answer for {_names(lines)}")
-        asked = {
-            number: self._request("shop.stock.requested", undo="shop.stock.released", **_piece(number, line))
-            for number, line in lines.items()
-        }
-        await self._requests.send_all(asked.values())
-        await self._answer("stock", self._stock, *asked.values())
-        lacking = {number for number, request in asked.items() if not self._stock[request.id].reserved}
-        for number in lacking:
-            del self._undo[asked[number].id]
-        self._reserved |= asked.keys() - lacking
-        return {number: line for number, line in lines.items() if number in lacking}
+        await _all(self._ask_for_line(number, line) for number, line in lines.items())
+        return {number: line for number, line in lines.items() if number not in self._reserved}
+
+    async def _ask_for_line(self, number: int, line: OrderLine) -> None:
+        piece = _piece(number, line)
+        answer = await self._ask("shop.stock.requested", piece, reply=StockAnswer)
+        if answer.reserved:
+            self._reserved.add(number)
+            self._undo_by("shop.stock.released", answer.request_id, piece)
 
     async def _charge(self) -> None:
         self._enter(Step.CHARGING, "the payment's answer")
-        request = self._request(
-            "shop.payment.requested",
-            undo="shop.payment.refunded",
-            customer_id=self._order.customer_id,
-            amount_cents=self._order.total_cents,
-            card_token=self._order.card_token,
-        )
-        await self._requests.send(request)
-        await self._answer("payment", self._captured, request)
-        if not self._captured[request.id]:
-            del self._undo[request.id]
-            raise ApplicationError("the card was declined", type="PaymentDeclined", non_retryable=True)
+        charge: dict[str, JsonValue] = {
+            "customer_id": self._order.customer_id,
+            "amount_cents": self._order.total_cents,
+            "card_token": self._order.card_token,
+        }
+        answer = await self._ask("shop.payment.requested", charge, reply=PaymentAnswer)
+        self._undo_by("shop.payment.refunded", answer.request_id, charge)
 
     async def _ship(self) -> ShippingAnswer:
         self._enter(Step.SHIPPING, "the shipping's answer")
-        request = self._request(
-            "shop.shipping.requested",
-            undo="shop.shipping.withdrawn",
-            address=self._order.address,
-            lines=_pieces(dict(enumerate(self._order.lines, start=1))),
-        )
-        await self._requests.send(request)
-        await self._answer("shipping", self._shipped, request)
-        return self._shipped[request.id]
+        parcel: dict[str, JsonValue] = {
+            "address": self._order.address,
+            "lines": _pieces(dict(enumerate(self._order.lines, start=1))),
+        }
+        return await self._ask("shop.shipping.requested", parcel, reply=ShippingAnswer)
 
     async def _close(self, shipped: ShippingAnswer) -> OrderResult:
         self._enter(Step.FULFILLED)
@@ -204,38 +183,21 @@ class OrderFulfilment:
         )
         return OrderResult(order_id=order.order_id, total_cents=order.total_cents, tracking=shipped.tracking)
 
-    def _request(self, type_: str, *, undo: str, **data: JsonValue) -> ResultEvent:
-        """Make a request and note what undoes it.
-
-        Noted before it is sent, not once it is answered: a neighbour whose answer does not come may
-        have done what it was asked for, or may do it yet.
-        """
+    async def _ask(self, type_: str, data: dict[str, JsonValue], *, reply: type[Reply]) -> Reply:
         order_id = self._order.order_id
-        request = self._requests.event(type_, order_id, {"order_id": order_id, **data})
-        self._undo[request.id] = (undo, data)
-        return request
+        return await self._calls.call(
+            type_, order_id, {"order_id": order_id, **data}, reply=reply, limit=ANSWER_TIME_LIMIT
+        )
 
-    async def _answer(self, who: str, answers: Mapping[str, T], *requests: ResultEvent) -> None:
-        """Wait until all of `requests` are answered."""
-        try:
-            await workflow.wait_condition(
-                lambda: all(request.id in answers for request in requests),
-                timeout=ANSWER_TIME_LIMIT,
-                timeout_summary=f"{who} answers",
-            )
-        except TimeoutError:
-            raise ApplicationError(
-                f"{who} did not answer within {ANSWER_TIME_LIMIT}", type="NoAnswer", non_retryable=True
-            ) from None
+    def _undo_by(self, type_: str, request_id: str, data: dict[str, JsonValue]) -> None:
+        """Note which event undoes what was done for a request."""
+        self._undo.append((type_, {"order_id": self._order.order_id, "request_id": request_id, **data}))
 
     async def _give_up(self, error: BaseException) -> None:
-        """Undo all requests in reverse order, then publish why."""
+        """Undo all that was done, in reverse order, then publish why."""
         self._enter(Step.COMPENSATING)
-        order_id = self._order.order_id
-        for request_id, (type_, data) in reversed(self._undo.items()):
-            await self._requests.publish(
-                type_, order_id, {"order_id": order_id, "request_id": request_id, **data}
-            )
+        for type_, data in reversed(self._undo):
+            await self._undoing.publish(type_, self._order.order_id, data)
         self._reserved.clear()
         if is_cancelled_exception(error):
             await self._end(Step.CANCELLED, workflow.cancellation_reason() or "")
@@ -255,6 +217,14 @@ class OrderFulfilment:
     def _enter(self, step: Step, waits_for: str = "") -> None:
         self._step, self._waits_for = step, waits_for
         workflow.set_current_details(f"{step}: waits for {waits_for}" if waits_for else step)
+
+
+async def _all(calls: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Make all `calls` at once; ends once each has, and only then raises."""
+    # A plain `gather` would raise as soon as the first has, and what undoes it would overtake the others.
+    for end in await asyncio.gather(*calls, return_exceptions=True):
+        if isinstance(end, BaseException):
+            raise end
 
 
 def _name(error: BaseException) -> str:

@@ -20,17 +20,18 @@ from deploy.demo.neighbours import (
 
 
 def stock_request(id_: str, sku: str = "PEN", line: int = 1) -> Request:
-    return Request(id_, "shop.stock.requested", {"order_id": "A-1", "line": line, "sku": sku, "quantity": 2})
+    data = {"order_id": "A-1", "line": line, "sku": sku, "quantity": 2}
+    return Request(id_, "shop.stock.requested", data, "1.c.s")
 
 
 def payment_request(card: str = "card-good") -> Request:
-    return Request(
-        "r-1", "shop.payment.requested", {"order_id": "A-1", "amount_cents": 1000, "card_token": card}
-    )
+    data = {"order_id": "A-1", "amount_cents": 1000, "card_token": card}
+    return Request("r-1", "shop.payment.requested", data, "1.c.s")
 
 
 def shipping_request() -> Request:
-    return Request("r-1", "shop.shipping.requested", {"order_id": "A-1", "address": "1 Main Street"})
+    data = {"order_id": "A-1", "address": "1 Main Street"}
+    return Request("r-1", "shop.shipping.requested", data, "1.c.s")
 
 
 def answer_of(neighbour: Neighbour, request: Request) -> Answer:
@@ -54,6 +55,7 @@ def test_stock_answers_with_a_binary_cloudevent() -> None:
     assert headers["ce_type"] == b"stock.reserved"
     assert headers["ce_source"] == b"demo/stock"
     assert headers["ce_subject"] == b"A-1"
+    assert headers["correlation"] == b"1.c.s"
     assert headers["content-type"] == b"application/json"
     assert json.loads(answer.value) == {
         "order_id": "A-1",
@@ -88,7 +90,7 @@ def test_payment_answers_with_plain_json_and_its_type_in_a_header() -> None:
     answer = answer_of(payment, payment_request())
 
     assert (answer.topic, answer.key) == ("payments.events", b"A-1")
-    assert answer.headers == [("event-type", b"payment.captured")]
+    assert answer.headers == [("event-type", b"payment.captured"), ("correlation", b"1.c.s")]
     assert json.loads(answer.value) == {
         "event_id": payment_request().answer_id,
         "order_id": "A-1",
@@ -101,7 +103,7 @@ def test_payment_answers_with_plain_json_and_its_type_in_a_header() -> None:
 def test_a_declined_card_says_why() -> None:
     answer = answer_of(payment, payment_request("card-declined"))
 
-    assert answer.headers == [("event-type", b"payment.declined")]
+    assert answer.headers[0] == ("event-type", b"payment.declined")
     assert json.loads(answer.value)["reason"] == "declined by the bank"
 
 
@@ -110,7 +112,8 @@ def test_shipping_answers_with_a_structured_cloudevent() -> None:
 
     event = json.loads(answer.value)
     assert (answer.topic, answer.key) == ("shipping.events", b"A-1")
-    assert answer.headers == [("content-type", b"application/cloudevents+json")]
+    assert dict(answer.headers)["content-type"] == b"application/cloudevents+json"
+    assert event["correlation"] == "1.c.s"
     assert event["type"] == "shipping.shipped"
     assert event["id"] == shipping_request().answer_id
     assert event["data"]["request_id"] == "r-1"
@@ -131,10 +134,11 @@ def test_an_answer_is_the_same_event_exactly_when_its_request_is(one: str, other
     assert (answered(one) == answered(other)) == (one == other)
 
 
-def test_a_request_is_read_from_a_binary_cloudevent_with_its_trace() -> None:
+def test_a_request_is_read_from_a_binary_cloudevent_with_its_correlation_and_its_trace() -> None:
     headers = [
         ("ce_id", b"r-1"),
         ("ce_type", b"shop.payment.requested"),
+        ("correlation", b"1.c.s"),
         ("traceparent", b"00-a-b-01"),
         ("other", b"\xff"),
     ]
@@ -146,6 +150,7 @@ def test_a_request_is_read_from_a_binary_cloudevent_with_its_trace() -> None:
         "r-1",
         "shop.payment.requested",
         {"order_id": "A-1", "amount_cents": 1, "card_token": "c"},
+        "1.c.s",
         [("traceparent", b"00-a-b-01")],
     )
     assert ("traceparent", b"00-a-b-01") in answer_of(payment, request).headers
