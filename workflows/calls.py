@@ -8,7 +8,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from pydantic import JsonValue
+    from pydantic import BaseModel, JsonValue
 
     from activities.calling import Call, CallingActivities
     from activities.heartbeats import HEARTBEAT_TIMEOUT
@@ -36,7 +36,7 @@ class Calls:
         self,
         type_: str,
         subject: str,
-        data: JsonValue,
+        data: BaseModel | JsonValue,
         *,
         reply: type[Reply],
         limit: timedelta,
@@ -53,7 +53,7 @@ class Calls:
         Args:
             type_: The type of the request.
             subject: What it is about; becomes the record's key.
-            data: What is asked.
+            data: What is asked: a pydantic model, or what JSON can say.
             reply: The type that the route's `result` is read as.
             limit: After so long without a reply the call fails.
             ask_again_after: Publish the request again after so long; by default it is asked once.
@@ -65,7 +65,7 @@ class Calls:
             CancelledError: The workflow was asked to cancel.
         """
         call = Call(
-            request=(request := self._requests.event(type_, subject, data)),
+            request=(request := self._requests.event(type_, subject, _plain(data))),
             cancelled=self._requests.event(f"{type_}.cancelled", subject, {"request_id": request.id}),
             original_run=workflow.info().original_execution_run_id,
         )
@@ -95,6 +95,11 @@ class Calls:
                 f"no answer to {type_} within {limit}", type="NoAnswer", non_retryable=True
             ) from error
         return answer
+
+
+def _plain(data: BaseModel | JsonValue) -> JsonValue:
+    plain: JsonValue = data.model_dump(mode="json") if isinstance(data, BaseModel) else data
+    return plain
 
 
 async def _take_back(call: Call, summary: str) -> None:

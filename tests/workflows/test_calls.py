@@ -26,6 +26,12 @@ SHORT = timedelta(milliseconds=200)
 """Of real time: the server does not skip any while an activity waits."""
 
 
+class Charge(BaseModel):
+    """What is asked."""
+
+    cents: int
+
+
 class Charged(BaseModel):
     """What the other side answers."""
 
@@ -45,7 +51,7 @@ class Pays:
         charged = await self._calls.call(
             CHARGE,
             "A-1",
-            {"cents": 4_900},
+            Charge(cents=4_900),
             reply=Charged,
             limit=limit,
             ask_again_after=again,
