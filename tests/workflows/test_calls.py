@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -67,8 +67,11 @@ class Other:
         self.read: list[ResultEvent] = []
         self.answers: list[object] = []
         self.asked = asyncio.Event()
+        self.before: dict[str, Callable[[], Awaitable[None]]] = {}
 
     async def publish(self, event: ResultEvent) -> Published:
+        if do := self.before.get(event.type):
+            await do()
         self.read.append(event)
         self.asked.set()
         if self.answers:
@@ -172,6 +175,18 @@ async def test_a_cancelled_workflow_takes_its_request_back(
         with pytest.raises(WorkflowFailureError) as failed:
             await handle.result()
     assert isinstance(failed.value.cause, CancelledError)
+    assert taken_back(other)
+
+
+async def test_a_cancellation_while_a_request_is_taken_back_does_not_leave_that_half_done(
+    env: WorkflowEnvironment, other: Other, max_cached_workflows: int
+) -> None:
+    async with paying(env, other, max_cached_workflows, limit=SHORT) as handle:
+        other.before[f"{CHARGE}.cancelled"] = handle.cancel
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+    assert isinstance(failed.value.cause, ApplicationError)
+    assert failed.value.cause.type == "NoAnswer"
     assert taken_back(other)
 
 
