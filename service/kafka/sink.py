@@ -185,8 +185,10 @@ class KafkaSink:
             if producer is None or self._producer is not producer:
                 return
             self._producer = None
-        log.warning("producer replaced", error=type(error).__name__)
-        await _close(producer)
+            log.warning("producer replaced", error=type(error).__name__)
+            # Nobody goes on before it is closed: what it may still have written must be there, or never
+            # come, when one that was told to come again looks.
+            await _close(producer)
 
 
 def _too_large(topic: str) -> RecordTooLarge:

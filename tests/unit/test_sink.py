@@ -208,6 +208,19 @@ async def test_many_failures_of_one_producer_replace_it_once(
     assert producers[0].closed == ["stopped"]
 
 
+async def test_nobody_is_told_to_come_again_before_the_producer_that_may_still_write_is_closed(
+    sink: KafkaSink, producers: list[FakeProducer]
+) -> None:
+    producers[0].failure, producers[0].stop_hangs = OutOfOrderSequenceNumber(), True
+
+    async def closed_when_told() -> list[str]:
+        with pytest.raises(NotNow):
+            await send(sink)
+        return list(producers[0].closed)
+
+    assert await asyncio.gather(*(closed_when_told() for _ in range(3))) == [["sender", "client"]] * 3
+
+
 async def test_a_producer_whose_stop_hangs_is_closed_all_the_same(
     sink: KafkaSink, producers: list[FakeProducer]
 ) -> None:
