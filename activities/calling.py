@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError
 from activities.correlation import HEADER, Correlation, Seal
 from activities.heartbeats import heartbeats
 from activities.ports import ResultEvent, ResultPublisher
-from activities.publishing import published
+from activities.publishing import published, with_its_past
 
 MOST_RUNS = 10
 """Of the runs before a reset, so many are looked through for a reply that came already."""
@@ -75,7 +75,7 @@ class CallingActivities:
         """
         async with heartbeats():
             await published(self._publisher, self._sealed(call))
-            await published(self._publisher, call.cancelled)
+            await published(self._publisher, with_its_past(call.cancelled))
 
     def _sealed(self, call: Call) -> ResultEvent:
         """The request with the correlation of its call."""

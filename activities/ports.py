@@ -1,6 +1,6 @@
 """What activities need from the service, without importing it."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -12,7 +12,8 @@ class ResultEvent(BaseModel):
     """A result event, whole before its first attempt, so that each attempt publishes the same.
 
     `id` was chosen in the workflow. `time` is RFC 3339. `headers` are text headers beyond the
-    CloudEvents attributes (correlation, causation, trace context).
+    CloudEvents attributes (correlation, causation, trace context). `tried_since` is set where an earlier
+    attempt may have written it already: not before that time.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -25,6 +26,7 @@ class ResultEvent(BaseModel):
     time: str
     data: JsonValue
     headers: dict[str, str] = {}
+    tried_since: datetime | None = None
 
 
 class Published(BaseModel):
@@ -40,13 +42,14 @@ class Published(BaseModel):
 class ResultPublisher(Protocol):
     """Writes result events to Kafka.
 
-    Suspends until the record is acknowledged by all in-sync replicas. May be repeated: a repeat
-    writes another record with the same id, which subscribers drop. After it raised, the record
-    may or may not be in the log.
+    Suspends until the record is acknowledged by all in-sync replicas. May be repeated: where the event
+    says that it was tried before, its record is looked for first, and is not written again if it is there.
+    What is not found may be written twice, with the same id, which subscribers drop. After it raised, the
+    record may or may not be in the log.
     """
 
     async def publish(self, event: ResultEvent) -> Published:
-        """Write `event` and say where it lies.
+        """Write `event`, unless it is written, and say where it lies.
 
         Raises:
             ValueError: It can never be a CloudEvent; nothing was written.

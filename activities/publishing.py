@@ -20,6 +20,7 @@ class PublishingActivities:
     async def publish(self, event: ResultEvent) -> Published:
         """Publish `event`; repeatable, since its id does not depend on the attempt.
 
+        From the second attempt on, the record of an earlier one is looked for before another is written.
         The attempt ends only when the record is acknowledged or the producer closed: a request
         to cancel it is not obeyed, because the record may be on its way already.
 
@@ -27,7 +28,7 @@ class PublishingActivities:
             ApplicationError: `ResultInvalid`, not to be tried again: it can never be an event.
         """
         async with heartbeats():
-            return await published(self._publisher, event)
+            return await published(self._publisher, with_its_past(event))
 
 
 async def published(publisher: ResultPublisher, event: ResultEvent) -> Published:
@@ -44,3 +45,11 @@ async def published(publisher: ResultPublisher, event: ResultEvent) -> Published
         return sending.result()
     except ValueError as error:
         raise ApplicationError(str(error), type="ResultInvalid", non_retryable=True) from error
+
+
+def with_its_past(event: ResultEvent) -> ResultEvent:
+    """`event`, which says so if an earlier attempt of this activity may have written it."""
+    info = activity.info()
+    if info.attempt == 1 or event.tried_since:
+        return event
+    return event.model_copy(update={"tried_since": info.scheduled_time})

@@ -20,11 +20,13 @@ from service.intake.lanes import Lanes, Window
 from service.intake.loop import Intake, lane_key_by
 from service.intake.switchboard import SwitchboardReader
 from service.kafka.connection import Connection
+from service.kafka.reading import reader
 from service.kafka.sink import KafkaSink
 from service.kafka.source import KafkaSource
 from service.kafka.watchdog import WatchedSource, fresh_look
 from service.lifecycle import Stopped, patiently
 from service.pipeline import kafka_connection, make_pipeline, open_sink, seal_of
+from service.results.looking_back import LookBack
 from service.results.publisher import KafkaResultPublisher
 from service.routing.table import RouteTable, load_routes
 from service.settings import Settings
@@ -76,16 +78,21 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
                 if bridge:
                     tasks.create_task(bridge.run(stop))
                 if roles.worker:
-                    tasks.create_task(_work(settings, client, found, sink, stop))
+                    tasks.create_task(_work(settings, connection, client, found, sink, stop))
         except BaseExceptionGroup as group:
             # One of the roles ended them all: it alone is the reason.
             raise first_reason(group) from group
 
 
 async def _work(
-    settings: Settings, client: Client, found: Found, sink: KafkaSink, stop: asyncio.Event
+    settings: Settings,
+    connection: Connection,
+    client: Client,
+    found: Found,
+    sink: KafkaSink,
+    stop: asyncio.Event,
 ) -> None:
-    publisher = KafkaResultPublisher(sink)
+    publisher = KafkaResultPublisher(sink, LookBack(lambda: reader(connection, "read_uncommitted")))
     worker = make_worker(
         client,
         settings.worker.task_queue,

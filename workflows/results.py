@@ -47,7 +47,9 @@ class Results:
         local: Try once within the worker first, as a local activity: a short workflow then ends in one
             task, without the server's rounds for an activity. What is not acknowledged within seconds
             goes the usual way, with the same id. In the timeline of the Temporal UI it is a marker
-            instead of a bar. Changing it for running workflows needs a patch.
+            instead of a bar. Changing it for running workflows needs a patch. When the worker is killed
+            within that task, all of it is done anew, as if for the first time: a result of it may then be
+            in the log twice.
     """
 
     def __init__(self, topic: str, source: str, *, local: bool = False) -> None:
@@ -106,18 +108,29 @@ class Results:
             raise asyncio.CancelledError
         return published
 
-    async def send_all(self, events: Iterable[ResultEvent]) -> None:
-        """Publish `events` side by side; ends once each is published, and only then raises; see `send`."""
+    async def publish_all(self, events: Iterable[ResultEvent]) -> list[Published]:
+        """Publish `events` side by side, in no order, and say where each lies, in the order given.
+
+        Make them with `event`. Ends once each is published, and only then raises; see `send`.
+        """
         # A plain `gather` would raise as soon as the first of them is done after a cancellation, and
         # leave the others on their way: what is published next would overtake them.
         ends = await asyncio.gather(*map(self.send, events), return_exceptions=True)
+        published: list[Published] = []
         for end in ends:
             if isinstance(end, BaseException):
                 raise end
+            published.append(end)
+        return published
+
+    async def send_all(self, events: Iterable[ResultEvent]) -> None:
+        """Do as `publish_all`, by its former name."""
+        await self.publish_all(events)
 
 
 async def _publish(event: ResultEvent, summary: str, *, local: bool) -> Published:
     if local:
+        began = workflow.now()
         with suppress(FailureError):  # not ActivityError, in which a local activity's failure does not come
             return await workflow.execute_local_activity_method(
                 PublishingActivities.publish,
@@ -126,6 +139,7 @@ async def _publish(event: ResultEvent, summary: str, *, local: bool) -> Publishe
                 retry_policy=ONCE,
                 schedule_to_close_timeout=LOCAL_PATIENCE,
             )
+        event = event.model_copy(update={"tried_since": began})
     return await workflow.execute_activity_method(
         PublishingActivities.publish,
         event,

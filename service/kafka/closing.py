@@ -19,7 +19,7 @@ async def close(consumer: AIOKafkaConsumer, seconds: float) -> None:
     """
     await _bounded(consumer.stop(), seconds)
     coordinator, fetcher, client = consumer._coordinator, consumer._fetcher, consumer._client  # noqa: SLF001
-    if coordinator:
+    if coordinator and consumer._group_id is not None:  # noqa: SLF001 - without a group there is no heart
         await _bounded(coordinator._stop_heartbeat_task(), REST_SECONDS)  # noqa: SLF001
         await _bounded(coordinator._stop_commit_offsets_refresh_task(), REST_SECONDS)  # noqa: SLF001
     if fetcher:  # there is none before the client has got through

@@ -7,28 +7,39 @@ from dataclasses import dataclass
 from typing import Literal
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from service.errors import ConfigurationError, Unreachable
 from service.kafka.admin import no_such_topic
+from service.kafka.closing import close
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
-from service.kafka.record import Partition, Record
+from service.kafka.record import MayNotRead, Partition, Record
 
 Isolation = Literal["read_committed", "read_uncommitted"]
 Reset = Literal["latest", "none"]
 
+CLOSE_SECONDS = 5.0
+
 
 @asynccontextmanager
 async def onlooker(
-    connection: Connection, isolation: Isolation = "read_committed", *, reset: Reset = "latest"
+    connection: Connection,
+    isolation: Isolation = "read_committed",
+    *,
+    reset: Reset = "latest",
+    fetch_wait_ms: int = 500,
 ) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer without a group, for the time of the block.
+    """A consumer without a group, for the time of the block; brokers may wait so long for new records.
 
     Raises:
         Unreachable: No broker answers, at first or within the block; the text says what is known.
+        MayNotRead: It answers that we lack the right.
     """
     consumer = AIOKafkaConsumer(
-        **connection.client_options(), isolation_level=isolation, auto_offset_reset=reset
+        **connection.client_options(),
+        isolation_level=isolation,
+        auto_offset_reset=reset,
+        fetch_max_wait_ms=fetch_wait_ms,
     )
     try:
         with listening_to_client_log() as heard:
@@ -38,10 +49,12 @@ async def onlooker(
             except (KafkaError, TimeoutError) as error:
                 raise await connection.why_unreachable(heard) from error
         yield consumer
+    except TopicAuthorizationFailedError as error:
+        raise MayNotRead(connection.in_words(error)) from error
     except KafkaError as error:
         raise Unreachable(f"Kafka could not be asked: {type(error).__name__}") from error
     finally:
-        await consumer.stop()
+        await close(consumer, CLOSE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
@@ -10,12 +11,13 @@ from aiokafka.errors import OffsetOutOfRangeError
 from service.errors import Unreachable
 from service.kafka.connection import Connection
 from service.kafka.groups import committed_in_time
-from service.kafka.outside import onlooker, places_of
+from service.kafka.outside import Isolation, onlooker, places_of
 from service.kafka.raw import read_batch
 from service.kafka.record import Commit, Partition, Record
 
 RECORDS = 500
 WAIT_MS = 250
+FETCH_WAIT_MS = 10
 PATIENCE_SECONDS = 30.0
 
 
@@ -34,6 +36,18 @@ class Reader:
     async def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Commit]:
         """See `RecordReader.committed`."""
         return await committed_in_time(self._consumer._client, group, partitions)  # noqa: SLF001
+
+    async def partitions(self, topic: str) -> Sequence[Partition]:
+        """See `LogReader.partitions`."""
+        return [Partition(*place) for place in await places_of(self._consumer, topic)]
+
+    async def written_since(self, partition: Partition, moment: datetime) -> range:
+        """See `LogReader.written_since`."""
+        place = TopicPartition(*partition)
+        end = (await self._consumer.end_offsets([place]))[place]
+        # The first offset with such a timestamp, whatever comes after it (KafkaConsumer Javadoc).
+        first = (await self._consumer.offsets_for_times({place: int(moment.timestamp() * 1000)}))[place]
+        return range(first.offset if first else end, end)
 
     async def read(self, partition: Partition, offsets: range) -> AsyncIterator[Record]:
         """See `RecordReader.read`."""
@@ -66,12 +80,13 @@ class Reader:
 
 
 @asynccontextmanager
-async def reader(connection: Connection) -> AsyncIterator[Reader]:
+async def reader(connection: Connection, isolation: Isolation = "read_committed") -> AsyncIterator[Reader]:
     """A reader for the time of the block.
 
     Raises:
         Unreachable: No broker answers, at first or within the block.
     """
     # "none": where the place that is asked for has gone, the client must not go to another by itself.
-    async with onlooker(connection, reset="none") as consumer:
+    # It reads what is there: a broker that waited for more would only hold up the next partition.
+    async with onlooker(connection, isolation, reset="none", fetch_wait_ms=FETCH_WAIT_MS) as consumer:
         yield Reader(consumer)

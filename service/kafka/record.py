@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
-from service.errors import TurnoutError
+from service.errors import TurnoutError, Unreachable
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -131,6 +131,29 @@ class RecordReader(Protocol):
         ...
 
 
+class LogReader(Protocol):
+    """Looks into topics for what was written to them lately, also where transactions are open."""
+
+    async def partitions(self, topic: str) -> Sequence[Partition]:
+        """The partitions of `topic` in order.
+
+        Raises:
+            ConfigurationError: There is no such topic.
+        """
+        ...
+
+    async def written_since(self, partition: Partition, moment: datetime) -> range:
+        """Offsets that hold all that is readable now and has a timestamp of `moment` or later.
+
+        They may hold older records too, where timestamps do not rise with offsets.
+        """
+        ...
+
+    def read(self, partition: Partition, offsets: range) -> AsyncIterator[Record]:
+        """See `RecordReader.read`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """Where a record that was sent lies, acknowledged by all in-sync replicas."""
@@ -166,3 +189,7 @@ class RecordSink(Protocol):
 
 class RecordTooLarge(TurnoutError):  # noqa: N818 - a state of the topic's settings
     """The topic does not take a record of this size."""
+
+
+class MayNotRead(Unreachable):
+    """We have no right to read a topic; the text names the command that gives it."""

@@ -1,8 +1,15 @@
 """Publishes result events: the service's side of the activity `publish`."""
 
+import asyncio
+
+import structlog
+
 from activities.ports import Published, ResultEvent
 from service.events.cloudevents import encode_binary
 from service.kafka.record import RecordSink
+from service.results.looking_back import LookBack, Sought
+
+log = structlog.get_logger(__name__)
 
 
 class KafkaResultPublisher:
@@ -11,17 +18,40 @@ class KafkaResultPublisher:
     Implements `activities.ports.ResultPublisher`.
     """
 
-    def __init__(self, sink: RecordSink) -> None:
+    def __init__(self, sink: RecordSink, look_back: LookBack) -> None:
         self._sink = sink
+        self._look_back = look_back
+        self._under_way: dict[tuple[str, str, str], asyncio.Task[Published]] = {}
 
     async def publish(self, event: ResultEvent) -> Published:
         """Write `event`; see `ResultPublisher.publish`.
 
         Raises:
-            NotNow: Kafka did not acknowledge it; Temporal tries again.
+            NotNow: Kafka did not acknowledge it, or not say whether it is there; Temporal tries again.
             ValueError: It can never be a CloudEvent, whatever one tries.
             RecordTooLarge: The topic does not take it.
         """
+        # An attempt that Temporal has given up on may still be writing, here. What it writes is not there
+        # yet for a look, so the next attempt ends as it does.
+        name = (event.topic, event.source, event.id)
+        publishing = self._under_way.get(name)
+        if publishing is None:
+            publishing = self._under_way[name] = asyncio.create_task(self._publish(event))
+            publishing.add_done_callback(lambda _: self._under_way.pop(name))
+        return await asyncio.shield(publishing)
+
+    async def _publish(self, event: ResultEvent) -> Published:
         key, value, headers = encode_binary(event)
+        if event.tried_since:
+            sought = Sought(event.topic, key, event.source, event.id, event.tried_since)
+            if found := await self._look_back.find(sought):
+                log.info(
+                    "result of an earlier attempt found",
+                    id=event.id,
+                    topic=found.topic,
+                    partition=found.partition,
+                    offset=found.offset,
+                )
+                return Published(topic=found.topic, partition=found.partition, offset=found.offset)
         written = await self._sink.send(event.topic, key=key, value=value, headers=headers)
         return Published(topic=written.topic, partition=written.partition, offset=written.offset)

@@ -6,6 +6,7 @@ find each; `sound` replaces nothing. All of them log how many records they hold.
 
 # ruff: noqa: SLF001 - they replace what nobody else may touch
 
+import asyncio
 import json
 import sys
 import uuid
@@ -37,6 +38,8 @@ from service.intake.lanes import Lanes
 from service.intake.offsets import OffsetTracker
 from service.kafka.record import Commit, Record, Written
 from service.kafka.source import NOWHERE, KafkaSource
+from service.results.looking_back import LookBack
+from service.results.publisher import KafkaResultPublisher
 from service.routing.commands import Command, Start
 from tests.workflows.yard import AsyncPark
 
@@ -257,6 +260,29 @@ def backdated_letters() -> None:
     replace(AIOKafkaProducer, "send", make_send)
 
 
+def results_untold() -> None:
+    """Results are written, but Temporal never hears that they are."""
+
+    def make(publish: Any) -> Any:
+        async def published(self: KafkaResultPublisher, event: Any) -> None:
+            await publish(self, event)
+            log.info("result written")
+            await asyncio.Event().wait()
+
+        return published
+
+    replace(KafkaResultPublisher, "publish", make)
+
+
+def no_look_back() -> None:
+    """A result is written by each attempt, whatever an earlier one has written."""
+
+    async def nothing(_self: LookBack, _sought: object) -> None:
+        return None
+
+    replace(LookBack, "find", lambda _: nothing)
+
+
 BUILDS: dict[str, Callable[[], None]] = {
     "sound": lambda: None,
     "commit-before-start": commit_before_start,
@@ -272,6 +298,8 @@ BUILDS: dict[str, Callable[[], None]] = {
     "start-ends-park": start_ends_park,
     "async-park": async_park,
     "backdated-letters": backdated_letters,
+    "results-untold": results_untold,
+    "no-look-back": no_look_back,
 }
 
 

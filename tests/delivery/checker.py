@@ -184,6 +184,9 @@ class Report:
     results_lost: Figure
     results_differing: Figure
     """Events with results of several ids: no subscriber could drop the repeats."""
+    results_repeated: Figure
+    """Records that repeat the id of another: allowed where an attempt that was taken for dead still writes
+    from another process, but here there is one worker."""
     overrun: Figure
     """Records held beyond the window."""
 
@@ -198,7 +201,6 @@ class Report:
     """Events whose producer was not told; `of` all."""
     replayed: Figure
     """Handled again; `of` what had to be handled."""
-    results_repeated: Figure
     letters_repeated: Figure
     stalled: Stall
     """The longest time in which work waited and none was finished."""
@@ -237,6 +239,7 @@ MUST_BE_ZERO = (
     "unwritten",
     "results_lost",
     "results_differing",
+    "results_repeated",
     "overrun",
 )
 
@@ -268,6 +271,7 @@ def check(history: History) -> Report:
         unwritten=_unwritten(history),
         results_lost=_results_lost(history),
         results_differing=_results_differing(history),
+        results_repeated=_repeats([(r.event, r.id) for r in history.results]),
         overrun=Figure(max(history.held - history.window, 0), history.window),
         effects=_ended(End.EFFECT, must, ends),
         parked=_ended(End.PARKED, must, ends),
@@ -277,7 +281,6 @@ def check(history: History) -> Report:
         unknown=_figure((e.event.id for e in history.entries if e.fate is Fate.UNKNOWN), len(events)),
         # What a park delivers is handled once more, and is no repeat.
         replayed=_repeats([((h.spot, h.kind == End.PARKED), h.route) for h in history.handled]),
-        results_repeated=_repeats([(r.event, r.id) for r in history.results]),
         letters_repeated=_repeats([(x.spot, x.route) for x in history.letters]),
         stalled=stalled(history),
     )

@@ -4,7 +4,8 @@ import asyncio
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,15 @@ import pytest
 from aiokafka.protocol.admin import CreateAclsRequest
 from pydantic import SecretStr
 
+from activities.ports import ResultEvent
 from service.errors import ConfigurationError, TurnoutError, Unreachable
 from service.intake import loop, readiness
 from service.kafka import admin as kafka_admin
+from service.kafka.reading import reader
 from service.local import HOST, LocalTemporal
+from service.pipeline import kafka_connection, open_sink
+from service.results.looking_back import LookBack
+from service.results.publisher import KafkaResultPublisher
 from service.settings import KafkaSettings
 from service.wiring import serve
 from tests.integration.service import BOTH, ECHOES, Site, headers_of, site
@@ -209,3 +215,32 @@ async def test_a_right_that_lacks_later_is_waited_for_and_named(
 async def _is_told(here: Site, command: str) -> bool:
     told = [str(line.get("error") or line.get("answer")) for line in here.lines]
     return any("kafka-acls.sh" in text and command in text for text in told)
+
+
+async def test_without_the_right_to_read_results_they_are_written_without_a_look_and_the_right_is_named(
+    here: Site,
+) -> None:
+    await allow(here, WRITE, "out")
+    connection = kafka_connection(here.settings.kafka)
+    async with open_sink(here.settings, connection, asyncio.Event()) as sink:
+        publisher = KafkaResultPublisher(sink, LookBack(partial(reader, connection, "read_uncommitted")))
+        event = ResultEvent(
+            topic=here.topics["out"],
+            id="e-1",
+            source="/tests",
+            type="told",
+            subject="A",
+            time="2026-11-24T12:00:00Z",
+            data=1,
+            tried_since=datetime.now(UTC),
+        )
+        first = await publisher.publish(event)
+        assert (await publisher.publish(event)).offset == first.offset + 1
+        told = {str(line.get("reason")) for line in here.lines}
+        assert any(f"--operation Read --topic {here.topics['out']}" in text for text in told)
+        await allow(here, READ, "out")
+
+        async def is_found() -> bool:
+            return await publisher.publish(event) == first
+
+        await here.until(is_found)

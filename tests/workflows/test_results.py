@@ -1,8 +1,9 @@
 """Results that are published within the worker first, and the usual way where that fails."""
 
+import asyncio
 import uuid
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from temporalio import activity, workflow
@@ -27,17 +28,30 @@ class Tells:
         return [published.offset for published in told]
 
 
+@workflow.defn(sandboxed=False)
+class TellsAll:
+    """Publishes three results at once."""
+
+    @workflow.run
+    async def run(self) -> list[int]:
+        results = Results("results", "tests")
+        published = await results.publish_all(results.event("told", f"s{n}", n) for n in range(3))
+        return [one.partition for one in published]
+
+
 class Kafka:
     """Publishes, but not before as many attempts have failed as it is told."""
 
     def __init__(self, refusals: int = 0) -> None:
         self.refusals = refusals
         self.written: list[ResultEvent] = []
+        self.tried: list[ResultEvent] = []
         self.attempts: Counter[str] = Counter()
 
     async def publish(self, event: ResultEvent) -> Published:
         where = "local" if activity.info().is_local else "scheduled"
         self.attempts[where] += 1
+        self.tried.append(event)
         if self.refusals:
             self.refusals -= 1
             raise ConnectionError("no broker")
@@ -94,3 +108,53 @@ async def test_ids_do_not_depend_on_the_way(
     kafka = Kafka(refusals)
     await told(env, kafka, max_cached_workflows, local=False)
     assert kafka.attempts == {"scheduled": 2 + refusals}
+
+
+async def test_only_the_first_attempt_does_not_say_since_when_others_were_made(
+    env: WorkflowEnvironment, max_cached_workflows: int
+) -> None:
+    kafka = Kafka(refusals=2)
+    await told(env, kafka, max_cached_workflows, local=False)
+    since = [event.tried_since for event in kafka.tried]
+    assert since[0] is None
+    assert since[3] is None  # of the second result
+    assert since[1]
+    assert since[1] == since[2]
+    made = datetime.fromisoformat(kafka.tried[0].time)
+    assert made <= since[1] <= made + timedelta(seconds=5)
+
+
+async def test_what_was_tried_locally_says_so_when_it_goes_the_usual_way(
+    env: WorkflowEnvironment, max_cached_workflows: int
+) -> None:
+    kafka = Kafka(refusals=2)
+    await told(env, kafka, max_cached_workflows, local=True)
+    made = datetime.fromisoformat(kafka.tried[0].time)
+    assert [event.tried_since for event in kafka.tried] == [None, made, made, None]
+
+
+async def test_of_several_published_at_once_each_place_is_told_in_the_order_given(
+    env: WorkflowEnvironment, max_cached_workflows: int
+) -> None:
+    class Slow(Kafka):
+        async def publish(self, event: ResultEvent) -> Published:
+            # The last one is the first to be written.
+            await asyncio.wait_for(self.until(2 - int(event.subject[1:])), 10)
+            self.written.append(event)
+            return Published(topic=event.topic, partition=int(event.subject[1:]), offset=0)
+
+        async def until(self, count: int) -> None:
+            while len(self.written) < count:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    queue, kafka = str(uuid.uuid4()), Slow()
+    async with Worker(
+        env.client,
+        task_queue=queue,
+        workflows=[TellsAll],
+        activities=[PublishingActivities(kafka).publish],
+        max_cached_workflows=max_cached_workflows,
+    ):
+        places = await env.client.execute_workflow(TellsAll.run, id=str(uuid.uuid4()), task_queue=queue)
+    assert places == [0, 1, 2]
+    assert [event.subject for event in kafka.written] == ["s2", "s1", "s0"]
