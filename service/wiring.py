@@ -12,7 +12,9 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.parking import ParkingActivities
+from service.dispatch.contracts import Contracts
 from service.dispatch.identity import IdentityPlugin
+from service.dispatch.judging import judge_by
 from service.errors import first_reason
 from service.failures.deliveries import ParkDeliveries
 from service.failures.letter_topic import LetterTopicWatch
@@ -61,7 +63,8 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
         Stopped: `stop` was set before everything was there.
     """
     found = find(settings.worker.packages)
-    table = load_routes(settings.routes) if roles.bridge else None
+    judge = judge_by(Contracts(found.workflows))
+    table = load_routes(settings.routes, judge) if roles.bridge else None
     connection = kafka_connection(settings.kafka)
     metrics = Metrics()
     async with served(metrics, settings.metrics.address), open_sink(settings, connection, stop) as sink:

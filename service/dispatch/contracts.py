@@ -7,15 +7,17 @@ the workflow; so what would not be understood is refused here, where it still ha
 import typing
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ErrorType
 from temporalio import workflow
 
 from service.errors import RejectedError
 from service.routing.commands import Command, Signal, Start
+from service.routing.contract import Contract, Misfit, path_of
 
 Parameters = Sequence[TypeAdapter[Any]] | None
 """One adapter per parameter; None takes whatever comes."""
@@ -26,15 +28,8 @@ OF_PAYLOADS = frozenset({"value_error", "assertion_error", "union_tag_invalid", 
 WITHOUT_PAYLOADS = frozenset(typing.get_args(ErrorType)) - OF_PAYLOADS
 
 
-class Misfit(NamedTuple):
-    """Why an input does not fit, and the path of the first field that does not; `""` if it is the whole."""
-
-    problem: str
-    position: str = ""
-
-
 class Contracts:
-    """The inputs of the workflows whose classes we have; all others are not checked."""
+    """The inputs of the workflows whose classes we have, and what routes say of theirs; others pass."""
 
     def __init__(self, workflows: Iterable[type]) -> None:
         self._starts: dict[str, Parameters] = {}
@@ -57,33 +52,57 @@ class Contracts:
         """
         match command:
             case Start():
-                self._check_start(command.workflow, command.args)
+                self._check_start(command.workflow, command.args, command.contract)
             case Signal():
                 if command.or_start:
-                    self._check_start(command.or_start.workflow, command.or_start.args)
+                    started = command.or_start
+                    self._check_start(started.workflow, started.args, started.contract)
                 self._check_signal(command)
 
-    def _check_start(self, name: str, args: Sequence[Any]) -> None:
-        if misfit := _misfit(self._starts.get(name), args):
-            raise RejectedError(
-                f"the input does not fit workflow {name}: {misfit.problem}", position=misfit.position
-            )
+    def of_workflow(self, name: str) -> Parameters:
+        """What workflow `name` takes; None where we do not know it, or it takes whatever comes."""
+        return self._starts.get(name)
+
+    def of_signal(self, name: str, workflow: str | None = None) -> Sequence[Parameters]:
+        """What those take that have the signal `name`, or `workflow` alone; nothing where we do not know it.
+
+        Raises:
+            RejectedError: We know that workflow, and it has no such signal.
+        """
+        receivers: Mapping[str, Parameters] = self._signals.get(name, {})
+        if workflow is None:
+            return [*receivers.values()]
+        if workflow not in self._starts:
+            return ()  # what other workflows take under that signal's name says nothing of it
+        if workflow not in receivers and workflow not in self._take_any_signal:
+            raise RejectedError(f"workflow {workflow} has no signal named {name}")
+        return [receivers[workflow]] if workflow in receivers else ()
+
+    def signals_of(self, workflow: str) -> Sequence[str]:
+        """The names of the signals that `workflow` has, if we know it."""
+        return [name for name, receivers in self._signals.items() if workflow in receivers]
+
+    def _check_start(self, name: str, args: Sequence[Any], contract: Contract | None) -> None:
+        if misfit := _misfit(self.of_workflow(name), args):
+            raise _does_not_fit(f"workflow {name}", misfit)
+        _check_contract(contract, f"workflow {name}", args)
 
     def _check_signal(self, signal: Signal) -> None:
-        receivers: Mapping[str, Parameters] = self._signals.get(signal.name, {})
-        if signal.or_start:
-            name = signal.or_start.workflow
-            if name not in self._starts:
-                return  # what other workflows take under that signal's name says nothing of it
-            receivers = {n: p for n, p in receivers.items() if n == name}
-            if not receivers and name not in self._take_any_signal:
-                raise RejectedError(f"workflow {name} has no signal named {signal.name}")
+        receivers = self.of_signal(signal.name, signal.or_start.workflow if signal.or_start else None)
         # Which of several workflows has that id is not known here: one that fits is enough.
-        misfits = [_misfit(parameters, signal.args) for parameters in receivers.values()]
+        misfits = [_misfit(parameters, signal.args) for parameters in receivers]
         if misfits and (first := misfits[0]) and all(misfits):
-            raise RejectedError(
-                f"the input does not fit signal {signal.name}: {first.problem}", position=first.position
-            )
+            raise _does_not_fit(f"signal {signal.name}", first)
+        _check_contract(signal.contract, f"signal {signal.name}", signal.args)
+
+
+def _check_contract(contract: Contract | None, of: str, args: Sequence[Any]) -> None:
+    if contract and (misfit := contract.misfit(args)):
+        raise _does_not_fit(f"the contract of {of}", misfit)
+
+
+def _does_not_fit(what: str, misfit: Misfit) -> RejectedError:
+    return RejectedError(f"the input does not fit {what}: {misfit.problem}", position=misfit.position)
 
 
 def _definition(cls: type) -> Any:
@@ -115,15 +134,16 @@ def _misfit(parameters: Parameters, args: Sequence[Any]) -> Misfit | None:
             adapter.validate_json(orjson.dumps(value))
         except ValidationError as error:
             first, *_ = error.errors(include_url=False, include_context=False, include_input=False)
-            return Misfit("; ".join(_sentences(error)), _path(first["loc"]))
+            return Misfit("; ".join(_sentences(error)), path_of(first["loc"]))
     return None
 
 
 def _sentences(error: ValidationError) -> Iterable[str]:
     for one in error.errors(include_url=False, include_context=False, include_input=False)[:5]:
-        where = _path(one["loc"]) or "the whole"
-        yield f"{where}: {one['msg'] if one['type'] in WITHOUT_PAYLOADS else one['type']}"
+        where = path_of(one["loc"]) or "the whole"
+        yield f"{where}: {without_payload(one)}"
 
 
-def _path(place: Sequence[int | str]) -> str:
-    return ".".join(map(str, place))
+def without_payload(error: ErrorDetails) -> str:
+    """What pydantic says is wrong, without the value that is."""
+    return error["msg"] if error["type"] in WITHOUT_PAYLOADS else error["type"]

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from service.events.event import Event
+from service.routing.contract import Contract
 
 
 class Rule(StrEnum):
@@ -59,11 +60,15 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start(Command):
-    """Start `workflow` under `workflow_id` once, whatever happens to the event."""
+    """Start `workflow` under `workflow_id` once, whatever happens to the event.
+
+    `contract` is what the route says of `args`, here and below.
+    """
 
     workflow: str
     task_queue: str
     args: Sequence[Any]
+    contract: Contract | None = None
     running: Rule = Rule.DEAD_LETTER
     closed: Rule = Rule.DEAD_LETTER
     options: StartOptions = field(default_factory=StartOptions)
@@ -76,6 +81,7 @@ class OrStart:
     workflow: str
     task_queue: str
     args: Sequence[Any] = ()
+    contract: Contract | None = None
     options: StartOptions = field(default_factory=StartOptions)
 
 
@@ -89,6 +95,7 @@ class Signal(Command):
 
     name: str
     args: Sequence[Any]
+    contract: Contract | None = None
     batch: bool = False
     others: Sequence[Event] = ()
     missing: Rule | timedelta = Rule.DEAD_LETTER

@@ -104,6 +104,8 @@ def _exclusive_keys(route: _Entry) -> Iterator[Finding]:
             yield action.at_key(
                 "args", "'input' and 'args' together", "write input: for one argument, args: for a list"
             )
+        if action and "contract" in action.keys and not {"input", "args"} & action.keys.keys():
+            yield action.at_key("contract", "'contract' without 'input' or 'args'", "write what it is of")
         if action and {"start_at", "start_delay"} <= action.keys.keys():
             yield action.at_key("start_delay", "'start_at' and 'start_delay' together", "keep one")
     complete = route.below("complete")

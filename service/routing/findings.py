@@ -16,7 +16,6 @@ from service.routing.shapes import KEY
 LATER_KEYS: Mapping[str, str] = {
     "complete": "write a signal to the workflow that waits instead",
     "publish_closing": "leave it out and publish the end from the workflow instead",
-    "contract": "leave it out: the workflow checks its input itself",
 }
 
 _WORDS: Mapping[str, tuple[str, str]] = {

@@ -1,11 +1,13 @@
 """What a route file may say: its keys, their values and their defaults."""
 
+import json
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from service.durations import parse_duration
@@ -22,6 +24,7 @@ from service.expressions import (
     checked_task_queue,
 )
 from service.routing.commands import Rule
+from service.routing.contract import Schema, SchemaMistakeError
 from service.routing.shapes import Shape, ShapeMistakesError
 
 LATER = "not in this version yet: "
@@ -118,6 +121,28 @@ def _list_shape(value: Any) -> Shape:
     if not isinstance(value, list):
         refuse("must be a list", "write input: for a single argument")
     return _shape(value)
+
+
+def _schema(value: Any, info: ValidationInfo) -> Schema:
+    """A JSON Schema that stands here, or in a file beside the one that is read."""
+    folder: Path = (info.context or {}).get("folder", Path())
+    schema = value if isinstance(value, dict) else _schema_in(folder / _text(value))
+    try:
+        return Schema(schema)
+    except SchemaMistakeError as error:
+        refuse(f"is no JSON Schema that can be used: {error}")
+
+
+def _schema_in(file: Path) -> dict[str, Any]:
+    try:
+        schema = json.loads(file.read_bytes())
+    except OSError as error:
+        refuse(f"names {file}, which cannot be read: {error.strerror}", "the path is from this file's folder")
+    except ValueError as error:
+        refuse(f"names {file}, which is no JSON: {error}")
+    if not isinstance(schema, dict):
+        refuse(f"names {file}, which holds no JSON object")
+    return schema
 
 
 def _rule(value: Any) -> Rule:
@@ -217,6 +242,7 @@ EnvelopeText = Annotated[Template, PlainValidator(_template(ENVELOPE_VARIABLES, 
 When = Annotated[Condition, PlainValidator(_condition)]
 AnyShape = Annotated[Shape, PlainValidator(_shape)]
 Arguments = Annotated[Shape, PlainValidator(_list_shape)]
+ContractSchema = Annotated[Schema, PlainValidator(_schema)]
 RuleName = Annotated[Rule, PlainValidator(_rule)]
 RuleOrPark = Annotated[Rule | timedelta, PlainValidator(_rule_or_park)]
 Duration = Annotated[timedelta, PlainValidator(_duration)]
@@ -275,6 +301,7 @@ class WorkflowKeys(OptionKeys):
     task_queue: TaskQueueText
     input: Annotated[AnyShape | None, GIVEN] = None
     args: Annotated[Arguments | None, GIVEN] = None
+    contract: Annotated[ContractSchema | None, GIVEN] = None
 
 
 class StartKeys(WorkflowKeys):
@@ -293,6 +320,7 @@ class SignalKeys(_Keys):
     name: IdText
     input: Annotated[AnyShape | None, GIVEN] = None
     args: Annotated[Arguments | None, GIVEN] = None
+    contract: Annotated[ContractSchema | None, GIVEN] = None
     namespace: Annotated[IdText | None, GIVEN] = None
     batch: bool = False
     missing: RuleOrPark = Rule.DEAD_LETTER

@@ -13,6 +13,13 @@ KEY = "[key]"
 """Ends a place that means a key, not its value; pydantic's own sign."""
 
 
+class Unknown:
+    """Stands for what only an event tells."""
+
+
+UNKNOWN = Unknown()
+
+
 class ShapeMistakesError(TurnoutError):
     """Templates in a shape cannot be used.
 
@@ -68,6 +75,10 @@ class Shape:
         """
         return _filled(self._form, variables)
 
+    def outline(self) -> Any:
+        """Its value as far as it is known before any event: UNKNOWN stands where a template does."""
+        return _outlined(self._form)
+
 
 def _filled(form: Any, variables: Mapping[str, Any]) -> Any:
     if isinstance(form, Template):
@@ -76,6 +87,16 @@ def _filled(form: Any, variables: Mapping[str, Any]) -> Any:
         return {key: _filled(item, variables) for key, item in form.items()}
     if isinstance(form, list):
         return [_filled(item, variables) for item in form]
+    return form
+
+
+def _outlined(form: Any) -> Any:
+    if isinstance(form, Template):
+        return UNKNOWN
+    if isinstance(form, dict):
+        return {key: _outlined(item) for key, item in form.items()}
+    if isinstance(form, list):
+        return [_outlined(item) for item in form]
     return form
 
 

@@ -1,9 +1,9 @@
 """The table of routes: from an event to the commands it leads to."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
@@ -24,6 +24,7 @@ from service.routing.commands import (
     StartOptions,
 )
 from service.routing.consistency import inconsistencies
+from service.routing.contract import Contract, Part, Schema
 from service.routing.findings import findings_of
 from service.routing.grammar import (
     CancelKeys,
@@ -37,13 +38,25 @@ from service.routing.grammar import (
     WorkflowKeys,
     rfc_3339,
 )
-from service.routing.reading import Document, read
+from service.routing.reading import Document, Loc, read
 from service.routing.shapes import Shape
 
 MAX_SUMMARY_BYTES = 200
 MAX_FAIRNESS_KEY_BYTES = 64
 
 T = TypeVar("T")
+
+
+class RouteMistake(NamedTuple):
+    """What is wrong with a route, and where in it: keys and indexes."""
+
+    loc: Loc
+    problem: str
+    cure: str = ""
+
+
+Judge = Callable[[RouteKeys], Iterable[RouteMistake]]
+"""Says what is wrong with a route that the grammar has nothing against."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +121,7 @@ class Route:
             workflow=_id("workflow", keys.workflow, variables),
             task_queue=_id("task_queue", keys.task_queue, variables, checked_task_queue),
             args=_args(keys.input, keys.args, variables),
+            contract=_contract(keys.contract, keys.args),
             running=keys.running,
             closed=keys.closed,
             options=_options(keys, variables),
@@ -123,6 +137,7 @@ class Route:
             args=([*_args(keys.input, None, variables)],)
             if keys.batch
             else _args(keys.input, keys.args, variables),
+            contract=_contract(keys.contract, keys.args, batch=keys.batch),
             batch=keys.batch,
             missing=keys.missing,
             closed=keys.closed,
@@ -266,11 +281,11 @@ class _Matching:
         return self._by_type.get(type_, self._any)
 
 
-def load_routes(path: Path) -> RouteTable:
+def load_routes(path: Path, judge: Judge = lambda _: ()) -> RouteTable:
     """The table of the file at `path`, or of all *.yaml and *.yml files in that folder and below.
 
     Files are read in the order of their paths; those in hidden folders are left out, since a mounted
-    Kubernetes ConfigMap keeps a second copy of each file in one.
+    Kubernetes ConfigMap keeps a second copy of each file in one. `judge` is asked about each route, too.
 
     Raises:
         ConfigurationError: Anything is wrong; with all findings, in the order of files and lines.
@@ -278,9 +293,9 @@ def load_routes(path: Path) -> RouteTable:
     findings: list[Finding] = []
     documents: list[Document] = []
     files: list[RouteFile] = []
-    for file in _files(path):
+    for name in _files(path):
         try:
-            documents.append(read(file))
+            documents.append(read(name))
         except ConfigurationError as error:
             findings += error.findings
     # A file that cannot be read may hold what seems to be missing in the others.
@@ -288,14 +303,23 @@ def load_routes(path: Path) -> RouteTable:
         findings += inconsistencies(documents)
     for document in documents:
         try:
-            files.append(RouteFile.model_validate(document.values))
+            file = RouteFile.model_validate(document.values, context={"folder": document.path.parent})
         except ValidationError as error:
             findings += findings_of(document, error)
+        else:
+            files.append(file)
+            findings += _judged(document, file, judge)
     if not findings and not any(file.routes for file in files):
         findings.append(Finding(path, 0, 0, "no routes", "write at least one under routes:"))
     if findings:
         raise _all_at_once(path, findings)
     return RouteTable(files)
+
+
+def _judged(document: Document, file: RouteFile, judge: Judge) -> Iterator[Finding]:
+    for index, keys in enumerate(file.routes):
+        for loc, problem, cure in judge(keys):
+            yield document.at_value(("routes", index, *loc), problem, cure)
 
 
 def _files(path: Path) -> list[Path]:
@@ -360,11 +384,18 @@ def _args(one: Shape | None, several: Shape | None, variables: Mapping[str, Any]
     return ()
 
 
+def _contract(schema: Schema | None, several: Shape | None, *, batch: bool = False) -> Contract | None:
+    if schema is None:
+        return None
+    return Contract(schema, Part.ITEMS if batch else Part.INPUT if several is None else Part.ARGS)
+
+
 def _or_start(keys: WorkflowKeys, variables: Mapping[str, Any]) -> OrStart:
     return OrStart(
         workflow=_id("workflow", keys.workflow, variables),
         task_queue=_id("task_queue", keys.task_queue, variables, checked_task_queue),
         args=_args(keys.input, keys.args, variables),
+        contract=_contract(keys.contract, keys.args),
         options=_options(keys, variables),
     )
 

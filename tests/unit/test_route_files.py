@@ -48,7 +48,6 @@ LATER = {
     ROUTE.replace("to: x", "to: ‸{where: {Order: A}}"): "to: {where: …}; write to: and a workflow id instead",
     START
     + "‸publish_closing: orders}": "publish_closing; leave it out and publish the end from the workflow instead",
-    START + "‸contract: x.json}": "contract; leave it out: the workflow checks its input itself",
     HEAD + "    ‸complete: {correlation: x}": "complete; write a signal to the workflow that waits instead",
     ROUTE.replace("orders: {}", "orders: {format: ‸avro}"): "format: avro; write format: json instead",
     ROUTE.replace(
@@ -94,6 +93,10 @@ WRONG = {
     ROUTE + '    type: ‸"${data.x}"': ["type cannot be an expression; write it out"],
     START + "input: 1, ‸args: [2]}": ["'input' and 'args' together; write input: for one argument, args: for a list"],
     START + "args: ‸2}": ["args must be a list; write input: for a single argument"],
+    START + "‸contract: {}}": ["'contract' without 'input' or 'args'; write what it is of"],
+    START + "input: 1, contract: ‸{type: text}}": ["contract is no JSON Schema that can be used: it is not valid under any of the schemas listed in the 'anyOf' keyword"],
+    START + "input: 1, contract: ‸{$ref: elsewhere.json}}": ["contract is no JSON Schema that can be used: Resource 'elsewhere.json' is not present in a registry and retrieving it failed: No base URI is available"],
+    START + "input: 1, ‸contract: }": ["contract is empty; write a value, or leave the key out"],
     START + "start_at: '2026-01-31T12:00:00Z', ‸start_delay: 1h}": ["'start_at' and 'start_delay' together; keep one"],
     START + "start_at: ‸tomorrow}": ["start_at must be RFC 3339; write a time like 2026-01-31T12:00:00Z"],
     START + "start_at: ‸2026-02-30T12:00:00Z}": ["start_at must be RFC 3339; write a time like 2026-01-31T12:00:00Z"],
