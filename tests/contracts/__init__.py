@@ -1,0 +1,1 @@
+"""What may be said to workflows, as each released version had it."""
