@@ -383,3 +383,9 @@ def _filled(outline: Any, make: Callable[[], Any]) -> Any:
     if isinstance(outline, list):
         return [_filled(item, make) for item in outline]
     return make() if outline is UNKNOWN else outline
+
+
+def test_what_a_condition_on_an_unknown_part_forbids_is_not_certain(tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text(json.dumps(CONDITIONAL))
+    given = '{id: a, kind: "${data.kind}", number: 1, count: 1}'
+    table(tmp_path, START + f"input: {given}, contract: s.json}}", NO_CONTRACTS)
