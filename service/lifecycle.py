@@ -19,14 +19,21 @@ T = TypeVar("T")
 RETRY_SECONDS = 2.0
 
 
-def stop_on_signals() -> asyncio.Event:
-    """An event that SIGTERM or SIGINT sets; a second signal ends the process at once."""
+def stop_on_signals(*, second_ends: bool = True, at_once: Callable[[], None] = lambda: None) -> asyncio.Event:
+    """An event that SIGTERM or SIGINT sets.
+
+    A second signal ends the process at once, after `at_once` was called; or says nothing new, if not
+    `second_ends`.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def on_signal(number: int) -> None:
         if stop.is_set():
+            if not second_ends:
+                return
             log.warning("stopped at once", signal=signal.Signals(number).name)
+            at_once()
             leave(128 + number)
         log.info("stopping", signal=signal.Signals(number).name)
         stop.set()

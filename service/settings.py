@@ -166,16 +166,43 @@ class IntakeSettings(_Part):
 
 
 class WorkerSettings(_Part):
-    """Which workflows and activities our worker runs: Python packages, separated by commas."""
+    """Which workflows and activities our worker runs, and how many at once.
+
+    `modules` and `pass_through` are names of Python packages, separated by commas.
+    """
 
     task_queue: str = "turnout"
     modules: str = ""
+    pass_through: str = ""
     grace: Duration = timedelta(seconds=10)
+    cached_workflows: int = Field(1_000, ge=0)
+    workflow_slots: int = Field(100, ge=1)
+    activity_slots: int = Field(100, ge=1)
+    # The SDK keeps one poller for new workflows, and one for those that it has in its cache.
+    pollers: int = Field(100, ge=2)
 
     @property
     def packages(self) -> tuple[str, ...]:
         """The names in `modules`."""
-        return tuple(name.strip() for name in self.modules.split(",") if name.strip())
+        return _listed(self.modules)
+
+    @property
+    def passed_through(self) -> tuple[str, ...]:
+        """The names in `pass_through`."""
+        return _listed(self.pass_through)
+
+    @field_validator("modules", "pass_through")
+    @classmethod
+    def _module_names(cls, value: str) -> str:
+        for name in _listed(value):
+            if not all(part.isidentifier() for part in name.split(".")):
+                msg = f"{name!r} is no name of a Python package; write for example shop.orders,shop.models"
+                raise ValueError(msg)
+        return value
+
+
+def _listed(names: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(",") if name.strip())
 
 
 class LogSettings(_Part):
@@ -213,6 +240,36 @@ class Settings(BaseSettings):
     calls: CallsSettings = CallsSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+
+    def for_process(self, number: int) -> "Settings":
+        """Those of the `number`-th of several processes, from 1: what only one can have is each one's own.
+
+        Raises:
+            ConfigurationError: There is no port left for it.
+        """
+        instance = self.kafka.group_instance_id
+        kafka = {"group_instance_id": f"{instance}-{number}" if instance else instance}
+        metrics = {"address": _nth_port(self.metrics.address, number)}
+        return self.model_copy(
+            update={
+                "kafka": self.kafka.model_copy(update=kafka),
+                "metrics": self.metrics.model_copy(update=metrics),
+            }
+        )
+
+
+def _nth_port(address: str, number: int) -> str:
+    if not address:
+        return address
+    host, _, first = address.rpartition(":")
+    port = int(first) + number - 1
+    if port >= 1 << 16:
+        msg = (
+            f"TURNOUT_METRICS__ADDRESS={address}: process {number} would serve its metrics on port {port}, "
+            "and there are none beyond 65535; write a lower port, or fewer --processes"
+        )
+        raise ConfigurationError(msg)
+    return f"{host}:{port}"
 
 
 def load_settings(environment: Mapping[str, str] = os.environ, *, need_group: bool = True) -> Settings:

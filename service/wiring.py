@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,6 +10,7 @@ from functools import partial
 
 import structlog
 from temporalio.client import Client
+from temporalio.common import WorkerDeploymentVersion
 from temporalio.worker import Worker
 
 from activities.parking import ParkingActivities
@@ -31,11 +33,12 @@ from service.pipeline import kafka_connection, make_pipeline, open_sink, seal_of
 from service.results.looking_back import LookBack
 from service.results.publisher import KafkaResultPublisher
 from service.routing.table import RouteTable, load_routes
-from service.settings import Settings
+from service.settings import Settings, WorkerSettings
 from service.telemetry.metrics import Metrics, served
 from service.temporal.client import connect
 from service.temporal.switchboard import SwitchboardClient
-from service.temporal.worker import Found, find, make_service_worker, make_worker
+from service.temporal.versions import deployment_version
+from service.temporal.worker import Capacity, Found, find, make_service_worker, make_worker
 from workflows.park import Park
 from workflows.switchboard import Switchboard
 
@@ -63,6 +66,7 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
         Stopped: `stop` was set before everything was there.
     """
     found = find(settings.worker.packages)
+    version = deployment_version(os.environ)
     judge = judge_by(Contracts(found.workflows))
     table = load_routes(settings.routes, judge) if roles.bridge else None
     connection = kafka_connection(settings.kafka)
@@ -70,7 +74,8 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
     async with served(metrics, settings.metrics.address), open_sink(settings, connection, stop) as sink:
         client = await patiently(lambda: connect([IdentityPlugin()]), settings.start_timeout, stop)
         # What the bridge starts on this queue may begin here at once, without a round by way of the server.
-        eager = frozenset({settings.worker.task_queue} if roles.worker else ())
+        # Not with a version: it would begin on this one, whichever is current (seen with server 1.32).
+        eager = frozenset({settings.worker.task_queue} if roles.worker and not version else ())
         bridge = (
             await _make_bridge(settings, connection, sink, client, table, found, eager, metrics, stop)
             if table
@@ -81,7 +86,7 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
                 if bridge:
                     tasks.create_task(bridge.run(stop))
                 if roles.worker:
-                    tasks.create_task(_work(settings, connection, client, found, sink, stop))
+                    tasks.create_task(_work(settings, connection, client, found, version, sink, stop))
         except BaseExceptionGroup as group:
             # One of the roles ended them all: it alone is the reason.
             raise first_reason(group) from group
@@ -92,6 +97,7 @@ async def _work(
     connection: Connection,
     client: Client,
     found: Found,
+    version: WorkerDeploymentVersion | None,
     sink: KafkaSink,
     stop: asyncio.Event,
 ) -> None:
@@ -102,14 +108,29 @@ async def _work(
         found,
         publisher,
         grace=settings.worker.grace,
+        capacity=capacity_of(settings.worker),
+        version=version,
         seal=seal_of(settings.calls),
     )
     log.info(
         "worker ready",
         task_queue=settings.worker.task_queue,
         workflows=[w.__name__ for w in found.workflows],
+        deployment=version.deployment_name if version else "",
+        build=version.build_id if version else "",
     )
     await _run(worker, settings.worker.grace, stop)
+
+
+def capacity_of(worker: WorkerSettings) -> Capacity:
+    """How much the configured worker takes on."""
+    return Capacity(
+        cached_workflows=worker.cached_workflows,
+        workflow_slots=worker.workflow_slots,
+        activity_slots=worker.activity_slots,
+        pollers=worker.pollers,
+        pass_through=worker.passed_through,
+    )
 
 
 async def _run(worker: Worker, grace: timedelta, stop: asyncio.Event) -> None:

@@ -1,5 +1,6 @@
 """The command line as a whole: families of commands, and what an error says and exits with."""
 
+import logging
 import sys
 
 import typer
@@ -42,6 +43,10 @@ def _run() -> int:
         return _say(str(error), UNREACHABLE)
     except KeyboardInterrupt:
         return 130
+    except Exception:
+        # Left to Python, the process might end by a signal instead of a code.
+        logging.getLogger(__name__).exception("this is a defect of turnout")
+        return WRONG
     return OK
 
 

@@ -2,13 +2,23 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Annotated
 
 import typer
 
 from service.lifecycle import Stopped, leave, stop_on_signals
-from service.settings import load_settings
+from service.processes import run_processes
+from service.settings import Settings, load_settings
 from service.telemetry.logs import configure_logging
 from service.wiring import Roles, serve
+
+Processes = Annotated[
+    int, typer.Option(min=1, max=256, help="How many processes share the work; all end when one does.")
+]
+Process = Annotated[
+    int,
+    typer.Option(hidden=True, min=0, help="Which of several processes this is, from 1; 0 is the only one."),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,29 +28,34 @@ def add_to(app: typer.Typer) -> None:
     app.command("worker")(worker)
 
 
-def run() -> None:
+def run(processes: Processes = 1, process: Process = 0) -> None:
     """Run bridge and worker in one process, until SIGTERM."""
-    _serve(Roles(bridge=True, worker=True))
+    _run("run", Roles(bridge=True, worker=True), processes, process)
 
 
-def bridge() -> None:
+def bridge(processes: Processes = 1, process: Process = 0) -> None:
     """Read Kafka and ask Temporal, as the routes say, until SIGTERM."""
-    _serve(Roles(bridge=True, worker=False))
+    _run("bridge", Roles(bridge=True, worker=False), processes, process)
 
 
-def worker() -> None:
+def worker(processes: Processes = 1, process: Process = 0) -> None:
     """Run workflows and activities, until SIGTERM."""
-    _serve(Roles(bridge=False, worker=True))
+    _run("worker", Roles(bridge=False, worker=True), processes, process)
 
 
-def _serve(roles: Roles) -> None:
+def _run(command: str, roles: Roles, processes: int, process: int) -> None:
     settings = load_settings()
-    configure_logging(settings.log.level, settings.log.format)
+    configure_logging(settings.log.level, settings.log.format, process=process)
+    if processes > 1:
+        settings.for_process(processes)  # what is wrong with that is said once, before any is started
+        leave(asyncio.run(run_processes(command, processes)))
+    else:
+        asyncio.run(_serve(settings.for_process(process) if process else settings, roles, process))
 
-    async def until_stopped() -> None:
-        with suppress(Stopped):
-            await serve(settings, roles, stop_on_signals())
-        # At once: ending the loop would wait for what was given up on in time.
-        leave(0)
 
-    asyncio.run(until_stopped())
+async def _serve(settings: Settings, roles: Roles, process: int) -> None:
+    with suppress(Stopped):
+        # One of several hears a signal from its parent, and may hear it from others too: once is enough.
+        await serve(settings, roles, stop_on_signals(second_ends=not process))
+    # At once: ending the loop would wait for what was given up on in time.
+    leave(0)

@@ -16,12 +16,26 @@ _tracebacks = structlog.processors.ExceptionRenderer(
 
 
 def configure_logging(
-    level: str = "info", style: Literal["auto", "json", "text"] = "auto", stream: TextIO = sys.stderr
+    level: str = "info",
+    style: Literal["auto", "json", "text"] = "auto",
+    stream: TextIO = sys.stderr,
+    *,
+    process: int = 0,
 ) -> None:
-    """Send structlog and the standard library's loggers to `stream`, as JSON or as text."""
+    """Send structlog and the standard library's loggers to `stream`, as JSON or as text.
+
+    Each line of one of several processes tells which `process` it is, from 1.
+    """
+
+    def tell_process(
+        _logger: object, _method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        return {**event, "process": process} if process else event
+
     text = style == "text" or (style == "auto" and stream.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        tell_process,  # not in the context: threads of the Temporal SDK have another one
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info if text else _tracebacks,

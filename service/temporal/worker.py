@@ -10,7 +10,8 @@ from typing import Any
 
 from temporalio import activity, workflow
 from temporalio.client import Client
-from temporalio.worker import PollerBehaviorAutoscaling, Worker
+from temporalio.common import WorkerDeploymentVersion
+from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.calling import CallingActivities
@@ -18,6 +19,7 @@ from activities.correlation import Seal
 from activities.ports import ResultPublisher
 from activities.publishing import PublishingActivities
 from service.errors import ConfigurationError
+from service.temporal.versions import Unversioned, versioned_as
 from workflows.inbox import Inbox
 
 MOST_TRIES_PER_SECOND = 100
@@ -46,6 +48,25 @@ def find(packages: Iterable[str]) -> Found:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How much a worker takes on at once, and what it keeps in memory; the numbers are the SDK's own.
+
+    Args:
+        cached_workflows: Workflows that are kept between their tasks; another one is replayed at its next.
+        workflow_slots: Workflow tasks at once.
+        activity_slots: Activities at once; local ones have as many slots again.
+        pollers: Calls that wait for tasks, of each kind: so many at most, fewer while there is little to do.
+        pass_through: Modules that workflows import from outside of the sandbox, once for all.
+    """
+
+    cached_workflows: int = 1_000
+    workflow_slots: int = 100
+    activity_slots: int = 100
+    pollers: int = 100
+    pass_through: Sequence[str] = ()
+
+
 def make_worker(
     client: Client,
     task_queue: str,
@@ -53,29 +74,56 @@ def make_worker(
     publisher: ResultPublisher,
     *,
     grace: timedelta,
+    capacity: Capacity = Capacity(),
+    version: WorkerDeploymentVersion | None = None,
     seal: Seal | None = None,
 ) -> Worker:
     """A worker that is not running yet; use it with `async with`.
 
-    After its shutdown began, activities may go on for `grace`. Without `seal`, its workflows cannot call.
+    After its shutdown began, activities may go on for `grace`. With a `version`, Temporal gives it new
+    workflows once that is the current one of its deployment. Without `seal`, its workflows cannot call.
+
+    Raises:
+        ConfigurationError: A workflow cannot be loaded in the sandbox.
     """
     calling = CallingActivities(publisher, seal)
-    return Worker(
-        client,
-        task_queue=task_queue,
-        workflows=found.workflows,
-        activities=[
-            *found.activities,
-            PublishingActivities(publisher).publish,
-            calling.call,
-            calling.take_back,
-        ],
-        workflow_runner=sandbox(),
-        workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
-        activity_task_poller_behavior=PollerBehaviorAutoscaling(),
-        graceful_shutdown_timeout=grace,
-        plugins=[Inbox()],
-    )
+    sandboxed, plain = sandbox(capacity.pass_through), UnsandboxedWorkflowRunner()
+    try:
+        return Worker(
+            client,
+            task_queue=task_queue,
+            workflows=found.workflows,
+            activities=[
+                *found.activities,
+                PublishingActivities(publisher).publish,
+                calling.call,
+                calling.take_back,
+            ],
+            workflow_runner=sandboxed if version else Unversioned(sandboxed),
+            unsandboxed_workflow_runner=plain if version else Unversioned(plain),
+            max_cached_workflows=capacity.cached_workflows,
+            max_concurrent_workflow_tasks=capacity.workflow_slots,
+            max_concurrent_activities=capacity.activity_slots,
+            max_concurrent_local_activities=capacity.activity_slots,
+            workflow_task_poller_behavior=_polling(capacity.pollers),
+            activity_task_poller_behavior=_polling(capacity.pollers),
+            graceful_shutdown_timeout=grace,
+            plugins=[Inbox()],
+            deployment_config=versioned_as(version) if version else None,
+        )
+    except RuntimeError as error:
+        why = error.__cause__  # the SDK's own text names the workflow, and nothing else
+        if why is None:
+            raise
+        msg = (
+            f"TURNOUT_WORKER__MODULES: {error}: {type(why).__name__}: {why}; a module that cannot be loaded "
+            "in the sandbox may be named in TURNOUT_WORKER__PASS_THROUGH"
+        )
+        raise ConfigurationError(msg) from error
+
+
+def _polling(most: int) -> PollerBehaviorAutoscaling:
+    return PollerBehaviorAutoscaling(maximum=most, initial=min(most, 5))
 
 
 def service_queue(group: str) -> str:
@@ -108,10 +156,13 @@ def make_service_worker(
     )
 
 
-def sandbox() -> SandboxedWorkflowRunner:
-    """What workflows run in, in each worker of ours, and when a history is replayed."""
-    # Passed through: models without state. Importing them anew for each workflow costs 15 ms.
-    restrictions = SandboxRestrictions.default.with_passthrough_modules("activities")
+def sandbox(pass_through: Iterable[str] = ()) -> SandboxedWorkflowRunner:
+    """What workflows run in, in each worker of ours, and when a history is replayed.
+
+    Each workflow imports its own module anew, and what that imports, but not what is passed through.
+    """
+    # Models without state, for one. What it saves is measured by tests/bench/sandbox.py.
+    restrictions = SandboxRestrictions.default.with_passthrough_modules("activities", *pass_through)
     return SandboxedWorkflowRunner(restrictions=restrictions)
 
 

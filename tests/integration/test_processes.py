@@ -1,7 +1,8 @@
-"""The process: SIGTERM drains, a second one stops at once, and SIGKILL loses nothing."""
+"""The process, or several as one: SIGTERM drains, a second one stops at once, SIGKILL loses nothing."""
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections import Counter
@@ -11,6 +12,8 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from service.local import Child, LocalTemporal
 from service.settings import IntakeSettings
@@ -104,6 +107,80 @@ async def test_a_second_sigterm_stops_at_once_though_temporal_hangs(
         assert not any((await here.committed()).values())
 
 
+# --- several as one ---
+
+
+async def test_several_processes_share_the_group_and_stop_as_one(
+    kafka: str, temporal: LocalTemporal, tmp_path: Path
+) -> None:
+    port = random_port()
+    settings = {
+        "TURNOUT_METRICS__ADDRESS": f"127.0.0.1:{port}",
+        "TURNOUT_KAFKA__GROUP_INSTANCE_ID": "shop",
+    }
+    async with (
+        site(kafka, temporal.address, tmp_path, ECHOES, partitions=2) as here,
+        _turnout(here, tmp_path / "log", "run", "--processes", "2", **settings) as parent,
+    ):
+
+        async def both_are_in() -> bool:
+            assert parent.alive, parent.tail()
+            return await here.members() == 2
+
+        await here.until(both_are_in)
+        sent = [await here.send("placed", {"id": f"{n}"}, partition=n) for n in range(2)]
+        await here.past(*sent)
+        done = [line for line in _lines(parent) if line["event"] == "accepted"]
+        assert {line["process"] for line in done} == {1, 2}
+        assert {line["address"] for line in _lines(parent) if line["event"] == "metrics"} == {
+            f"http://127.0.0.1:{one}/metrics" for one in (port, port + 1)
+        }
+        (started,) = [line for line in _lines(parent) if line["event"] == "processes started"]
+        # As a process manager may do that signals all that it has: those of the parent come on top.
+        for pid in started["pids"]:
+            os.kill(pid, signal.SIGTERM)
+        parent.send_signal(signal.SIGTERM)
+        assert await parent.wait(SOON) == 0
+        assert not any(line["event"] == "stopped at once" for line in _lines(parent))
+
+
+async def test_of_several_processes_one_that_is_killed_ends_all_with_its_exit_code(
+    kafka: str, temporal: LocalTemporal, tmp_path: Path
+) -> None:
+    async with (
+        site(kafka, temporal.address, tmp_path, ECHOES) as here,
+        _turnout(here, tmp_path / "log", "worker", "--processes", "2") as parent,
+    ):
+
+        async def both_are_ready() -> bool:
+            assert parent.alive, parent.tail()
+            return [line["event"] for line in _lines(parent)].count("worker ready") == 2
+
+        await here.until(both_are_ready)
+        (started,) = [line for line in _lines(parent) if line["event"] == "processes started"]
+        os.kill(started["pids"][1], signal.SIGKILL)
+        assert await parent.wait(SOON) == 128 + signal.SIGKILL
+        (ended,) = [line for line in _lines(parent) if line["event"] == "a process ended, and so do all"]
+        assert (ended["name"], ended["code"]) == ("process 2", 137)
+        assert [line["process"] for line in _lines(parent) if line["event"] == "stopping"] == [1]
+
+
+async def test_a_second_sigterm_stops_several_at_once_though_temporal_hangs(
+    kafka: str, temporal: LocalTemporal, tmp_path: Path
+) -> None:
+    command = ("run", "--processes", "2")
+    async with _hanging(kafka, temporal, tmp_path, *command, drain="60s") as (here, parent):
+        (started,) = [line for line in _lines(parent) if line["event"] == "processes started"]
+        parent.send_signal(signal.SIGTERM)
+        await here.until(lambda: _says(parent, "stopping"))
+        parent.send_signal(signal.SIGTERM)
+        assert await parent.wait(timedelta(seconds=5)) == 128 + signal.SIGTERM
+        for pid in started["pids"]:
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
+        assert not any((await here.committed()).values())
+
+
 @asynccontextmanager
 async def _site(kafka: str, temporal: str, folder: Path) -> AsyncIterator[Site]:
     # One call at a time, so that there is a middle.
@@ -113,13 +190,13 @@ async def _site(kafka: str, temporal: str, folder: Path) -> AsyncIterator[Site]:
 
 @asynccontextmanager
 async def _hanging(
-    kafka: str, temporal: LocalTemporal, folder: Path, command: str, *, drain: str
+    kafka: str, temporal: LocalTemporal, folder: Path, *command: str, drain: str
 ) -> AsyncIterator[tuple[Site, Child]]:
     """A process in the middle of a call that is not answered."""
     async with (
         proxy(temporal.address, random_port()) as before_temporal,
         _site(kafka, before_temporal.address, folder) as here,
-        _turnout(here, folder / "turnout.log", command, TURNOUT_INTAKE__DRAIN=drain) as process,
+        _turnout(here, folder / "turnout.log", *command, TURNOUT_INTAKE__DRAIN=drain) as process,
     ):
         await here.until(lambda: _says(process, "rebalance"))
         before_temporal.become(Mode.SILENT)
@@ -133,12 +210,12 @@ async def _hanging(
 
 
 @asynccontextmanager
-async def _turnout(here: Site, log: Path, command: str = "run", **env: str) -> AsyncIterator[Child]:
+async def _turnout(here: Site, log: Path, *command: str, **env: str) -> AsyncIterator[Child]:
     """The service in a process; a static member, so that its successor goes on at once."""
     more = {"TURNOUT_KAFKA__GROUP_INSTANCE_ID": "one", "TURNOUT_WORKER__GRACE": "1s", **env}
     child = Child(
         "turnout",
-        [sys.executable, "-m", "service", command],
+        [sys.executable, "-m", "service", *(command or ("run",))],
         log_path=log,
         env={**here.env, **more},
         cwd=ROOT,

@@ -72,6 +72,8 @@ def test_help_names_every_command_and_is_no_mistake() -> None:
         ["seek", "t/x", "--to", "latest"],
         ["seek", "t/0", "--to", "-1"],
         ["seek", "t/0", "--to", "newest"],
+        ["run", "--processes", "0"],
+        ["worker", "--processes", "x"],
         ["letters", "add", "t/0/1"],
         ["letters", "add", "t/0", "--because", "x"],
         ["letters", "add", "t/0/1", "--because", " "],
@@ -140,3 +142,36 @@ def test_a_temporal_that_is_not_there_ends_with_3_and_the_reason(
     said = capsys.readouterr().err
     assert f"turnout: Temporal cannot be reached (TEMPORAL_ADDRESS={CLOSED})" in said
     assert "Traceback" not in said
+
+
+# --- how processes end ---
+
+
+def test_a_defect_of_ours_ends_with_1_and_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(app_module, "app", broken)
+    assert exit_code(monkeypatch, "paused") == 1
+    assert "this is a defect of turnout" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_several_processes_end_with_the_code_of_the_one_that_could_not_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TURNOUT_GROUP", "shop")
+    monkeypatch.setenv("TURNOUT_WORKER__MODULES", "there.is.none")
+    ended = turnout("worker", "--processes", "2")
+    assert ended.returncode == 1
+    assert "TURNOUT_WORKER__MODULES: there.is.none cannot be imported" in ended.stderr
+
+
+def test_what_is_wrong_for_several_processes_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TURNOUT_GROUP", "shop")
+    monkeypatch.setenv("TURNOUT_METRICS__ADDRESS", "127.0.0.1:65535")
+    ended = turnout("bridge", "--processes", "2")
+    assert ended.returncode == 1
+    assert ended.stderr.count("write a lower port, or fewer --processes") == 1

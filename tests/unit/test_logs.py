@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import threading
 from typing import Any, Literal
 
 import pytest
@@ -119,3 +120,18 @@ def test_what_an_exception_of_someone_else_says_is_not_written_where_logs_are_ke
     (line,) = lines(out)
     assert line["exception"][0]["exc_type"] == "RuntimeError"
     assert MARKER not in out.getvalue()
+
+
+def test_of_several_processes_each_line_tells_which_one_it_is_from(out: io.StringIO) -> None:
+    configure_logging("info", "json", out, process=2)
+    structlog.get_logger("x").info("accepted")
+    thread = threading.Thread(target=lambda: logging.getLogger("some.library").warning("lost"))
+    thread.start()
+    thread.join()
+    assert [line["process"] for line in lines(out)] == [2, 2]
+
+
+def test_an_only_process_says_nothing_of_processes(out: io.StringIO) -> None:
+    configure_logging("info", "json", out)
+    structlog.get_logger("x").info("accepted")
+    assert "process" not in lines(out)[0]

@@ -12,6 +12,8 @@ from service.durations import parse_duration
 from service.errors import ConfigurationError
 from service.pipeline import kafka_connection
 from service.settings import Settings, load_settings
+from service.temporal.worker import Capacity
+from service.wiring import capacity_of
 
 SECRET = "s3cret-of-kafka"
 
@@ -210,3 +212,67 @@ def test_a_password_file_that_cannot_be_read_is_named(
 def test_two_passwords_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     text = refusal(monkeypatch, **SASL, KAFKA__PASSWORD=SECRET, KAFKA__PASSWORD_FILE="x")
     assert "give password or password_file, not both" in text
+
+
+# --- the worker ---
+
+
+def test_slots_cache_and_pollers_are_settings_with_the_numbers_of_the_sdk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert capacity_of(load(monkeypatch).worker) == Capacity()
+    worker = load(
+        monkeypatch,
+        WORKER__CACHED_WORKFLOWS="0",
+        WORKER__WORKFLOW_SLOTS="7",
+        WORKER__ACTIVITY_SLOTS="8",
+        WORKER__POLLERS="2",
+        WORKER__PASS_THROUGH="shop.models, shop.prices,",
+    ).worker
+    assert capacity_of(worker) == Capacity(0, 7, 8, 2, ("shop.models", "shop.prices"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "cure"),
+    [
+        ("CACHED_WORKFLOWS", "-1", "greater than or equal to 0"),
+        ("WORKFLOW_SLOTS", "0", "greater than or equal to 1"),
+        ("ACTIVITY_SLOTS", "0", "greater than or equal to 1"),
+        ("POLLERS", "1", "greater than or equal to 2"),
+        ("POLLERS", "many", "valid integer"),
+        ("MODULES", "shop/orders", "write for example shop.orders,shop.models"),
+        ("PASS_THROUGH", "shop.models shop.prices", "write for example shop.orders,shop.models"),
+    ],
+)
+def test_a_worker_that_cannot_be_is_refused_with_what_to_write(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, cure: str
+) -> None:
+    text = refusal(monkeypatch, **{f"WORKER__{name}": value})
+    assert f"TURNOUT_WORKER__{name}: " in text
+    assert cure in text
+
+
+# --- several processes ---
+
+
+def test_each_of_several_processes_has_a_member_and_a_port_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = load(monkeypatch, KAFKA__GROUP_INSTANCE_ID="pod-0", METRICS__ADDRESS="[::1]:9090")
+    processes = [settings.for_process(number) for number in (1, 2)]
+    assert [one.kafka.group_instance_id for one in processes] == ["pod-0-1", "pod-0-2"]
+    assert [one.metrics.address for one in processes] == ["[::1]:9090", "[::1]:9091"]
+
+
+def test_several_processes_have_no_member_and_no_port_that_was_not_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = load(monkeypatch)
+    assert settings.for_process(2) == settings
+
+
+def test_a_process_for_which_no_port_is_left_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, METRICS__ADDRESS="127.0.0.1:65535")
+    assert settings.for_process(1).metrics == settings.metrics
+    with pytest.raises(ConfigurationError, match="write a lower port, or fewer --processes"):
+        settings.for_process(2)
