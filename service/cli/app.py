@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from service.cli import dev, letters, operate, parked, run, seek, switchboard
+from service.cli import dev, letters, operate, parked, replay_check, run, seek, switchboard
 from service.errors import ConfigurationError, NotNow, Unreachable
 from service.lifecycle import leave
 
@@ -25,6 +25,7 @@ switchboard.add_to(app)
 letters.add_to(app)
 seek.add_to(app)
 parked.add_to(app)
+replay_check.add_to(app)
 
 
 def main() -> None:

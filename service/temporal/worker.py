@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from types import ModuleType
@@ -88,7 +89,7 @@ def make_worker(
     """
     calling = CallingActivities(publisher, seal)
     sandboxed, plain = sandbox(capacity.pass_through), UnsandboxedWorkflowRunner()
-    try:
+    with loading():
         return Worker(
             client,
             task_queue=task_queue,
@@ -111,6 +112,17 @@ def make_worker(
             plugins=[Inbox()],
             deployment_config=versioned_as(version) if version else None,
         )
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Says what is wrong with a workflow that the SDK cannot load in the sandbox, in this block.
+
+    Raises:
+        ConfigurationError: One cannot be loaded.
+    """
+    try:
+        yield
     except RuntimeError as error:
         why = error.__cause__  # the SDK's own text names the workflow, and nothing else
         if why is None:

@@ -22,9 +22,12 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.ports import Published, ResultEvent
 from service.local import LocalTemporal
-from service.temporal.worker import Found, make_worker
+from service.temporal.replaying import Code, ReplayCheck, Verdict
+from service.temporal.worker import Found, make_worker, service_queue
 from tests.integration.builds import LongLived, Short
+from tests.integration.flows import Echo
 from tests.integration.service import ECHOES, site
+from workflows.switchboard import Switchboard
 
 GRACE = timedelta(seconds=1)
 _TOLD = RoutingConfigUpdateState.ROUTING_CONFIG_UPDATE_STATE_COMPLETED
@@ -66,7 +69,8 @@ async def test_without_a_deployment_a_workflow_that_names_a_behaviour_runs_all_t
     async with _build(client, deployment, None):
         workflow = await _start(client, deployment, "LongLived")
         await workflow.signal("go_on")
-        assert await workflow.result() == "no build"
+        async with asyncio.timeout(30):
+            assert await workflow.result() == "no build"
     events = (await workflow.fetch_history()).events
     assert not any(one.HasField("workflow_task_failed_event_attributes") for one in events)
 
@@ -86,6 +90,29 @@ async def test_the_service_is_the_build_that_its_environment_names_and_leaves_th
         events = (await here.workflow("a").fetch_history()).events
         # It would begin here, though another build may be the current one.
         assert not events[0].workflow_execution_started_event_attributes.eager_execution_accepted
+
+
+async def test_before_a_deploy_what_is_pinned_to_its_build_is_left_out(
+    kafka: str, temporal: LocalTemporal, tmp_path: Path, deployment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPORAL_DEPLOYMENT_NAME", deployment)
+    monkeypatch.setenv("TEMPORAL_WORKER_BUILD_ID", "one")
+    async with site(kafka, temporal.address, tmp_path, ECHOES) as here, here.running():
+        await _make_current(here.client, deployment, "one")
+        await here.past(await here.send("placed", {"id": "a"}))
+        await here.workflow("a").result()
+
+        async def verdicts() -> dict[str, Verdict]:
+            code = [
+                Code([Echo], [], f"TaskQueue = '{here.group}'"),
+                Code([Switchboard], [], f"TaskQueue = '{service_queue(here.group)}'"),
+            ]
+            check = ReplayCheck(here.client, code, last=1, only=(), query="")
+            found = {one.type: one.verdict async for one in check.run()}
+            return found if len(found) == 2 else {}  # visibility lags
+
+        # turnout's own have no builds.
+        assert await here.until(verdicts) == {"Echo": Verdict.PINNED, "Switchboard": Verdict.REPLAYS}
 
 
 async def _client(temporal: LocalTemporal) -> Client:

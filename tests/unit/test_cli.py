@@ -50,6 +50,7 @@ def test_help_names_every_command_and_is_no_mistake() -> None:
         "resume",
         "paused",
         "parked",
+        "replay-check",
         "letters",
     ):
         assert command in ended.stdout
@@ -74,6 +75,7 @@ def test_help_names_every_command_and_is_no_mistake() -> None:
         ["seek", "t/0", "--to", "newest"],
         ["run", "--processes", "0"],
         ["worker", "--processes", "x"],
+        ["replay-check", "--last", "0"],
         ["letters", "add", "t/0/1"],
         ["letters", "add", "t/0", "--because", "x"],
         ["letters", "add", "t/0/1", "--because", " "],
