@@ -26,7 +26,6 @@ MOST_UNKNOWN = 1_000
 """How many open workflows without code are looked at, to tell their types."""
 
 _CORE_SAYS = re.compile(r'message: "((?:[^"\\]|\\.)*)"')
-_EVENT_SAID = re.compile(r"HistoryEvent\(id: (\d+), ")
 _RAISED = re.compile(r'r#type: "(\w+)"')
 
 Replay = Callable[[WorkflowHistory], Awaitable[Exception | None]]
@@ -179,7 +178,7 @@ class ReplayCheck:
         failure = await replay(history)
         if failure is None:
             return Verdict.REPLAYS, "", ""
-        return Verdict.FAILS, _named(await _first_that_differs(history, failure, replay)), _reason(failure)
+        return Verdict.FAILS, _named(await _first_that_differs(history, replay)), _reason(failure)
 
 
 @asynccontextmanager
@@ -219,11 +218,9 @@ def _pinned_to(history: WorkflowHistory) -> str:
     return ""
 
 
-async def _first_that_differs(history: WorkflowHistory, failure: Exception, replay: Replay) -> HistoryEvent:
-    """The event that the SDK names; else the first one that came of the task which is the first to fail."""
+async def _first_that_differs(history: WorkflowHistory, replay: Replay) -> HistoryEvent:
+    """The first event that came of the first task to fail; the SDK names none, or one of that task."""
     events = history.events
-    if said := _EVENT_SAID.search(str(failure)):
-        return events[int(said[1]) - 1]
     # Cut off behind the start of a task, a history replays all tasks before that one.
     starts = [n for n, one in enumerate(events) if one.HasField("workflow_task_started_event_attributes")]
     ends = [*(n + 1 for n in starts), len(events)]
