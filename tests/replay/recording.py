@@ -1,30 +1,25 @@
 """Records the stories on a Temporal server of its own: `make histories`.
 
 They are written into the folder of this version. Those of versions that were released stay as they are.
+The sample's are in a folder of their own, which can be deleted with it.
 """
 
 import asyncio
+import importlib
+import importlib.util
 import json
 import sys
-from collections.abc import AsyncIterator, Callable
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 from temporalio.client import Client, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
-from activities.parking import ParkingActivities
 from service.dispatch.identity import IdentityPlugin
 from service.local import binary
 from service.temporal.client import runtime
-from service.temporal.worker import make_service_worker
-from tests.replay.stories import LONG_EVENTS, STORIES, Handle, Stage, Story, story_name
-from workflows.park import Park
-from workflows.switchboard import Switchboard
-
-FOLDER = Path(__file__).parent / version("turnout")
+from tests.replay.stories import LONG_EVENTS, OURS, Handle, Play, Story, story_name
 
 IDENTITY = "turnout"
 """Instead of a process and a host's name, which the SDK would write into each history."""
@@ -33,8 +28,15 @@ IDENTITY = "turnout"
 QUICK = "history.transferProcessorMaxPollRPS=2000"
 
 
-async def record() -> dict[str, dict[str, Any]]:
-    """Play all stories; returns the history of each run, by name."""
+def plays() -> list[Play]:
+    """All there are: turnout's own, and the sample's where it has not been deleted."""
+    if importlib.util.find_spec("tests.replay.shop") is None:
+        return [OURS]
+    return [OURS, importlib.import_module("tests.replay.shop.stories").SHOP]
+
+
+async def record(play: Play) -> dict[str, dict[str, Any]]:
+    """Tell all stories of `play`; returns the history of each run, by name."""
     histories: dict[str, dict[str, Any]] = {}
     settings = (f"limit.historyCount.suggestContinueAsNew={LONG_EVENTS}", QUICK)
     async with await WorkflowEnvironment.start_local(
@@ -49,19 +51,16 @@ async def record() -> dict[str, dict[str, Any]]:
             data_converter=pydantic_data_converter,
             runtime=runtime(),
         )
-        for story in STORIES:
+        for story in play.stories:
             name = story_name(story)
-            runs = await _played(client, story, group=name.partition("-")[2])
+            runs = await _played(client, play, story, group=name.partition("-")[2])
             for number, run in enumerate(runs, start=1):
                 histories[f"{name}.{number}" if len(runs) > 1 else name] = run
     return histories
 
 
-async def _played(client: Client, story: Story, group: str) -> list[dict[str, Any]]:
-    stage = Stage(client, group)
-    parking = ParkingActivities(stage.world)
-    activities: list[Callable[..., Any]] = [parking.deliver, parking.write_letters]
-    async with make_service_worker(client, group, [Switchboard, Park], activities), asyncio.timeout(120):
+async def _played(client: Client, play: Play, story: Story, group: str) -> list[dict[str, Any]]:
+    async with play.stage(client, group) as stage, asyncio.timeout(120):
         workflow = await story(stage)
         return [_without_traces(json.loads(run.to_json())) async for run in _runs(client, workflow)]
 
@@ -84,13 +83,14 @@ def _without_traces(part: Any) -> Any:
 
 def main() -> None:
     """Record all, and write it in place of what this version has recorded before."""
-    histories = asyncio.run(record())
-    FOLDER.mkdir(exist_ok=True)
-    for old in FOLDER.glob("*.json"):
-        old.unlink()
-    for name, history in histories.items():
-        (FOLDER / f"{name}.json").write_text(json.dumps(history, indent=1) + "\n")
-        sys.stdout.write(f"{FOLDER.name}/{name}: {len(history['events'])} events\n")
+    for play in plays():
+        histories = asyncio.run(record(play))
+        play.recorded.mkdir(exist_ok=True)
+        for old in play.recorded.glob("*.json"):
+            old.unlink()
+        for name, history in histories.items():
+            (play.recorded / f"{name}.json").write_text(json.dumps(history, indent=1) + "\n")
+            sys.stdout.write(f"{play.recorded.name}/{name}: {len(history['events'])} events\n")
 
 
 if __name__ == "__main__":

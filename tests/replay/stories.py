@@ -1,20 +1,26 @@
 """What the recorded workflows went through: one story for each way that a park or a switchboard takes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
+from activities.parking import ParkingActivities
 from activities.ports import Refused
 from service.dispatch.links import Links
 from service.failures.parks import Parks
 from service.routing.commands import Signal
 from service.temporal.switchboard import SwitchboardClient, switchboard_id
+from service.temporal.worker import make_service_worker
 from tests.unit.records import event, record
 from tests.workflows.yard import GIVEN_UP, PATIENCE, World, end_try
-from workflows.switchboard import Names
+from workflows.park import Park
+from workflows.switchboard import Names, Switchboard
 
 TARGET = "order/A-1"
 NAMES = Names(topics=("shop.orders",), routes=("note",))
@@ -168,18 +174,47 @@ async def switchboard_continued(stage: Stage) -> Handle:
     return stage.switchboard
 
 
-Story = Callable[[Stage], Awaitable[Handle]]
+Story = Callable[[Any], Awaitable[Handle]]
 
-STORIES: Sequence[Story] = (
-    park_delivered,
-    park_given_up,
-    park_cancelled,
-    park_cancelled_while_it_delivers,
-    park_tries_ended_by_hand,
-    park_continued,
-    switchboard_paused_and_resumed,
-    switchboard_continued,
+
+@dataclass(frozen=True)
+class Play:
+    """Stories of some workflows, told on stages of one kind; recorded into `folder`, by version."""
+
+    folder: Path
+    stories: Sequence[Story]
+    stage: Callable[[Client, str], AbstractAsyncContextManager[Any]]
+
+    @property
+    def recorded(self) -> Path:
+        """Where the histories of this version are."""
+        return self.folder / version("turnout")
+
+
+@asynccontextmanager
+async def _stage(client: Client, group: str) -> AsyncIterator[Stage]:
+    stage = Stage(client, group)
+    parking = ParkingActivities(stage.world)
+    activities: list[Callable[..., Any]] = [parking.deliver, parking.write_letters]
+    async with make_service_worker(client, group, [Switchboard, Park], activities):
+        yield stage
+
+
+OURS = Play(
+    Path(__file__).parent,
+    (
+        park_delivered,
+        park_given_up,
+        park_cancelled,
+        park_cancelled_while_it_delivers,
+        park_tries_ended_by_hand,
+        park_continued,
+        switchboard_paused_and_resumed,
+        switchboard_continued,
+    ),
+    _stage,
 )
+"""Of the workflows of turnout itself."""
 
 
 def story_name(story: Story) -> str:

@@ -1,0 +1,1 @@
+"""The sample's recorded workflows; deleted with it."""
