@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +29,12 @@ MOST_TRIES_PER_SECOND = 100
 them would keep Temporal from its work. With more than a hundred, each tries less often."""
 
 
+SETTING = "TURNOUT_WORKER__MODULES"
+NOT_FOUND = (
+    "install it into the environment that turnout runs in, or name the folder that holds it in PYTHONPATH"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """Workflow classes and activity functions of some packages."""
@@ -40,9 +47,9 @@ def find(packages: Iterable[str]) -> Found:
     """All `@workflow.defn` classes and `@activity.defn` functions in `packages` and below.
 
     Raises:
-        ConfigurationError: A package cannot be imported.
+        ConfigurationError: A package cannot be imported, or has neither.
     """
-    things = [thing for name in packages for module in _modules(name) for thing in _own(module)]
+    things = [thing for package in packages for thing in _things(package)]
     return Found(
         workflows=list(dict.fromkeys(t for t in things if _is_workflow(t))),
         activities=list(dict.fromkeys(t for t in things if _is_activity(t))),
@@ -85,7 +92,7 @@ def make_worker(
     workflows once that is the current one of its deployment. Without `seal`, its workflows cannot call.
 
     Raises:
-        ConfigurationError: A workflow cannot be loaded in the sandbox.
+        ConfigurationError: What was found cannot be run, e.g. two workflows have one name.
     """
     calling = CallingActivities(publisher, seal)
     sandboxed, plain = sandbox(capacity.pass_through), UnsandboxedWorkflowRunner()
@@ -109,6 +116,8 @@ def make_worker(
             workflow_task_poller_behavior=_polling(capacity.pollers),
             activity_task_poller_behavior=_polling(capacity.pollers),
             graceful_shutdown_timeout=grace,
+            # For activities that are no coroutines.
+            activity_executor=ThreadPoolExecutor(capacity.activity_slots, thread_name_prefix="activity"),
             plugins=[Inbox()],
             deployment_config=versioned_as(version) if version else None,
         )
@@ -116,22 +125,19 @@ def make_worker(
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Says what is wrong with a workflow that the SDK cannot load in the sandbox, in this block.
+    """Says what is wrong with workflows and activities that the SDK cannot run, in this block.
 
     Raises:
-        ConfigurationError: One cannot be loaded.
+        ConfigurationError: Some cannot be run.
     """
     try:
         yield
-    except RuntimeError as error:
-        why = error.__cause__  # the SDK's own text names the workflow, and nothing else
-        if why is None:
-            raise
-        msg = (
-            f"TURNOUT_WORKER__MODULES: {error}: {type(why).__name__}: {why}; a module that cannot be loaded "
-            "in the sandbox may be named in TURNOUT_WORKER__PASS_THROUGH"
-        )
-        raise ConfigurationError(msg) from error
+    except (ValueError, TypeError, RuntimeError) as error:
+        why, cure = str(error), ""
+        if cause := error.__cause__:  # the SDK's own text names the workflow, and nothing else
+            why += f": {type(cause).__name__}: {cause}"
+            cure = "; a module that the sandbox cannot load may be named in TURNOUT_WORKER__PASS_THROUGH"
+        raise ConfigurationError(f"{SETTING}: no worker can be made of what is in there: {why}{cure}") from error
 
 
 def _polling(most: int) -> PollerBehaviorAutoscaling:
@@ -178,6 +184,18 @@ def sandbox(pass_through: Iterable[str] = ()) -> SandboxedWorkflowRunner:
     return SandboxedWorkflowRunner(restrictions=restrictions)
 
 
+def _things(package: str) -> Sequence[Any]:
+    """The workflows and activities in `package` and below."""
+    own = (thing for module in _modules(package) for thing in _own(module))
+    if things := [thing for thing in own if _is_workflow(thing) or _is_activity(thing)]:
+        return things
+    msg = (
+        f"{SETTING}: {package} defines no workflow (@workflow.defn) and no activity (@activity.defn), "
+        "and no module below it does; a folder without __init__.py is not looked into"
+    )
+    raise ConfigurationError(msg)
+
+
 def _modules(package: str) -> Iterator[ModuleType]:
     try:
         top = importlib.import_module(package)
@@ -185,7 +203,8 @@ def _modules(package: str) -> Iterator[ModuleType]:
         for info in pkgutil.walk_packages(getattr(top, "__path__", ()), f"{package}."):
             yield importlib.import_module(info.name)
     except Exception as error:  # what a team's module does when it is imported is theirs
-        msg = f"TURNOUT_WORKER__MODULES: {package} cannot be imported: {type(error).__name__}: {error}"
+        cure = f"; {NOT_FOUND}" if isinstance(error, ModuleNotFoundError) else ""
+        msg = f"{SETTING}: {package} cannot be imported: {type(error).__name__}: {error}{cure}"
         raise ConfigurationError(msg) from error
 
 

@@ -88,9 +88,16 @@ def test_no_packages_have_nothing() -> None:
 def test_a_package_that_does_not_exist_is_named_with_the_setting() -> None:
     with pytest.raises(
         ConfigurationError,
-        match=r"TURNOUT_WORKER__MODULES: no\.such cannot be imported: ModuleNotFoundError: No module",
+        match=r"TURNOUT_WORKER__MODULES: no\.such cannot be imported: ModuleNotFoundError: .*PYTHONPATH$",
     ):
         find(["no.such"])
+
+
+def test_a_package_with_neither_workflow_nor_activity_is_no_silent_gap(package: Path) -> None:
+    (package / "empty").mkdir()
+    (package / "empty" / "orders.py").write_text("from some_shop.orders import Order")
+    with pytest.raises(ConfigurationError, match=r"some_shop\.empty defines no workflow .* and no activity"):
+        find(["some_shop", "some_shop.empty"])
 
 
 @pytest.mark.parametrize("name", ["broken.py", "deep/broken/__init__.py"])
