@@ -184,7 +184,7 @@ class Dispatcher:
 
     async def _already_there(self, start: Start) -> Outcome:
         found = await self._describe(start)
-        memo = await found.memo_value(MEMO, {})
+        memo = await self._memo_at_start(start, found)
         if memo.get("id") == str(command_id(start)):
             return self._told_apart(start, memo)
         if found.status is WorkflowExecutionStatus.RUNNING:
@@ -199,6 +199,21 @@ class Dispatcher:
         if memo.get("by") == self._by(start.event):
             return _outcome(start, OutcomeKind.ACCEPTED)
         return _outcome(start, OutcomeKind.DUPLICATE, f"started by {memo.get('record', 'this event')}")
+
+    async def _memo_at_start(self, start: Start, found: WorkflowExecutionDescription) -> Mapping[str, Any]:
+        """What `found` was started with, or its first run; empty if that is not to be known."""
+        memo: Mapping[str, Any] = await found.memo_value(MEMO, {})
+        first = found.raw_info.first_run_id
+        if memo or first in {"", found.run_id}:
+            return memo
+        # The Java SDK takes no memo along when a workflow continues as new.
+        handle = self._client(start.namespace).get_workflow_handle(start.workflow_id, run_id=first)
+        try:
+            memo = await (await handle.describe(rpc_timeout=RPC_TIMEOUT)).memo_value(MEMO, {})
+        except RPCError as error:
+            if meaning_of(error) is not Meaning.MISSING:
+                raise _not_now(error) from error
+        return memo
 
     async def _describe(self, command: Command) -> WorkflowExecutionDescription:
         try:

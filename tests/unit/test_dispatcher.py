@@ -564,6 +564,43 @@ async def test_the_same_event_in_another_record_is_a_duplicate(wire: Wire, dispa
     assert "shop.orders[2]@1042" in outcome.detail
 
 
+def of_a_later_run() -> DescribeWorkflowExecutionResponse:
+    """As the Java SDK leaves it behind: without the memo that the first run was started with."""
+    response = described(None)
+    response.workflow_execution_info.execution.run_id = "second"
+    response.workflow_execution_info.first_run_id = "first"
+    return response
+
+
+async def test_what_a_later_run_does_not_know_of_its_start_the_first_run_does(
+    wire: Wire, dispatcher: Dispatcher
+) -> None:
+    await dispatcher.dispatch(start())
+    memo = wire.request.memo
+    wire.answers[START].append(already_started())
+    wire.answers[DESCRIBE] += [of_a_later_run(), described(memo)]
+    assert (await (await connected(wire)).dispatch(start())).kind is OutcomeKind.DUPLICATE
+    assert wire.requests[-1][1].execution.run_id == "first"
+
+
+async def test_a_first_run_that_temporal_has_forgotten_leaves_it_to_the_rule(
+    wire: Wire, dispatcher: Dispatcher
+) -> None:
+    wire.answers[START].append(already_started())
+    wire.answers[DESCRIBE] += [of_a_later_run(), MISSING]
+    with pytest.raises(RejectedError, match="write `running: skip`"):
+        await dispatcher.dispatch(start())
+
+
+async def test_a_first_run_that_cannot_be_asked_now_is_asked_again(
+    wire: Wire, dispatcher: Dispatcher
+) -> None:
+    wire.answers[START].append(already_started())
+    wire.answers[DESCRIBE] += [of_a_later_run(), RPCError("away", RPCStatusCode.UNAVAILABLE, b"")]
+    with pytest.raises(NotNow, match="UNAVAILABLE"):
+        await dispatcher.dispatch(start())
+
+
 async def test_a_fresh_start_asks_nothing_more(wire: Wire, dispatcher: Dispatcher) -> None:
     await dispatcher.dispatch(start())
     assert wire.calls == [START]
