@@ -21,7 +21,8 @@ from service.errors import Unreachable
 from service.local import HOST, Child, LocalServer, free_port, speaks_kafka
 
 KAFKA_VERSION = "4.3.1"
-KAFKA_FOLDER = Path(__file__).parent.parent / "build" / f"kafka-{KAFKA_VERSION}"
+BUILD = Path(__file__).parent.parent / "build"
+KAFKA_FOLDER = BUILD / f"kafka-{KAFKA_VERSION}"
 
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -59,16 +60,15 @@ def random_port() -> int:
 
 def why_no_apache_kafka() -> str | None:
     """Say what is missing on this machine to run Apache Kafka, or None when nothing is."""
-    version = _java_version()
+    version = java_version()
     if version < 17:
         return f"Java 17 or newer (found: {version or 'none'})"
-    if not _jars_complete() and shutil.which("mvn") is None:
-        return "Maven (mvn), to fetch Apache Kafka"
-    return None
+    return why_no_jars(KAFKA_FOLDER, _POM)
 
 
 @cache
-def _java_version() -> int:
+def java_version() -> int:
+    """The Java that is here; 0 is none."""
     if shutil.which("java") is None:
         return 0
     answer = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False, timeout=60)
@@ -76,29 +76,42 @@ def _java_version() -> int:
     return int(found[1]) if found else 0
 
 
-def _jars_complete() -> bool:
-    return (KAFKA_FOLDER / "pom.xml").exists()
+def why_no_jars(folder: Path, pom: str) -> str | None:
+    """Say what is missing on this machine to get the jars that `pom` names, or None when nothing is."""
+    if not _complete(folder, pom) and shutil.which("mvn") is None:
+        return "Maven (mvn), to fetch jars"
+    return None
 
 
-def kafka_jars() -> Path:
-    """Return the folder with Kafka's jars; the first time, fetch them with Maven (about 54 MB)."""
-    if not _jars_complete():
-        KAFKA_FOLDER.parent.mkdir(exist_ok=True)
+def _complete(folder: Path, pom: str) -> bool:
+    file = folder / "pom.xml"
+    return file.exists() and file.read_text() == pom
+
+
+def jars(folder: Path, pom: str) -> Path:
+    """Return the folder with the jars that `pom` names; the first time, they are fetched into `folder`."""
+    if not _complete(folder, pom):
+        folder.parent.mkdir(exist_ok=True)
         # Fetched beside it and renamed when whole: an interrupted fetch is redone.
-        with tempfile.TemporaryDirectory(dir=KAFKA_FOLDER.parent, prefix="fetching-") as scratch:
-            fetched = Path(scratch, "kafka")
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetching-") as scratch:
+            fetched = Path(scratch, "jars")
             fetched.mkdir()
-            (fetched / "pom.xml").write_text(_POM)
+            (fetched / "pom.xml").write_text(pom)
             argv = ["mvn", "-q", "-B", "dependency:copy-dependencies"]
             argv += ["-DoutputDirectory=libs", "-DincludeScope=runtime"]
             done = subprocess.run(
                 argv, cwd=fetched, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
             )
             if done.returncode:
-                raise Unreachable(f"Maven could not fetch Apache Kafka:\n{done.stdout[-4000:]}{done.stderr}")
-            shutil.rmtree(KAFKA_FOLDER, ignore_errors=True)
-            fetched.replace(KAFKA_FOLDER)
-    return KAFKA_FOLDER / "libs"
+                raise Unreachable(f"Maven could not fetch {folder.name}:\n{done.stdout[-4000:]}{done.stderr}")
+            shutil.rmtree(folder, ignore_errors=True)
+            fetched.replace(folder)
+    return folder / "libs"
+
+
+def kafka_jars() -> Path:
+    """Return the folder with Kafka's jars, about 54 MB."""
+    return jars(KAFKA_FOLDER, _POM)
 
 
 class ApacheKafka(LocalServer):

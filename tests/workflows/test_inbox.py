@@ -8,14 +8,13 @@ from contextlib import asynccontextmanager
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from temporalio import workflow
-from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
-from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 from temporalio.client import WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
 from service.dispatch.identity import INBOX_HEADER
+from tests.telling import id_of, tell
 from workflows import inbox
 from workflows.inbox import ID_HEADER, WINDOW, Inbox
 
@@ -72,31 +71,12 @@ async def collecting(env: WorkflowEnvironment, cached: int) -> AsyncIterator[Han
         await handle.result()
 
 
-def id_of(name: str) -> bytes:
-    return uuid.uuid5(uuid.NAMESPACE_URL, name).bytes
-
-
-async def tell(env: WorkflowEnvironment, handle: Handle, name: str, value: object, *ids: bytes) -> None:
-    """Signal as the bridge does; each call has a request id of its own, so the server drops nothing."""
-    request = SignalWorkflowExecutionRequest(
-        namespace=env.client.namespace,
-        workflow_execution=WorkflowExecution(workflow_id=handle.id),
-        signal_name=name,
-        input=Payloads(payloads=await pydantic_data_converter.encode([value])),
-        request_id=str(uuid.uuid4()),
-    )
-    if ids:
-        header = Payload(metadata={"encoding": b"binary/plain"}, data=b"".join(ids))
-        request.header.fields[ID_HEADER].CopyFrom(header)
-    await env.client.workflow_service.signal_workflow_execution(request)
-
-
 async def test_a_repeat_is_dropped_and_another_is_not(
     env: WorkflowEnvironment, max_cached_workflows: int
 ) -> None:
     async with collecting(env, max_cached_workflows) as handle:
         for name in ("a", "b", "a", "c", "b"):
-            await tell(env, handle, "told", name, id_of(name))
+            await tell(env.client, handle.id, "told", name, id_of(name))
         assert await handle.query(Collects.taken) == ["a", "b", "c"]
 
 
@@ -104,8 +84,8 @@ async def test_a_signal_from_elsewhere_always_passes(
     env: WorkflowEnvironment, max_cached_workflows: int
 ) -> None:
     async with collecting(env, max_cached_workflows) as handle:
-        await tell(env, handle, "told", "by hand")
-        await tell(env, handle, "told", "by hand")
+        await tell(env.client, handle.id, "told", "by hand")
+        await tell(env.client, handle.id, "told", "by hand")
         assert await handle.query(Collects.taken) == ["by hand", "by hand"]
 
 
@@ -113,15 +93,15 @@ async def test_a_repeat_is_dropped_by_later_runs_of_the_chain(
     env: WorkflowEnvironment, max_cached_workflows: int
 ) -> None:
     async with collecting(env, max_cached_workflows) as handle:
-        await tell(env, handle, "told", "a", id_of("a"))
+        await tell(env.client, handle.id, "told", "a", id_of("a"))
         for _ in range(2):
             before = (await handle.describe()).run_id
             await handle.signal(Collects.turn_over)
             async with asyncio.timeout(30):
                 while (await handle.describe()).run_id == before:  # noqa: ASYNC110 - only the server knows
                     await asyncio.sleep(0.01)
-            await tell(env, handle, "told", "a", id_of("a"))
-        await tell(env, handle, "told", "b", id_of("b"))
+            await tell(env.client, handle.id, "told", "a", id_of("a"))
+        await tell(env.client, handle.id, "told", "b", id_of("b"))
         assert await handle.query(Collects.taken) == ["a", "b"]
 
 
@@ -129,16 +109,16 @@ async def test_of_a_batch_only_the_news_are_taken(
     env: WorkflowEnvironment, max_cached_workflows: int
 ) -> None:
     async with collecting(env, max_cached_workflows) as handle:
-        await tell(env, handle, "told_many", ["a", "b"], id_of("a"), id_of("b"))
-        await tell(env, handle, "told_many", ["b", "c", "a", "d"], *map(id_of, "bcad"))
-        await tell(env, handle, "told_many", ["a", "d"], *map(id_of, "ad"))
+        await tell(env.client, handle.id, "told_many", ["a", "b"], id_of("a"), id_of("b"))
+        await tell(env.client, handle.id, "told_many", ["b", "c", "a", "d"], *map(id_of, "bcad"))
+        await tell(env.client, handle.id, "told_many", ["a", "d"], *map(id_of, "ad"))
         assert await handle.query(Collects.taken) == ["a", "b", "c", "d"]
 
 
 async def test_a_history_with_repeats_replays(env: WorkflowEnvironment, max_cached_workflows: int) -> None:
     async with collecting(env, max_cached_workflows) as handle:
         for name in "aba":
-            await tell(env, handle, "told", name, id_of(name))
+            await tell(env.client, handle.id, "told", name, id_of(name))
     replayer = Replayer(workflows=[Collects], plugins=[Inbox()], data_converter=pydantic_data_converter)
     await replayer.replay_workflow(await handle.fetch_history())
 
