@@ -3,7 +3,8 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,11 @@ from service.local import Child
 from tests.servers import BUILD, jars, java_version, why_no_jars
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 JAVA_SOURCES = HERE / "java"
 JAVA_FOLDER = BUILD / "elsewhere-java"
+NODE_SOURCES = HERE / "node"
+NODE_FOLDER = BUILD / "elsewhere-node"
 
 
 def needed(missing: str | None) -> None:
@@ -35,6 +39,24 @@ def why_no_java() -> str | None:
 
 def _pom() -> str:
     return (JAVA_SOURCES / "pom.xml").read_text()
+
+
+@dataclass(frozen=True)
+class Service:
+    """A plain service, which is called with what it is to connect to."""
+
+    program: Sequence[str | Path]
+    env: Mapping[str, str]
+
+    @asynccontextmanager
+    async def running(self, log: Path, *args: str) -> AsyncIterator[Child]:
+        """Run it with these arguments."""
+        child = Child("a plain service", [*self.program, *args], log_path=log, env=self.env, cwd=ROOT)
+        child.start()
+        try:
+            yield child
+        finally:
+            await child.terminate()
 
 
 @dataclass(frozen=True)
@@ -67,3 +89,29 @@ async def compiled_java(folder: Path) -> JavaWorker:
     compiler = await asyncio.create_subprocess_exec("javac", *options, *JAVA_SOURCES.rglob("*.java"))
     assert await compiler.wait() == 0
     return JavaWorker(f"{folder}{os.pathsep}{libs / '*'}")
+
+
+def python_service() -> Service:
+    """The plain service in Python."""
+    return Service([sys.executable, "-m", "tests.elsewhere.python.answers"], {})
+
+
+def why_no_node() -> str | None:
+    """Say what is missing on this machine for the service in JavaScript, or None when nothing is."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        return "Node.js (node, npm)"
+    return None
+
+
+async def node_service() -> Service:
+    """The plain service in JavaScript; the first time, npm fetches what it needs."""
+    package = (NODE_SOURCES / "package.json").read_text()
+    done = NODE_FOLDER / "done.json"
+    if not done.exists() or done.read_text() != package:
+        NODE_FOLDER.mkdir(parents=True, exist_ok=True)
+        (NODE_FOLDER / "package.json").write_text(package)
+        options = ["--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+        npm = await asyncio.create_subprocess_exec("npm", "install", *options, cwd=NODE_FOLDER)
+        assert await npm.wait() == 0
+        done.write_text(package)
+    return Service(["node", NODE_SOURCES / "answers.js"], {"NODE_PATH": str(NODE_FOLDER / "node_modules")})

@@ -353,11 +353,12 @@ async def site(
     topics: Sequence[str] = ("in", "out"),
     partitions: int = 3,
     intake: IntakeSettings | None = None,
+    topic_settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Site]:
     """Create topics and write the routes file; everything has names that nobody else has."""
     group = f"g-{uuid.uuid4().hex[:12]}"
     names = {name: f"{group}.{name}" for name in topics}
-    room = {"max.message.bytes": str(LARGEST_RECORD_BYTES)}
+    room = {"max.message.bytes": str(LARGEST_RECORD_BYTES), **(topic_settings or {})}
     more_room = {"max.message.bytes": str(LARGEST_RECORD_BYTES + HEADROOM_BYTES)}
     for topic in names.values():
         await create_topic(kafka, topic, partitions=partitions, settings=room)

@@ -1,0 +1,1 @@
+"""A plain service in Python, written with confluent-kafka."""
