@@ -16,7 +16,16 @@ from service.local import Child, LocalServers
 ROOT = Path(__file__).parents[2]
 GROUP = "demo"
 ORDERS, RESULTS, LETTERS = "shop.orders", "shop.results", letter_topic(GROUP)
-TOPICS = (ORDERS, RESULTS, "shop.requests", "stock.events", "payments.events", "shipping.events")
+TOPICS = (
+    ORDERS,
+    RESULTS,
+    "shop.requests",
+    "shop.products",
+    "stock.events",
+    "payments.events",
+    "shipping.events",
+    "till.receipts",
+)
 NEIGHBOURS = ("stock", "payment", "shipping")
 
 

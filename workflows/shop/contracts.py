@@ -7,7 +7,7 @@ extended, but a text is never taken for a number. Money is in integer cents.
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 Cents = Annotated[StrictInt, Field(ge=0)]
 Quantity = Annotated[StrictInt, Field(ge=1)]
@@ -98,3 +98,96 @@ class OrderStatus(Contract):
     step: Step
     waits_for: str
     reserved: tuple[int, ...]
+
+
+class Purchase(Contract):
+    """One item of signal `points_earned`: what a customer bought at once."""
+
+    total_cents: Cents
+
+
+class CustomerPoints(Contract):
+    """All that a `Customer` knows: what its first run begins with, and what each run hands to the next.
+
+    `redeemed` holds the ids of the latest redemptions, the oldest first.
+    """
+
+    customer_id: str
+    points: Annotated[StrictInt, Field(ge=0)] = 0
+    purchases: Annotated[StrictInt, Field(ge=0)] = 0
+    redeemed: tuple[str, ...] = ()
+
+
+class Redemption(Contract):
+    """Update `redeem`: spend points. One with the same id is the same one, and takes effect once."""
+
+    redemption_id: str
+    points: Annotated[StrictInt, Field(ge=1)]
+
+
+class Invoice(Contract):
+    """What is to be paid, and until when."""
+
+    invoice_id: str
+    order_id: str
+    amount_cents: Cents
+    due_at: AwareDatetime
+
+
+class Payment(Contract):
+    """Signal `paid`: money came for an invoice."""
+
+    payment_id: str
+
+
+class PaymentStatus(Contract):
+    """Answer of the query `status`, and result: which payment counts, if any; `surplus` came beside it."""
+
+    invoice_id: str
+    decided: StrictBool = False
+    payment_id: str | None = None
+    surplus: tuple[str, ...] = ()
+
+
+class PackedParcel(Contract):
+    """One parcel, as the warehouse packed it."""
+
+    parcel_id: str
+    address: str
+
+
+class PackedOrder(Contract):
+    """An order in parcels; as many as one run of a workflow can have children at once, and to spare."""
+
+    order_id: str
+    parcels: Annotated[tuple[PackedParcel, ...], Field(min_length=1, max_length=100)]
+
+
+class ParcelNews(Contract):
+    """Signals `delivered` and `lost`: what became of a parcel."""
+
+    parcel_id: str
+
+
+class DeliveryResult(Contract):
+    """Which parcels of an order were delivered, and which are missing; in their order."""
+
+    order_id: str
+    delivered: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+class RecallList(Contract):
+    """A recalled product and who bought it; `told` counts those of earlier runs, who are no longer listed."""
+
+    recall_id: str
+    sku: str
+    customers: tuple[str, ...]
+    told: Annotated[StrictInt, Field(ge=0)] = 0
+
+
+class RecallResult(Contract):
+    """How many customers were told of a recall."""
+
+    recall_id: str
+    told: int
