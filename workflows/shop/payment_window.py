@@ -38,7 +38,9 @@ class PaymentWindow:
         left = max(invoice.due_at - workflow.now(), timedelta())
         with suppress(TimeoutError):
             await workflow.wait_condition(
-                lambda: bool(self._payments), timeout=left, timeout_summary="payment deadline"
+                lambda: bool(self._payments),
+                timeout=left,
+                timeout_summary="payment deadline",
             )
         # What is there decides, not what ended the wait: both may have come while no worker ran.
         await self._decide(self._payments.popleft() if self._payments else None)
