@@ -84,12 +84,7 @@ class Delivery:
     @workflow.run
     async def run(self, order: PackedOrder) -> DeliveryResult:
         """Start a child per parcel, side by side, and wait for all of them."""
-        # With the exceptions among the results: else a cancellation would end this at the first parcel
-        # that is called back, while others still are.
-        ends = await asyncio.gather(*map(self._follow, order.parcels), return_exceptions=True)
-        for end in ends:
-            if isinstance(end, BaseException):
-                raise end
+        await asyncio.gather(*map(self._follow, order.parcels))
         result = self.status()
         kind = "incomplete" if result.missing else "completed"
         await self._results.publish(f"shop.delivery.{kind}", order.order_id, result.model_dump(mode="json"))
@@ -118,7 +113,7 @@ class Delivery:
                 parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
             )
         except ChildWorkflowError:
-            # Lost, or called back by hand: the others go on.
+            # Lost, or called back. Not raised: `gather` would end at the first one, without the others.
             self._arrived[parcel.parcel_id] = False
         else:
             self._arrived[parcel.parcel_id] = True
