@@ -115,8 +115,9 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Files that need a server come last: it starts while the others run.
-    needing = {item.path for item in items if _SERVERS & _fixtures(item)}
+    # Files that begin with a server come last: it starts while the others run.
+    first = {item.path: item for item in reversed(items)}
+    needing = {path for path, item in first.items() if _SERVERS & _fixtures(item)}
     items.sort(key=lambda item: item.path in needing)
 
 
@@ -142,8 +143,6 @@ def _leave_without_finalizing(config: pytest.Config) -> None:
     leaks after its last one. An exit handler comes after all of pytest and
     after the printing of an exception that escaped it, which is noted here.
     """
-    if hasattr(config, "workerinput"):  # a worker of pytest-xdist reports to another process
-        return
     report_uncaught = sys.excepthook
     crashed = False
 

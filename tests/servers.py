@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import fcntl
 import random
 import re
 import shutil
@@ -9,8 +10,9 @@ import signal
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -92,26 +94,40 @@ def jars(folder: Path, pom: str) -> Path:
     """Return the folder with the jars that `pom` names; the first time, they are fetched into `folder`."""
     if not _complete(folder, pom):
         folder.parent.mkdir(exist_ok=True)
-        # Fetched beside it and renamed when whole: an interrupted fetch is redone.
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetching-") as scratch:
-            fetched = Path(scratch, "jars")
-            fetched.mkdir()
-            (fetched / "pom.xml").write_text(pom)
-            argv = ["mvn", "-q", "-B", "dependency:copy-dependencies"]
-            argv += ["-DoutputDirectory=libs", "-DincludeScope=runtime"]
-            done = subprocess.run(
-                argv, cwd=fetched, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                raise Unreachable(f"Maven could not fetch {folder.name}:\n{done.stdout[-4000:]}{done.stderr}")
-            shutil.rmtree(folder, ignore_errors=True)
-            fetched.replace(folder)
+        with _alone(folder):
+            if not _complete(folder, pom):
+                _fetch_jars(folder, pom)
     return folder / "libs"
 
 
 def kafka_jars() -> Path:
     """Return the folder with Kafka's jars, about 54 MB."""
     return jars(KAFKA_FOLDER, _POM)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process that runs tests is in such a block for `folder`."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _fetch_jars(folder: Path, pom: str) -> None:
+    # Fetched beside it and renamed when whole: an interrupted fetch is redone.
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetching-") as scratch:
+        fetched = Path(scratch, "jars")
+        fetched.mkdir()
+        (fetched / "pom.xml").write_text(pom)
+        argv = ["mvn", "-q", "-B", "dependency:copy-dependencies"]
+        argv += ["-DoutputDirectory=libs", "-DincludeScope=runtime"]
+        done = subprocess.run(
+            argv, cwd=fetched, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise Unreachable(f"Maven could not fetch {folder.name}:\n{done.stdout[-4000:]}{done.stderr}")
+        shutil.rmtree(folder, ignore_errors=True)
+        fetched.replace(folder)
 
 
 class ApacheKafka(LocalServer):

@@ -1,5 +1,6 @@
 """Whatever is killed, frozen, cut off or repeated: nothing is lost, made up, done twice or out of order."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,12 @@ async def test_nothing_is_lost_made_up_done_twice_or_out_of_order_through_crashe
 ) -> None:
     if missing := why_no_apache_kafka():
         pytest.skip(f"needs {missing}")
+    # Seen also when the test hangs, and where the standard output of a process that shares the tests is not.
     with capsys.disabled():
-        print(f"\nTURNOUT_SEED={seed}", flush=True)  # noqa: T201 - seen also when the test hangs
+        print(f"\nTURNOUT_SEED={seed}", file=sys.stderr, flush=True)  # noqa: T201
     verdict = await play(seed, tmp_path, SHORT)
     with capsys.disabled():
-        print(verdict, flush=True)  # noqa: T201
+        print(verdict, file=sys.stderr, flush=True)  # noqa: T201
     assert verdict.caught_up
     assert not verdict.defects
     assert not verdict.report.faults
