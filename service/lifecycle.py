@@ -49,8 +49,9 @@ def leave(code: int) -> None:
     The Temporal SDK's threads make a short-lived interpreter abort there now and then, after all
     work is done (sdk-python #300).
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # full, or closed: nobody is left to be told
+            stream.flush()
     os._exit(code)
 
 

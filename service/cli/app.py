@@ -2,14 +2,19 @@
 
 import logging
 import sys
+from contextlib import redirect_stdout
+from typing import TextIO, cast
 
 import typer
 
 from service.cli import dev, letters, operate, parked, replay_check, run, seek, switchboard
+from service.cli.output import Output, OutputLost
 from service.errors import ConfigurationError, NotNow, Unreachable
 from service.lifecycle import leave
 
-OK, WRONG, UNREACHABLE = 0, 1, 3
+OK, WRONG, UNREACHABLE, INTERRUPTED = 0, 1, 3, 130
+NOBODY_READS = 141
+"""As shells tell of a program that wrote to a pipe that was closed."""
 
 app = typer.Typer(
     name="turnout",
@@ -29,11 +34,22 @@ replay_check.add_to(app)
 
 
 def main() -> None:
-    """Run one command; exit 0 done, 1 something written is wrong, 2 usage, 3 a neighbour is not there."""
-    leave(_run())
+    """Run one command; exit 0 done, 1 something is wrong or lost, 2 usage, 3 a neighbour is not there."""
+    with redirect_stdout(cast("TextIO", Output(sys.stdout))):
+        code = _run()
+    leave(code)
 
 
 def _run() -> int:
+    try:
+        code = _command()
+        sys.stdout.flush()
+    except OutputLost as lost:
+        return NOBODY_READS if lost.closed else _say(str(lost), WRONG)
+    return code
+
+
+def _command() -> int:
     try:
         app(prog_name="turnout")
     except SystemExit as ended:  # how typer ends, after it said what is wrong with the usage
@@ -43,7 +59,9 @@ def _run() -> int:
     except (Unreachable, NotNow) as error:
         return _say(str(error), UNREACHABLE)
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+    except OutputLost:
+        raise
     except Exception:
         # Left to Python, the process might end by a signal instead of a code.
         logging.getLogger(__name__).exception("this is a defect of turnout")

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -30,9 +32,9 @@ def exit_code(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return code
 
 
-def turnout(*arguments: str) -> subprocess.CompletedProcess[str]:
+def turnout(*arguments: str, stdout: TextIO | int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "error", "-m", "service", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
 
 
 def test_help_names_every_command_and_is_no_mistake() -> None:
@@ -54,6 +56,29 @@ def test_help_names_every_command_and_is_no_mistake() -> None:
         "letters",
     ):
         assert command in ended.stdout
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_said_in_one_line_and_ends_with_1(
+    monkeypatch: pytest.MonkeyPatch, unbuffered: str
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    with Path("/dev/full").open("w") as full:
+        ended = turnout("--help", stdout=full)
+    text = "turnout: the output cannot be written: No space left on device\n"
+    assert (ended.returncode, ended.stderr) == (1, text)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_nobody_reads_any_more_ends_as_shells_expect_without_a_word(
+    monkeypatch: pytest.MonkeyPatch, unbuffered: str
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        ended = turnout("--help", stdout=pipe)
+    assert (ended.returncode, ended.stderr) == (141, "")
 
 
 @pytest.mark.parametrize(
