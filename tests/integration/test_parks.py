@@ -16,6 +16,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 
+from service.expressions import MAX_ID_BYTES
 from service.failures import parking, parks
 from service.local import Child, LocalTemporal
 from service.settings import TemporalSettings
@@ -150,6 +151,28 @@ async def test_a_batch_that_is_parked_stays_a_list(running: Site) -> None:
         return [n for items in told for n in items] == list(range(20))
 
     await here.until(all_told)
+
+
+async def test_targets_with_the_longest_ids_that_differ_at_their_end_alone_have_a_park_each(
+    running: Site,
+) -> None:
+    here = running
+    begin = "long".ljust(MAX_ID_BYTES - len(here.workflow_id("")) - 1, "-")
+    names = [begin + end for end in ("x", "y")]
+    for n, name in enumerate(names):
+        await _note(here, name, range(n, n + 3))
+    parks_of = [
+        {line["park"] for line in here.lines if line.get("workflow_id") == here.workflow_id(name)}
+        for name in names
+    ]
+    assert [len(found) for found in parks_of] == [1, 1]
+    (one,), (other,) = parks_of
+    assert one != other
+    await here.send("kept", {"id": names[1]}, to="elsewhere")
+    await _is_told(here, names[1], range(1, 4))
+    assert (await here.client.get_workflow_handle(one).describe()).status is WorkflowExecutionStatus.RUNNING
+    await here.send("kept", {"id": names[0]}, to="elsewhere")
+    await _is_told(here, names[0], range(3))
 
 
 async def test_a_target_in_another_namespace_has_its_park_in_ours(
