@@ -153,7 +153,9 @@ async def send_letters(
                     Letterbox(aside, letterbox.standings),
                     order,
                     LaterRecords(aside, settings.group, table.ordered_by_partition),
-                    Sender(pipeline.handling, pipeline.waiting, pipeline.pauses, Rate(rate), stop),
+                    Sender(
+                        pipeline.handling, pipeline.waiting, pipeline.pauses, Rate(rate), member.alone, stop
+                    ),
                     Closing(member, letterbox),
                     at_once=min(settings.intake.concurrency, STORE_LETTERS),
                     said=said,

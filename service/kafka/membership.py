@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -10,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from service.errors import ConfigurationError, Unreachable
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
@@ -23,6 +24,7 @@ SESSION_SECONDS = 10
 JOIN_SECONDS = 60.0
 STORE_SECONDS = 30.0
 RETRY_SECONDS = 0.5
+LOOK_SECONDS = 0.1
 KEPT = timedelta(days=3_650)
 """As long as what is committed may be of use: some keep a topic for years."""
 
@@ -31,8 +33,10 @@ class OnlyMember:
     """The one member of `group` that has all partitions of `topic`; made by `only_member`."""
 
     def __init__(self, connection: Connection, group: str, topic: str) -> None:
+        self._connection = connection
         self._group = group
         self._claim = _Claim(lambda: self._member().id)
+        self._alive_at = 0.0
         self.consumer = AIOKafkaConsumer(
             **connection.client_options(),
             group_id=group,
@@ -53,15 +57,23 @@ class OnlyMember:
         """Wait until it is settled who works in the group.
 
         Raises:
-            ConfigurationError: It is someone else.
+            ConfigurationError: It is someone else, or we may not.
             Unreachable: It did not come about in time.
         """
+        coordinator = self.consumer._coordinator  # noqa: SLF001 - the client tells of heartbeats to nobody
+        coordinator._do_heartbeat = self._noting(coordinator._do_heartbeat)  # noqa: SLF001
         self.consumer.subscribe([self._topic], listener=_Listener(self._claim, self.consumer))
+        self._alive_at = time.monotonic()
         try:
             async with asyncio.timeout(JOIN_SECONDS):
-                await self._claim.settled.wait()
+                while not self._claim.settled.is_set():
+                    coordinator.check_errors()
+                    await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError as error:
             raise Unreachable(f"Kafka did not let us into group {self._group} in time") from error
+        except GroupAuthorizationFailedError as error:
+            right = self._connection.right("Read", "group", self._group)
+            raise ConfigurationError(f"we may not read as group {self._group}; let us:\n  {right}") from error
         if not self._claim.held:
             raise ConfigurationError(
                 f"another command is at work in group {self._group}; wait until it is done, or end it"
@@ -76,6 +88,24 @@ class OnlyMember:
         partitions = [Partition(*place) for place in self.consumer.assignment()]
         return await committed_in_time(self.consumer._client, self._group, partitions)  # noqa: SLF001
 
+    async def alone(self) -> None:
+        """Return once nobody else can be at work in the group: the broker has heard of us within a session.
+
+        A process that was stopped, or a machine that slept, may have been taken for dead meanwhile.
+
+        Raises:
+            ConfigurationError: Someone else is, or was.
+            Unreachable: It did not become known in time.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STORE_SECONDS):
+                await self._settled()
+                while time.monotonic() - self._alive_at > SESSION_SECONDS:
+                    await asyncio.sleep(LOOK_SECONDS)
+                    await self._settled()
+                return
+        raise Unreachable(f"Kafka did not say whether we are still alone in group {self._group}")
+
     async def store(self, commits: Mapping[Partition, Commit]) -> None:
         """Store `commits` for years; tried for a while, also across a broker's restart.
 
@@ -87,12 +117,7 @@ class OnlyMember:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STORE_SECONDS):
                 while True:
-                    await self._claim.settled.wait()
-                    if not self._claim.held:
-                        raise ConfigurationError(
-                            f"another command is at work in group {self._group} by now, or was: this one was "
-                            "taken for dead; what it stored before is kept"
-                        )
+                    await self._settled()
                     try:
                         # The member is asked for only now: of an earlier generation it is refused.
                         return await commit_for(
@@ -106,6 +131,31 @@ class OnlyMember:
                         reason = type(error).__name__
                     await asyncio.sleep(RETRY_SECONDS)
         raise Unreachable(f"Kafka did not store what is done in group {self._group}: {reason}")
+
+    async def _settled(self) -> None:
+        """Wait while members come or go.
+
+        Raises:
+            ConfigurationError: It is not ours any more, or was not for some time.
+        """
+        await self._claim.settled.wait()
+        if not self._claim.held:
+            raise ConfigurationError(
+                f"another command is at work in group {self._group} by now, or was: this one was "
+                "taken for dead; what it stored before is kept"
+            )
+
+    def _noting(self, heartbeat: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
+        """`heartbeat`, and when the last one began that was well received."""
+
+        async def noting() -> bool:
+            began_at = time.monotonic()
+            well = await heartbeat()
+            if well:
+                self._alive_at = began_at
+            return well
+
+        return noting
 
     def _member(self) -> Member:
         coordinator = self.consumer._coordinator  # noqa: SLF001 - the client has no public word for it

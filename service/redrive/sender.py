@@ -1,7 +1,7 @@
 """Sending one letter, with bounded patience."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from enum import StrEnum
 
@@ -53,24 +53,38 @@ class Sender:
         waiting: Where that says what it waits for.
         pauses: What people have paused; `handling` obeys the same.
         rate: When the next one may begin.
+        alone: Returns once it is certain that nobody else sends letters; raises where somebody may.
         stop: Once it is set, none begins, and none waits any longer.
     """
 
     def __init__(
-        self, handling: Handling, waiting: WaitingRoom, pauses: Pauses, rate: Rate, stop: asyncio.Event
+        self,
+        handling: Handling,
+        waiting: WaitingRoom,
+        pauses: Pauses,
+        rate: Rate,
+        alone: Callable[[], Awaitable[None]],
+        stop: asyncio.Event,
     ) -> None:
         self._handling = handling
         self._waiting = waiting
         self._pauses = pauses
         self._rate = rate
+        self._alone = alone
         self._stop = stop
 
     async def send(self, letter: Letter) -> tuple[Fate, Sequence[str]]:
         """What became of it, in one line per route.
 
         Unless it is left open or paused, all that it led to is durable.
+
+        Raises:
+            ConfigurationError: Someone else sends letters by now.
+            Unreachable: It is not known whether someone does.
         """
         await self._rate.turn(self._stop)
+        if not self._stop.is_set():
+            await self._alone()
         patience = _Patience(lambda: self._waiting.answer(letter.record), self._stop)
         if self._stop.is_set():
             return Fate.LEFT_OPEN, ["stopped before its turn"]

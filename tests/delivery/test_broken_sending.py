@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import signal
 import sys
 import time
+from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from service.errors import RouteError
 from service.failures.letters import About, Letters
 from service.kafka.record import Headers, Record, Written
 from service.local import LocalTemporal
-from tests.integration.letters import MENDED, ROOT, both, lag, letters_site, mend, told
+from tests.integration.letters import MENDED, ROOT, both, ended, lag, letters_site, mend, told
 from tests.integration.service import Site, event_headers
 
 KEYS = 30
@@ -47,7 +49,7 @@ class _Topic:
 async def _start(here: Site, build: str, *arguments: str) -> asyncio.subprocess.Process:
     argv = [sys.executable, "-m", "tests.delivery.broken_sending", build, "letters", *arguments]
     return await asyncio.create_subprocess_exec(
-        *argv, cwd=ROOT, env=os.environ | here.env, stdout=asyncio.subprocess.PIPE
+        *argv, cwd=ROOT, env=os.environ | here.env, stdout=PIPE, stderr=PIPE
     )
 
 
@@ -78,6 +80,23 @@ async def test_however_often_the_command_is_killed_each_letter_takes_effect_once
         assert effects == [list(range(PER_KEY))] * KEYS
         assert await here.runs() == sorted(f"second-{key}" for key in range(KEYS))
         assert await lag(here) == 0
+
+
+async def test_a_command_that_was_stopped_while_another_one_worked_begins_no_letter_once_it_goes_on(
+    kafka: str, temporal: LocalTemporal, tmp_path: Path
+) -> None:
+    async with letters_site(kafka, temporal, tmp_path, MENDED) as here:
+        await _write_letters(here)
+        stopped = await _start(here, "sound", "send", "--key", "7", "--rate", "0.1")
+        await here.until(lambda: told(here, "second-7"))
+        stopped.send_signal(signal.SIGSTOP)
+        discards = await _start(here, "sound", "discard", "--all", "--because", "not to be sent")
+        await ended(discards)
+        stopped.send_signal(signal.SIGCONT)
+        said = await ended(stopped)
+        assert said.code == 1
+        assert f"another command is at work in group {here.group}.letters by now, or was" in said.err
+        assert await told(here, "second-7") == [0]
 
 
 async def _less_is_open(here: Site, before: int) -> bool:

@@ -73,6 +73,8 @@ class Desk:
         self.obstacle: Callable[[Found], str] = nothing_against_it
         self.parks = FakeParks()
         self.pauses = Pauses(Names(topics=tuple(table.topics), routes=("first", "second")))
+        self.others_after: int | None = None
+        """After how many sent ones someone else is at work; None is never."""
 
     async def send(self, choice: Choice = ALL, *, rate: float | None = None, at_once: int = 4) -> int:
         """How many were to be sent."""
@@ -85,7 +87,7 @@ class Desk:
                 Letterbox(self.kafka, letterbox.standings),
                 order,
                 LaterRecords(self.kafka, GROUP),
-                Sender(handling, waiting, self.pauses, Rate(rate), self.stop),
+                Sender(handling, waiting, self.pauses, Rate(rate), self.alone, self.stop),
                 Closing(self.kafka, letterbox),
                 at_once=at_once,
                 said=self.said.append,
@@ -94,6 +96,10 @@ class Desk:
             count = await sending.survey()
             await sending.run()
         return count
+
+    async def alone(self) -> None:
+        if self.others_after is not None and len(self.temporal.effects) >= self.others_after:
+            raise ConfigurationError("another command is at work")
 
     async def discard(self, choice: Choice = ALL) -> None:
         letterbox = await self.letterbox()
@@ -119,6 +125,21 @@ class Desk:
 @pytest.fixture
 def desk() -> Desk:
     return Desk(THE_TABLE)
+
+
+async def test_once_someone_else_may_be_at_work_no_letter_begins_and_what_was_done_is_kept(
+    desk: Desk,
+) -> None:
+    for offset in range(6):
+        await desk.kafka.give_up(fact(offset, key=b"k"))
+    desk.others_after = 2
+    with pytest.raises(ConfigurationError, match="another command is at work"):
+        await desk.send()
+    assert len(desk.temporal.effects) == 2
+    assert len(await desk.open()) == 4
+    desk.others_after = None
+    await desk.send()
+    assert len(desk.temporal.effects) == 6
 
 
 async def test_a_letter_is_sent_with_the_ids_it_had_and_is_open_no_more(desk: Desk) -> None:
