@@ -17,8 +17,13 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from service.errors import ConfigurationError, Unreachable
+from service.errors import ConfigurationError, TurnoutError, Unreachable
 
+LACKS_RIGHT = (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+)
 PROBE_SECONDS = 3.0
 START_SECONDS = 10.0
 """How long a client may take to connect, whatever answers at the address."""
@@ -90,6 +95,11 @@ class Connection:
             case _:
                 return text
         return f"{text}; let us: {right}"
+
+    def not_asked(self, error: Exception) -> TurnoutError:
+        """What to raise for `error` of a command's call; we are at fault where a right lacks."""
+        kind = ConfigurationError if isinstance(error, LACKS_RIGHT) else Unreachable
+        return kind(f"Kafka could not be asked: {self.in_words(error)}")
 
     async def why_unreachable(self, heard: list[str]) -> Unreachable:
         """Ask each address ourselves, since aiokafka raises the same error for every reason.

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 
 from service.errors import Unreachable
@@ -45,11 +45,11 @@ async def committed(
     for partition in partitions:
         numbers[partition.topic].append(partition.number)
     answer = await _ask_coordinator(client, group, OffsetFetchRequest(group, list(numbers.items())))
-    _check(answer.error_code)
+    _check(answer.error_code, group)
     commits = {}
     for topic, entries in answer.topics:
         for number, offset, metadata, error in entries:
-            _check(error)
+            _check(error, group, topic)
             if offset != NOTHING:
                 commits[Partition(topic, number)] = Commit(offset, metadata or "")
     return commits
@@ -61,6 +61,7 @@ async def committed_in_time(
     """As `committed`, asked again for a while: a new broker has no coordinators yet.
 
     Raises:
+        KafkaError: It never will; of rights that we lack.
         Unreachable: It did not become known.
     """
     partitions, reason = list(partitions), "no answer"
@@ -70,9 +71,9 @@ async def committed_in_time(
                 try:
                     return await committed(client, group, partitions)
                 except KafkaError as error:
-                    reason = type(error).__name__
                     if not error.retriable:
-                        break
+                        raise
+                    reason = type(error).__name__
                 await asyncio.sleep(RETRY_SECONDS)
     raise Unreachable(f"Kafka did not say what group {group} has committed: {reason}")
 
@@ -112,19 +113,25 @@ async def commit_for(
             list(entries.items()),
         ),
     )
-    for _, errors in answer.topics:
+    for topic, errors in answer.topics:
         for _, error in errors:
-            _check(error)
+            _check(error, group, topic)
 
 
 async def _ask_coordinator(
     client: AIOKafkaClient, group: str, request: OffsetFetchRequest | OffsetCommitRequest
 ) -> Any:
-    node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+    try:
+        node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+    except GroupAuthorizationFailedError as error:
+        raise GroupAuthorizationFailedError(group) from error
     return await client.send(node, request, group=ConnectionGroup.COORDINATION)
 
 
-def _check(code: int) -> None:
-    if code:
-        error: KafkaError = for_code(code)()
-        raise error
+def _check(code: int, group: str, topic: str = "") -> None:
+    if not code:
+        return
+    # Which right lacks is told by what the error is about, as in the client's own.
+    about = {GroupAuthorizationFailedError: [group], TopicAuthorizationFailedError: [topic]}
+    kind: type[KafkaError] = for_code(code)
+    raise kind(*about.get(kind, ()))

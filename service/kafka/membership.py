@@ -72,8 +72,7 @@ class OnlyMember:
         except TimeoutError as error:
             raise Unreachable(f"Kafka did not let us into group {self._group} in time") from error
         except GroupAuthorizationFailedError as error:
-            right = self._connection.right("Read", "group", self._group)
-            raise ConfigurationError(f"we may not read as group {self._group}; let us:\n  {right}") from error
+            raise self._connection.not_asked(error) from error
         if not self._claim.held:
             raise ConfigurationError(
                 f"another command is at work in group {self._group}; wait until it is done, or end it"

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import KafkaError
 
-from service.errors import ConfigurationError, Unreachable
+from service.errors import ConfigurationError
 from service.kafka.admin import no_such_topic
 from service.kafka.closing import close
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
-from service.kafka.record import MayNotRead, Partition, Record
+from service.kafka.record import Partition, Record
 
 Isolation = Literal["read_committed", "read_uncommitted"]
 Reset = Literal["latest", "none"]
@@ -33,7 +33,7 @@ async def onlooker(
 
     Raises:
         Unreachable: No broker answers, at first or within the block; the text says what is known.
-        MayNotRead: It answers that we lack the right.
+        ConfigurationError: A right lacks.
     """
     consumer = AIOKafkaConsumer(
         **connection.client_options(),
@@ -49,10 +49,8 @@ async def onlooker(
             except (KafkaError, TimeoutError) as error:
                 raise await connection.why_unreachable(heard) from error
         yield consumer
-    except TopicAuthorizationFailedError as error:
-        raise MayNotRead(connection.in_words(error)) from error
     except KafkaError as error:
-        raise Unreachable(f"Kafka could not be asked: {type(error).__name__}") from error
+        raise connection.not_asked(error) from error
     finally:
         await close(consumer, CLOSE_SECONDS)
 

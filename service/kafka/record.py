@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
-from service.errors import TurnoutError, Unreachable
+from service.errors import TurnoutError
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -189,7 +189,3 @@ class RecordSink(Protocol):
 
 class RecordTooLarge(TurnoutError):  # noqa: N818 - a state of the topic's settings
     """The topic does not take a record of this size."""
-
-
-class MayNotRead(Unreachable):
-    """We have no right to read a topic; the text names the command that gives it."""

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from service.errors import ConfigurationError, NotNow, Unreachable
-from service.kafka.record import LogReader, MayNotRead, Partition, Record, Written
+from service.kafka.record import LogReader, Partition, Record, Written
 from service.kafka.spreading import partition_number
 
 log = structlog.get_logger(__name__)
@@ -88,7 +88,7 @@ class LookBack:
             async with self._open_log() as reader:
                 for partition, asked in (await _by_partition(questions, reader)).items():
                     await _look(partition, asked, reader)
-        except (MayNotRead, ConfigurationError) as error:
+        except ConfigurationError as error:
             # Looking spares subscribers a repeat, but writing is what was promised.
             log.warning("results that were tried before are written without a look", reason=str(error))
         except Unreachable as error:

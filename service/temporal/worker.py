@@ -137,7 +137,9 @@ def loading() -> Iterator[None]:
         if cause := error.__cause__:  # the SDK's own text names the workflow, and nothing else
             why += f": {type(cause).__name__}: {cause}"
             cure = "; a module that the sandbox cannot load may be named in TURNOUT_WORKER__PASS_THROUGH"
-        raise ConfigurationError(f"{SETTING}: no worker can be made of what is in there: {why}{cure}") from error
+        raise ConfigurationError(
+            f"{SETTING}: no worker can be made of what is in there: {why}{cure}"
+        ) from error
 
 
 def _polling(most: int) -> PollerBehaviorAutoscaling:

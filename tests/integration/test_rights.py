@@ -14,12 +14,15 @@ from aiokafka.protocol.admin import CreateAclsRequest
 from pydantic import SecretStr
 
 from activities.ports import ResultEvent
+from service.desk import give_up, looking
 from service.errors import ConfigurationError, TurnoutError, Unreachable
 from service.intake import loop, readiness
 from service.kafka import admin as kafka_admin
 from service.kafka.reading import reader
+from service.kafka.record import Partition
 from service.local import HOST, LocalTemporal
 from service.pipeline import kafka_connection, open_sink
+from service.redrive.letterbox import Place as RecordPlace
 from service.results.looking_back import LookBack
 from service.results.publisher import KafkaResultPublisher
 from service.settings import KafkaSettings
@@ -107,7 +110,10 @@ async def here(guarded: Guarded, temporal: LocalTemporal, tmp_path: Path) -> Asy
 
 async def allow(here: Site, operation: int, *names: str) -> None:
     for name in names:
-        kind, full = (GROUP, here.group) if name == "group" else (TOPIC, here.topics[name])
+        if name.startswith("group"):
+            kind, full = GROUP, name.replace("group", here.group, 1)
+        else:
+            kind, full = TOPIC, here.topics[name]
         request = CreateAclsRequest(kind, full, LITERAL, "User:app", "*", operation, ALLOW)
         answer = await here.admin._send_to_controller(request)  # noqa: SLF001 - the client has no word for it
         assert [code for code, _ in answer.creation_responses] == [0]
@@ -172,6 +178,30 @@ async def test_a_group_that_we_may_not_use_is_named_with_the_right_that_lacks(
     assert error is ConfigurationError
     assert f"we may not read as group {here.group}" in text
     assert f"--allow-principal User:app --operation Read --group {here.group}" in text
+
+
+async def test_a_record_is_given_up_on_only_with_the_right_to_its_group_and_each_that_lacks_is_named(
+    here: Site,
+) -> None:
+    await allow(here, READ, "in", "group")
+    await allow(here, WRITE, "out", "letters")
+    async with here.running():
+        await here.past(await here.send("placed", {"id": "before"}))
+        lacking = [line["error"] for line in here.lines if line["event"] == "given up records not known"]
+        assert f"--operation Read --group {here.group}.given-up" in lacking[0]
+    place = await here.send("placed", {"id": "never"})
+    where = RecordPlace(Partition(place.topic, place.partition), place.offset)
+    with pytest.raises(ConfigurationError, match=f"kafka-acls.sh .* Read --group {here.group}.given-up"):
+        await give_up(here.settings, where, "ada", "no use")
+    await allow(here, READ, "group.given-up")
+    await give_up(here.settings, where, "ada", "no use")
+    async with here.running():
+        await here.past(place)
+    (letter,) = await here.letters(place)
+    assert headers_of(letter)["turnout-stage"] == "person"
+    with pytest.raises(ConfigurationError, match=f"kafka-acls.sh .* Read --group {here.group}.letters"):
+        async with looking(here.settings):
+            pass
 
 
 @pytest.mark.parametrize(

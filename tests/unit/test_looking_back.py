@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from activities.ports import Published, ResultEvent
 from service.errors import ConfigurationError, NotNow, Unreachable
-from service.kafka.record import Headers, MayNotRead, Partition, Record, Written
+from service.kafka.record import Headers, Partition, Record, Written
 from service.kafka.spreading import partition_number
 from service.results import looking_back
 from service.results.looking_back import CLOCKS_APART, LookBack, Sought
@@ -184,7 +184,7 @@ async def test_while_kafka_does_not_answer_all_who_ask_are_told_to_come_again() 
     assert await look_back.find(sought()) is None
 
 
-@pytest.mark.parametrize("trouble", [MayNotRead("let us: …"), ConfigurationError("no topic")])
+@pytest.mark.parametrize("trouble", [ConfigurationError("let us: …"), ConfigurationError("no topic")])
 async def test_what_may_not_be_read_is_taken_for_not_there(trouble: Exception) -> None:
     assert await looking(Log(trouble=trouble)).find(sought()) is None
 
