@@ -123,10 +123,6 @@ class Results:
             published.append(end)
         return published
 
-    async def send_all(self, events: Iterable[ResultEvent]) -> None:
-        """Do as `publish_all`, by its former name."""
-        await self.publish_all(events)
-
 
 async def _publish(event: ResultEvent, summary: str, *, local: bool) -> Published:
     if local:

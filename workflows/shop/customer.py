@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from temporalio import workflow
+from temporalio.common import VersioningBehavior
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
@@ -14,7 +15,8 @@ REMEMBERED = 100
 """How many redemptions a customer knows, to let a repeated one pass without effect."""
 
 
-@workflow.defn
+# It outlives every build: its runs move on to the current one. docs/change.md says what that asks of changes.
+@workflow.defn(versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
 class Customer:
     """Counts the points of purchases and lets them be spent; never ends by itself.
 

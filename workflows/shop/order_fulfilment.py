@@ -179,7 +179,10 @@ class OrderFulfilment:
         self._enter(Step.FULFILLED)
         order = self._order
         await self._publish_result(
-            "shop.order.fulfilled", total_cents=order.total_cents, tracking=shipped.tracking
+            "shop.order.fulfilled",
+            customer_id=order.customer_id,
+            total_cents=order.total_cents,
+            tracking=shipped.tracking,
         )
         return OrderResult(order_id=order.order_id, total_cents=order.total_cents, tracking=shipped.tracking)
 

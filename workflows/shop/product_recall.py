@@ -50,7 +50,7 @@ class ProductRecall:
     async def _tell(self, customers: tuple[str, ...]) -> None:
         recall = self._recall
         data = {"recall_id": recall.recall_id, "sku": recall.sku}
-        await self._results.send_all(
+        await self._results.publish_all(
             self._results.event("shop.recall.notice", customer, {**data, "customer_id": customer})
             for customer in customers
         )

@@ -9,9 +9,9 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
+from tests.telling import id_of, tell
 from tests.workflows.shop.conftest import LONG
 from tests.workflows.shop.shop_floor import ShopFloor, count
-from tests.workflows.test_inbox import id_of, tell
 from workflows.shop.contracts import CustomerPoints, Purchase
 from workflows.shop.customer import Customer
 
@@ -22,7 +22,7 @@ async def earn(env: WorkflowEnvironment, floor: ShopFloor, *numbers: int) -> Non
     """One batch, as the bridge sends it: of a purchase of so many euros for each number, which is its id."""
     purchases = [Purchase(total_cents=100 * number) for number in numbers]
     ids = [id_of(str(number)) for number in numbers]
-    await tell(env, floor.handle(), "points_earned", purchases, *ids)
+    await tell(env.client, floor.handle().id, "points_earned", purchases, *ids)
 
 
 async def test_entity_counts_each_purchase_of_a_batch(floor: ShopFloor) -> None:
