@@ -83,8 +83,20 @@ class ParkedLetter(BaseModel):
     rule: str = ""
 
 
+class Swept(BaseModel):
+    """How far a sweep came: all that closed before `until` is told of.
+
+    The next one is due after `again_in`; None: there is to be none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    until: datetime
+    again_in: timedelta | None
+
+
 class NotYet(Exception):  # noqa: N818 - a state of the target, not a fault
-    """It cannot be delivered now; the text says what Temporal answered."""
+    """It cannot be done now; the text says what was answered."""
 
 
 class Deliveries(Protocol):
@@ -109,5 +121,20 @@ class Deliveries(Protocol):
 
         Raises:
             NotYet: The letter topic cannot be written to now.
+        """
+        ...
+
+
+class ClosingSweeper(Protocol):
+    """Tells topics how workflows ended that closed without anybody telling them.
+
+    May be repeated: what was told already is not told again, or with the same id.
+    """
+
+    async def sweep(self, since: datetime) -> Swept:
+        """Tell of all that closed at `since` or later, and say how far that is.
+
+        Raises:
+            NotYet: Kafka or Temporal does not answer; nothing before `since` is affected.
         """
         ...

@@ -32,6 +32,7 @@ HOST = "127.0.0.1"
 KAFKA_PORT = 9092
 TEMPORAL_PORT = 7233
 TEMPORAL_UI_PORT = 8088
+CLOSING_PORT = 7244
 SEARCH_ATTRIBUTES = ("TurnoutRoute", "TurnoutEventType", "TurnoutEventId", "TurnoutRecord")
 
 _POLL_SECONDS = 0.05
@@ -395,6 +396,8 @@ class LocalTemporal(LocalServer):
             # One partition: a few pollers find every task at once.
             "matching.numTaskqueueReadPartitions=1",
             "matching.numTaskqueueWritePartitions=1",
+            # Else no workflow may call when it closes.
+            f'callback.allowedAddresses=[{{"Pattern":"{HOST}:*","AllowInsecure":true}}]',
         ):
             argv += ["--dynamic-config-value", setting]
         for attribute in SEARCH_ATTRIBUTES:
@@ -458,8 +461,8 @@ class LocalServers:
     """
 
     def __init__(self, folder: Path) -> None:
-        wanted = (KAFKA_PORT, TEMPORAL_PORT, TEMPORAL_UI_PORT)
-        kafka, temporal, ui = ports = tuple(map(free_port, wanted))
+        wanted = (KAFKA_PORT, TEMPORAL_PORT, TEMPORAL_UI_PORT, CLOSING_PORT)
+        kafka, temporal, ui, self._closing = ports = tuple(map(free_port, wanted))
         self.moved = {usual: port for usual, port in zip(wanted, ports, strict=True) if usual != port}
         self.kafka = LocalKafka(folder, kafka)
         self.temporal = LocalTemporal(folder, temporal, ui)
@@ -473,6 +476,9 @@ class LocalServers:
             "TEMPORAL_ADDRESS": self.temporal.address,
             "TEMPORAL_NAMESPACE": "default",
             "TURNOUT_CALLS__SECRET": "for this machine only",
+            "TURNOUT_CLOSING__ADDRESS": f"{HOST}:{self._closing}",
+            # No secret: nobody else reaches it.
+            "TURNOUT_CLOSING__SECRET": "development",
         }
 
     async def start(self) -> None:

@@ -10,6 +10,7 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.client import Client
 
 from activities.correlation import Seal
+from service.dispatch.callbacks import Callbacks, check_allowed
 from service.dispatch.contracts import Contracts
 from service.dispatch.dispatcher import AttributeNames, Dispatcher
 from service.dispatch.links import Links
@@ -26,10 +27,15 @@ from service.intake.waiting import WaitingRoom
 from service.kafka.admin import Cluster
 from service.kafka.connection import Connection
 from service.kafka.given_up import GivenUp
+from service.kafka.reading import reader
 from service.kafka.sink import KafkaSink
 from service.lifecycle import patiently
+from service.results.closing import Closings
+from service.results.left_out import Search
+from service.results.looking_back import LookBack
+from service.results.publisher import KafkaResultPublisher
 from service.routing.table import RouteTable
-from service.settings import CallsSettings, KafkaSettings, Settings
+from service.settings import CallsSettings, ClosingSettings, KafkaSettings, Settings
 from service.telemetry.metrics import Metrics
 from service.temporal.client import AttributeTypes, check_namespace, for_namespace, search_attributes
 from service.temporal.worker import Found
@@ -82,6 +88,41 @@ async def open_sink(
         await sink.stop()
 
 
+def make_callbacks(closing: ClosingSettings, table: RouteTable) -> Callbacks | None:
+    """How Temporal is asked to call when workflows have closed; None where it is not.
+
+    Also without a route that asks for it: workflows that were started by one may still run.
+
+    Raises:
+        ConfigurationError: Routes ask for it, and there is no secret.
+    """
+    secrets = closing.secrets() if closing.callbacks else []
+    if secrets:
+        return Callbacks(closing.url or f"http://{closing.address}/", secrets)
+    if closing.callbacks and table.closing_topics:
+        raise ConfigurationError(
+            "routes with publish_closing need a secret, by which callbacks are told from other calls; set "
+            "TURNOUT_CLOSING__SECRET_FILE to a file with a long random line, the same for all bridges, or do "
+            "without callbacks: TURNOUT_CLOSING__BY=sweep"
+        )
+    return None
+
+
+def make_search(
+    settings: Settings, connection: Connection, client: Client, table: RouteTable, closings: Closings
+) -> Search:
+    """What finds closings of our group that nobody was told of, in all namespaces of the routes."""
+    temporal = settings.temporal
+    return Search(
+        client,
+        {client.namespace, *table.namespaces},
+        connection,
+        closings,
+        group=settings.group,
+        marked=temporal.attribute_route if temporal.search_attributes else "",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """The way of a record, from its bytes to what Temporal was asked; made by `make_pipeline`."""
@@ -95,6 +136,7 @@ class Pipeline:
     waiting: WaitingRoom
     pauses: Pauses
     given_up: GivenUp
+    callbacks: Callbacks | None
 
 
 async def make_pipeline(
@@ -125,9 +167,9 @@ async def make_pipeline(
         lambda: cluster_with_topics(connection, table, settings.group), settings.start_timeout, stop
     )
     links = Links(settings.temporal.ui_url, settings.temporal.trace_url, settings.temporal.runbook_url)
-    contracts = Contracts(found.workflows)
+    contracts, callbacks = Contracts(found.workflows), make_callbacks(settings.closing, table)
     dispatcher = await patiently(
-        lambda: _make_dispatcher(settings, client, table, contracts, eager, links, seal),
+        lambda: _make_dispatcher(settings, client, table, contracts, eager, links, seal, callbacks),
         settings.start_timeout,
         stop,
     )
@@ -157,6 +199,7 @@ async def make_pipeline(
         waiting=waiting,
         pauses=pauses,
         given_up=given_up,
+        callbacks=callbacks,
     )
 
 
@@ -180,6 +223,7 @@ async def _make_dispatcher(
     eager: frozenset[str],
     links: Links,
     seal: Seal | None,
+    callbacks: Callbacks | None,
 ) -> Dispatcher:
     temporal = settings.temporal
     names = AttributeNames(
@@ -194,6 +238,8 @@ async def _make_dispatcher(
         await check_namespace(client, namespace)
         types[namespace] = await search_attributes(client, namespace)
         _check_attributes(namespace, types[namespace], ours, table.search_attributes)
+        if callbacks and table.closing_topics:
+            await check_allowed(for_namespace(client, namespace), callbacks)
     return Dispatcher(
         cache(lambda namespace: for_namespace(client, namespace)),
         contracts,
@@ -202,7 +248,14 @@ async def _make_dispatcher(
         links=links,
         eager_queues=eager,
         seal=seal,
+        callbacks=callbacks,
+        group=settings.group,
     )
+
+
+def make_publisher(connection: Connection, sink: KafkaSink) -> KafkaResultPublisher:
+    """What writes result events."""
+    return KafkaResultPublisher(sink, LookBack(lambda: reader(connection, "read_uncommitted")))
 
 
 def seal_of(calls: CallsSettings) -> Seal | None:

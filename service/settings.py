@@ -109,17 +109,14 @@ def _text_of(file: Path, setting: str) -> str:
         raise ConfigurationError(msg) from error
 
 
-class CallsSettings(_Part):
-    """The secret that signs the correlations of calls: the same for bridges and the workers that call.
-
-    `secret_file` may hold several, one per line: the first signs, replies to calls of all are accepted.
-    """
+class _Secrets(_Part):
+    """A secret, or a file with several, one per line: the first signs, what any of them signed is taken."""
 
     secret: SecretStr | None = None
     secret_file: Path | None = None
 
     @model_validator(mode="after")
-    def _one_secret(self) -> "CallsSettings":
+    def _one_secret(self) -> "_Secrets":
         if self.secret and self.secret_file:
             msg = "give secret or secret_file, not both"
             raise ValueError(msg)
@@ -133,11 +130,16 @@ class CallsSettings(_Part):
         """
         if self.secret_file is None:
             return [self.secret.get_secret_value()] if self.secret else []
-        lines = _text_of(self.secret_file, "TURNOUT_CALLS__SECRET_FILE").split()
+        setting = f"TURNOUT_{type(self).__name__.removesuffix('Settings').upper()}__SECRET_FILE"
+        lines = [line.strip() for line in _text_of(self.secret_file, setting).splitlines() if line.strip()]
         if not lines:
-            msg = f"TURNOUT_CALLS__SECRET_FILE={self.secret_file} is empty; write a secret into it"
+            msg = f"{setting}={self.secret_file} is empty; write a secret into it"
             raise ConfigurationError(msg)
         return lines
+
+
+class CallsSettings(_Secrets):
+    """The secrets that sign the correlations of calls: the same for bridges and the workers that call."""
 
 
 class TemporalSettings(_Part):
@@ -205,6 +207,45 @@ def _listed(names: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in names.split(",") if name.strip())
 
 
+class ClosingSettings(_Secrets):
+    """How it is learned that workflows have closed, for routes with `publish_closing`.
+
+    `callbacks`: Temporal calls at `url`, where `address` is reached. `sweep`: we look every so often, where
+    Temporal cannot call (Temporal Cloud). The secrets sign what a callback brings back.
+    """
+
+    by: Literal["callbacks", "sweep", "both"] = "callbacks"
+    address: str = "127.0.0.1:7244"
+    url: str = ""
+    sweep_every: Duration = timedelta(seconds=30)
+    visibility_lag: Duration = timedelta(minutes=5)
+
+    @field_validator("address")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        return _address(value, example="127.0.0.1:7244")
+
+    @field_validator("url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+            msg = (
+                f"{value!r} is no address that Temporal can call; write for example http://turnout.shop:7244/"
+            )
+            raise ValueError(msg)
+        return value
+
+    @property
+    def callbacks(self) -> bool:
+        """Whether Temporal is to call."""
+        return self.by != "sweep"
+
+    @property
+    def sweep(self) -> bool:
+        """Whether we look by ourselves."""
+        return self.by != "callbacks"
+
+
 class LogSettings(_Part):
     """How to log; `auto` is text on a terminal and JSON elsewhere."""
 
@@ -238,6 +279,7 @@ class Settings(BaseSettings):
     intake: IntakeSettings = IntakeSettings()
     worker: WorkerSettings = WorkerSettings()
     calls: CallsSettings = CallsSettings()
+    closing: ClosingSettings = ClosingSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
 

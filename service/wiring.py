@@ -5,7 +5,7 @@ import gc
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
@@ -14,6 +14,7 @@ from temporalio.common import WorkerDeploymentVersion
 from temporalio.worker import Worker
 
 from activities.parking import ParkingActivities
+from activities.sweeping import SweepingActivities
 from service.dispatch.contracts import Contracts
 from service.dispatch.identity import IdentityPlugin
 from service.dispatch.judging import judge_by
@@ -24,22 +25,24 @@ from service.intake.lanes import Lanes, Window
 from service.intake.loop import Intake, lane_key_by
 from service.intake.switchboard import SwitchboardReader
 from service.kafka.connection import Connection
-from service.kafka.reading import reader
 from service.kafka.sink import KafkaSink
 from service.kafka.source import KafkaSource
 from service.kafka.watchdog import WatchedSource, fresh_look
 from service.lifecycle import Stopped, patiently
-from service.pipeline import kafka_connection, make_pipeline, open_sink, seal_of
-from service.results.looking_back import LookBack
-from service.results.publisher import KafkaResultPublisher
+from service.pipeline import kafka_connection, make_pipeline, make_publisher, make_search, open_sink, seal_of
+from service.results.closing import Closings
+from service.results.receiver import Receiver, receiving
+from service.results.sweeper import Sweeper
 from service.routing.table import RouteTable, load_routes
 from service.settings import Settings, WorkerSettings
 from service.telemetry.metrics import Metrics, served
 from service.temporal.client import connect
+from service.temporal.sweep import begin_sweep
 from service.temporal.switchboard import SwitchboardClient
 from service.temporal.versions import deployment_version
 from service.temporal.worker import Capacity, Found, find, make_service_worker, make_worker
 from workflows.park import Park
+from workflows.sweep import Sweep
 from workflows.switchboard import Switchboard
 
 log = structlog.get_logger(__name__)
@@ -101,7 +104,7 @@ async def _work(
     sink: KafkaSink,
     stop: asyncio.Event,
 ) -> None:
-    publisher = KafkaResultPublisher(sink, LookBack(lambda: reader(connection, "read_uncommitted")))
+    publisher = make_publisher(connection, sink)
     worker = make_worker(
         client,
         settings.worker.task_queue,
@@ -166,11 +169,14 @@ class Bridge:
     letter_topic: LetterTopicWatch
     patience: timedelta
     service_worker: Worker
+    receiver: Receiver | None
+    receiver_address: str
+    begin_sweep: Callable[[], Awaitable[None]] | None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until `stop` is set; then drain, commit and leave the group."""
         drained = asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
+        async with receiving(self.receiver, self.receiver_address), asyncio.TaskGroup() as tasks:
             tasks.create_task(_run(self.service_worker, SERVICE_GRACE, drained))
             try:
                 await self._read(stop)
@@ -181,6 +187,9 @@ class Bridge:
         try:
             # First, so that nothing is begun that was paused before we came.
             await patiently(self.switchboard.begin, self.patience, stop)
+            if self.begin_sweep:
+                # Before anything is started, so that nothing closes before it began.
+                await patiently(self.begin_sweep, self.patience, stop)
             source = await patiently(self.join, self.patience, stop)
         except Stopped:
             return  # a worker beside it ends in its own time
@@ -247,12 +256,29 @@ async def _make_bridge(
     board = SwitchboardReader(SwitchboardClient(client, settings.group), pauses)
     deliveries = ParkDeliveries(pipeline.dispatcher, pipeline.letters, paused=pauses.holding, metrics=metrics)
     parking = ParkingActivities(deliveries)
+    closing, callbacks = settings.closing, pipeline.callbacks
+    closings = Closings(client, make_publisher(connection, sink), metrics)
+    search = make_search(settings, connection, client, table, closings)
+    sweeping = SweepingActivities(
+        Sweeper(search, every=closing.sweep_every, lag=closing.visibility_lag, ends=not closing.sweep)
+    )
     service_worker = make_service_worker(
         client,
         settings.group,
-        [Switchboard, Park],
-        [parking.deliver, parking.write_letters],
+        [Switchboard, Park, Sweep],
+        [parking.deliver, parking.write_letters, sweeping.sweep_closings],
         grace=SERVICE_GRACE,
     )
     letter_topic = LetterTopicWatch(connection, settings.group, table.topics, metrics)
-    return Bridge(intake, join, board, letter_topic, settings.start_timeout, service_worker)
+    began = datetime.now(UTC) - closing.visibility_lag
+    return Bridge(
+        intake,
+        join,
+        board,
+        letter_topic,
+        settings.start_timeout,
+        service_worker,
+        receiver=Receiver(callbacks, closings) if callbacks else None,
+        receiver_address=closing.address,
+        begin_sweep=partial(begin_sweep, client, settings.group, began) if closing.sweep else None,
+    )

@@ -197,14 +197,18 @@ def _canonical(value: JsonValue) -> str:
 
 
 def _headers_from_start() -> dict[str, str]:
-    """Tell what led here, as CloudEvents extension attributes, and the trace it belongs to.
+    """Tell what led here; see `headers_of`.
 
     A workflow that someone started by hand has no such memo, or one that means something else.
     """
     start = workflow.memo_value(_MEMO_KEY, None)
-    known = start if isinstance(start, Mapping) else {}
+    return headers_of(workflow.info().workflow_id, start if isinstance(start, Mapping) else {})
+
+
+def headers_of(workflow_id: str, known: Mapping[str, Any]) -> dict[str, str]:
+    """What is known of a workflow's start as CloudEvents extension attributes, and its trace."""
     headers = {
-        "ce_correlationid": workflow.info().workflow_id,
+        "ce_correlationid": workflow_id,
         "ce_causationid": known.get("event"),
         "traceparent": known.get("traceparent"),
         "tracestate": known.get("tracestate"),

@@ -7,7 +7,7 @@ from typing import TextIO, cast
 
 import typer
 
-from service.cli import dev, letters, operate, parked, replay_check, run, seek, switchboard
+from service.cli import closing, dev, letters, operate, parked, replay_check, run, seek, switchboard
 from service.cli.output import Output, OutputLost
 from service.errors import ConfigurationError, NotNow, Unreachable
 from service.lifecycle import leave
@@ -31,6 +31,7 @@ letters.add_to(app)
 seek.add_to(app)
 parked.add_to(app)
 replay_check.add_to(app)
+closing.add_to(app)
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
 import orjson
@@ -14,6 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from service.cli.letter_printing import as_json, in_full, line_of, show_counts, show_letters
+from service.cli.moments import moment_of
 from service.cli.printing import console
 from service.cli.who import user
 from service.desk import (
@@ -25,7 +25,6 @@ from service.desk import (
     rehearse_sending,
     send_letters,
 )
-from service.durations import parse_duration
 from service.errors import ConfigurationError
 from service.errors import Stage as ErrorStage
 from service.failures.letters import letter_topic
@@ -39,7 +38,6 @@ from service.redrive.letterbox import Found, Place
 from service.redrive.picking import Picking
 from service.redrive.sender import Fate
 from service.redrive.sending import Said
-from service.routing.grammar import rfc_3339
 from service.settings import Settings, load_settings
 from service.telemetry.logs import configure_logging
 
@@ -362,8 +360,8 @@ def _choice(
         route=route,
         type=type_,
         key=_key(key),
-        since=_moment(since, "--since"),
-        until=_moment(until, "--until"),
+        since=moment_of(since, "--since"),
+        until=moment_of(until, "--until"),
     )
 
 
@@ -399,18 +397,6 @@ def _key(text: str | None) -> bytes | None:
         return bytes.fromhex(text[2:])
     except ValueError:
         raise typer.BadParameter("0x is to be followed by hexadecimal digits", param_hint="--key") from None
-
-
-def _moment(text: str, option: str) -> datetime | None:
-    if not text:
-        return None
-    span = parse_duration(text)
-    moment = datetime.now(UTC) - span if span is not None else rfc_3339(text)
-    if moment is None:
-        raise typer.BadParameter(
-            f"{text!r} is no time; write 2h for two hours ago, or 2026-01-31T12:00:00Z", param_hint=option
-        )
-    return moment
 
 
 def _all_found(places: frozenset[Place], found: set[Place]) -> None:

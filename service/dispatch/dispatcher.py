@@ -26,16 +26,17 @@ from temporalio.service import RPCError
 from activities.correlation import Seal
 from service.dispatch.answers import Meaning, Outcome, OutcomeKind, meaning_of, said
 from service.dispatch.attributes import keyword_pair, typed_pair
+from service.dispatch.callbacks import Callbacks
 from service.dispatch.completing import Completing
 from service.dispatch.contracts import Contracts
-from service.dispatch.identity import command_id, identified_as, identity_of
+from service.dispatch.identity import Identity, command_id, identified_as, identity_of
 from service.dispatch.links import NOWHERE, Links
 from service.errors import NotNow, RejectedError, TargetBusy, TargetMissing, Throttled
 from service.events.event import Event
 from service.routing.commands import Cancel, Command, Complete, OrStart, Rule, Signal, Start, StartOptions
+from service.temporal.closed import CLOSING, GROUP, MEMO
 
 RPC_TIMEOUT = timedelta(seconds=10)
-MEMO = "turnout"
 TRACE_HEADERS = ("traceparent", "tracestate")
 RUN_ID_TICK = timedelta(milliseconds=1)
 SUMMARY_BYTES = 200
@@ -76,6 +77,8 @@ class Dispatcher:
         links: Where the Temporal UI, traces and the runbook are.
         eager_queues: Task queues, in the default namespace, of a worker on the same connection.
         seal: Tells whose replies to calls are ours; without it none is.
+        callbacks: How Temporal is asked to call when a workflow has closed; None: it is not asked.
+        group: The consumer group that we are of; whoever is to tell how our workflows ended goes by it.
     """
 
     def __init__(
@@ -88,6 +91,8 @@ class Dispatcher:
         links: Links = NOWHERE,
         eager_queues: frozenset[str] = frozenset(),
         seal: Seal | None = None,
+        callbacks: Callbacks | None = None,
+        group: str = "",
     ) -> None:
         self._client = client
         self._contracts = contracts
@@ -96,6 +101,8 @@ class Dispatcher:
         self._links = links
         self._eager_queues = eager_queues
         self._completing = Completing(client, seal)
+        self._callbacks = callbacks
+        self._group = group
         self._self = uuid.uuid4().hex[:12]
 
     async def dispatch(self, command: Command) -> Outcome:
@@ -108,7 +115,7 @@ class Dispatcher:
         """
         self.check(command)
         try:
-            with identified_as(identity_of(command)):
+            with identified_as(self._identity(command)):
                 match command:
                     case Start():
                         return await self._start(command)
@@ -138,6 +145,14 @@ class Dispatcher:
     def link(self, to: Target) -> str:
         """The address of a command's target in the Temporal UI, or nothing."""
         return self._links.workflow(self._client(to.namespace).namespace, to.workflow_id)
+
+    def _identity(self, command: Command) -> Identity:
+        identity = identity_of(command)
+        if self._callbacks is None or not isinstance(command, Start) or command.publish_closing is None:
+            return identity
+        namespace = self._client(command.namespace).namespace
+        called = self._callbacks.asked_for(namespace, command.workflow_id, command.publish_closing)
+        return replace(identity, callbacks=[called])
 
     async def _start(self, start: Start) -> Outcome:
         called = datetime.now(UTC)
@@ -257,6 +272,7 @@ class Dispatcher:
     def _memo(self, command: Command) -> dict[str, str]:
         event = command.event
         trace = {name: event.headers[name] for name in TRACE_HEADERS if name in event.headers}
+        told = command.publish_closing if isinstance(command, Start) else None
         return {
             "id": str(command_id(command)),
             "event": event.id,
@@ -265,6 +281,7 @@ class Dispatcher:
             "route": command.route,
             "record": str(event.record),
             "by": self._by(event),
+            **({CLOSING: told, GROUP: self._group} if told else {}),
             **trace,
         }
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from temporalio.api.common.v1 import Callback
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse,
@@ -52,10 +53,17 @@ The contract with workers in any language is in `workflows/inbox.py`, which has 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a call carries: its request id, and the ids of its events for the inbox, if it has one."""
+    """What a call carries that the SDK offers no parameter for.
+
+    Attributes:
+        request: Its request id.
+        events: The ids of its events for the inbox, if it has one.
+        callbacks: What is to be called when the workflow that it starts has closed.
+    """
 
     request: uuid.UUID
     events: Sequence[uuid.UUID] = ()
+    callbacks: Sequence[Callback] = ()
 
 
 _current: ContextVar[Identity] = ContextVar("turnout_identity")
@@ -138,6 +146,8 @@ class _IdentifiedWorkflowService(WorkflowService):
         self, req: StartWorkflowExecutionRequest, *args: Any, **options: Any
     ) -> StartWorkflowExecutionResponse:
         _identify(req)
+        if identity := _current.get(None):
+            req.completion_callbacks.extend(identity.callbacks)
         # The first task that an eager start's answer brings along is taken up by the SDK's repeating client
         # alone. Past it, it would be lost until its time limit of ten seconds.
         options = options if req.request_eager_execution else _once(options)

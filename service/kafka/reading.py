@@ -33,6 +33,19 @@ class Reader:
         first, end = await self._consumer.beginning_offsets(places), await self._consumer.end_offsets(places)
         return {Partition(*place): range(first[place], end[place]) for place in places}
 
+    async def offsets_at(self, topic: str, moment: datetime) -> dict[Partition, int]:
+        """Of each partition of `topic`, the first offset whose record was written at `moment` or later.
+
+        Where there is none, the next offset to be written.
+
+        Raises:
+            ConfigurationError: There is no such topic.
+        """
+        places = await places_of(self._consumer, topic)
+        found = await self._consumer.offsets_for_times(dict.fromkeys(places, int(moment.timestamp() * 1000)))
+        ends = await self._consumer.end_offsets(places)
+        return {Partition(*place): at.offset if (at := found.get(place)) else ends[place] for place in places}
+
     async def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Commit]:
         """See `RecordReader.committed`."""
         return await committed_in_time(self._consumer._client, group, partitions)  # noqa: SLF001

@@ -62,7 +62,8 @@ class Command:
 class Start(Command):
     """Start `workflow` under `workflow_id` once, whatever happens to the event.
 
-    `contract` is what the route says of `args`, here and below.
+    `contract` is what the route says of `args`, here and below. `publish_closing` is the topic that is told
+    how it ended; None tells nobody.
     """
 
     workflow: str
@@ -72,6 +73,7 @@ class Start(Command):
     running: Rule = Rule.DEAD_LETTER
     closed: Rule = Rule.DEAD_LETTER
     options: StartOptions = field(default_factory=StartOptions)
+    publish_closing: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

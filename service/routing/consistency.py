@@ -52,6 +52,7 @@ def inconsistencies(documents: Sequence[Document]) -> Iterator[Finding]:
     yield from _repeated(((str(topic.loc[-1]), topic, None) for topic in topics), "topics named")
     yield from _unknown_topics(routes, topics)
     yield from _unread_topics(routes, topics)
+    yield from _unwritten_topics(routes, topics)
     for topic in topics:
         yield from _unused_keys_of_out_topic(topic)
     inboxes = {
@@ -155,6 +156,21 @@ def _unread_topics(routes: Sequence[_Entry], topics: Sequence[_Entry]) -> Iterat
         if name not in read and topic.keys.get("out") is not True:
             cure = "write a route from it, out: true if it is only written to, or take it away"
             yield topic.document.at_key(topic.loc, f"no route reads topic '{name}'", cure)
+
+
+def _unwritten_topics(routes: Sequence[_Entry], topics: Sequence[_Entry]) -> Iterator[Finding]:
+    out = {str(topic.loc[-1]): topic.keys.get("out") is True for topic in topics}
+    for start in (route.below("start") for route in routes):
+        name = start.text("publish_closing") if start else None
+        if start is None or name is None or "${" in name or out.get(name):
+            continue
+        if name in out:
+            problem, cure = f"topic '{name}' is one to read", "name one with out: true"
+        else:
+            close = difflib.get_close_matches(name, [one for one, written in out.items() if written], 1)
+            problem = f"topic '{name}' is not declared"
+            cure = f"did you mean {close[0]}?" if close else f"declare it: topics: {{{name}: {{out: true}}}}"
+        yield start.at_value("publish_closing", problem, cure)
 
 
 def _unused_keys_of_out_topic(topic: _Entry) -> Iterator[Finding]:

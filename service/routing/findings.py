@@ -13,11 +13,6 @@ from service.routing.grammar import LATER, RouteFile
 from service.routing.reading import Document, Loc
 from service.routing.shapes import KEY
 
-LATER_KEYS: Mapping[str, str] = {
-    "complete": "write a signal to the workflow that waits instead",
-    "publish_closing": "leave it out and publish the end from the workflow instead",
-}
-
 _WORDS: Mapping[str, tuple[str, str]] = {
     "string_type": ("must be text", "put it in quotes"),
     "dict_type": ("must be a map", ""),
@@ -59,8 +54,6 @@ def _refused(document: Document, loc: Loc, problem: str, cure: str) -> Finding:
 
 def _unknown_key(document: Document, loc: Loc) -> Finding:
     name = str(loc[-1])
-    if name in LATER_KEYS:
-        return document.at_key(loc, f"{LATER}{name}", LATER_KEYS[name])
     known = _known_keys(loc[:-1])
     close = difflib.get_close_matches(name, known, 1)
     cure = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"

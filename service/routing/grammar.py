@@ -234,6 +234,11 @@ def _topic_name(value: Any) -> str:
     return name
 
 
+def _not_with_signals(_value: Any) -> NoReturn:
+    # SignalWithStartWorkflowExecutionRequest has no field for callbacks.
+    refuse("cannot stand in or_start", "start the workflow by a route of its own, with publish_closing in it")
+
+
 IdText = Annotated[Template, PlainValidator(_template(ROUTE_VARIABLES, _literal_id))]
 TaskQueueText = Annotated[Template, PlainValidator(_template(ROUTE_VARIABLES, _literal_task_queue))]
 Text = Annotated[Template, PlainValidator(_template(ROUTE_VARIABLES, _some_text))]
@@ -311,6 +316,13 @@ class StartKeys(WorkflowKeys):
     namespace: Annotated[IdText | None, GIVEN] = None
     running: RuleName = Rule.DEAD_LETTER
     closed: RuleName = Rule.DEAD_LETTER
+    publish_closing: Annotated[str | None, PlainValidator(_literal)] = None
+
+
+class OrStartKeys(WorkflowKeys):
+    """Start a workflow where a signal finds none."""
+
+    publish_closing: Annotated[None, PlainValidator(_not_with_signals)] = None
 
 
 class SignalKeys(_Keys):
@@ -325,7 +337,7 @@ class SignalKeys(_Keys):
     batch: bool = False
     missing: RuleOrPark = Rule.DEAD_LETTER
     closed: RuleName = Rule.DEAD_LETTER
-    or_start: Annotated[WorkflowKeys | None, GIVEN] = None
+    or_start: Annotated[OrStartKeys | None, GIVEN] = None
 
 
 class CancelKeys(_Keys):

@@ -125,6 +125,7 @@ class Route:
             running=keys.running,
             closed=keys.closed,
             options=_options(keys, variables),
+            publish_closing=keys.publish_closing,
         )
 
     def _signal(self, keys: SignalKeys, event: Event, variables: Mapping[str, Any]) -> Signal:
@@ -247,6 +248,12 @@ class RouteTable:
     def completing(self) -> Sequence[str]:
         """The routes that complete calls."""
         return [route.name for route in self.routes if route.keys.complete]
+
+    @property
+    def closing_topics(self) -> frozenset[str]:
+        """The topics that are told how workflows ended."""
+        starts = (route.keys.start for route in self.routes)
+        return frozenset(start.publish_closing for start in starts if start and start.publish_closing)
 
     @property
     def task_queues(self) -> dict[str, bool]:

@@ -86,6 +86,12 @@ class Metrics:
             "What is wrong with the letter topic, so that letters could be lost or not be written.",
             registry=self.registry,
         )
+        self._closings = Counter(
+            "turnout_closings",
+            "Events published that tell how a workflow ended, by how that was learned.",
+            ["by"],
+            registry=self.registry,
+        )
         self._paused_now: frozenset[tuple[str, str]] = frozenset()
         self._floods = Floods(clock)
         self._flooding = dict.fromkeys(WATCHED, False)
@@ -110,6 +116,10 @@ class Metrics:
     def letter(self, stage: Stage) -> None:
         """Count a letter that was written."""
         self._letter_children[stage].inc()
+
+    def closing(self, by: str) -> None:
+        """Count an event that tells how a workflow ended."""
+        self._closings.labels(by).inc()
 
     def letter_topic(self, problems: int) -> None:
         """Show how much is wrong with the letter topic."""

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
+from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from pydantic import BaseModel
@@ -129,3 +130,22 @@ class Ask:
     @workflow.signal
     def tell(self) -> None:
         self._told = True
+
+
+@workflow.defn
+class End:
+    """Ends as it is told: `{"how": "fail"}`; with `runs` left, in a later run."""
+
+    @workflow.run
+    async def run(self, data: dict[str, Any]) -> Any:
+        if data.get("runs"):
+            workflow.continue_as_new({**data, "runs": data["runs"] - 1})
+        match data["how"]:
+            case "fail":
+                declined = ApplicationError("card declined", type="CardDeclined")
+                raise ApplicationError("not paid", type="PaymentFailed") from declined
+            case "wait":
+                await workflow.wait_condition(lambda: False)
+            case "huge":
+                return 1 << 70
+        return data

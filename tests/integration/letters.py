@@ -86,9 +86,14 @@ def mend(here: Site, routes: str = MENDED) -> None:
 
 async def start_letters(here: Site, *arguments: str, **env: str) -> asyncio.subprocess.Process:
     """The command, just started."""
+    return await start(here, "letters", *arguments, **env)
+
+
+async def start(here: Site, *arguments: str, **env: str) -> asyncio.subprocess.Process:
+    """`turnout` with these arguments, just started."""
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
-        *[sys.executable, "-W", "error", "-m", "service", "letters", *arguments],
+        *[sys.executable, "-W", "error", "-m", "service", *arguments],
         cwd=ROOT,
         env=os.environ | here.env | env,
         stdout=pipe,
@@ -105,7 +110,12 @@ async def ended(process: asyncio.subprocess.Process) -> Ended:
 
 async def letters(here: Site, *arguments: str, code: int = 0, **env: str) -> Ended:
     """What the command says, in a process of its own."""
-    done = await ended(await start_letters(here, *arguments, **env))
+    return await called(here, "letters", *arguments, code=code, **env)
+
+
+async def called(here: Site, *arguments: str, code: int = 0, **env: str) -> Ended:
+    """What `turnout` says with these arguments, in a process of its own."""
+    done = await ended(await start(here, *arguments, **env))
     assert done.code == code, done.out + done.err
     assert "Traceback" not in done.err
     return done

@@ -27,6 +27,7 @@ from service.intake import loop
 from service.kafka.record import Record
 from service.settings import (
     CallsSettings,
+    ClosingSettings,
     IntakeSettings,
     KafkaSettings,
     Settings,
@@ -354,6 +355,7 @@ async def site(
     partitions: int = 3,
     intake: IntakeSettings | None = None,
     topic_settings: Mapping[str, str] | None = None,
+    closing: ClosingSettings | None = None,
 ) -> AsyncIterator[Site]:
     """Create topics and write the routes file; everything has names that nobody else has."""
     group = f"g-{uuid.uuid4().hex[:12]}"
@@ -371,6 +373,7 @@ async def site(
         kafka=KafkaSettings(bootstrap_servers=kafka),
         temporal=TemporalSettings(),
         intake=intake or IntakeSettings(),
+        closing=closing or ClosingSettings(),
         worker=WorkerSettings(task_queue=group, modules=FLOWS),
         calls=CallsSettings(secret=SecretStr(CALLS_SECRET)),
     )

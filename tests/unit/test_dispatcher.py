@@ -26,11 +26,13 @@ from temporalio.converter import decode_typed_search_attributes
 from temporalio.service import ConnectConfig, RPCError, RPCStatusCode, ServiceClient
 
 from service.dispatch.answers import Outcome, OutcomeKind
+from service.dispatch.callbacks import Callbacks
 from service.dispatch.contracts import Contracts
-from service.dispatch.dispatcher import MEMO, AttributeNames, Dispatcher
+from service.dispatch.dispatcher import AttributeNames, Dispatcher
 from service.dispatch.identity import IdentityPlugin, command_id, derived_id
 from service.errors import NotNow, RejectedError, TargetMissing
 from service.routing.commands import Cancel, Command, OrStart, Rule, Signal, Start, StartOptions
+from service.temporal.closed import MEMO
 from tests.unit.records import event, record
 
 Response = TypeVar("Response", bound=Message)
@@ -130,7 +132,10 @@ async def dispatcher(wire: Wire) -> Dispatcher:
 
 
 async def connected(
-    wire: Wire, names: AttributeNames | None = None, eager_queues: frozenset[str] = frozenset()
+    wire: Wire,
+    names: AttributeNames | None = None,
+    eager_queues: frozenset[str] = frozenset(),
+    callbacks: Callbacks | None = None,
 ) -> Dispatcher:
     async def connect(_config: ConnectConfig) -> ServiceClient:
         return wire
@@ -142,7 +147,15 @@ async def connected(
             service_client, namespace=namespace or "default", data_converter=pydantic_data_converter
         )
 
-    return Dispatcher(client, Contracts([]), names=names, attribute_types=TYPES, eager_queues=eager_queues)
+    return Dispatcher(
+        client,
+        Contracts([]),
+        names=names,
+        attribute_types=TYPES,
+        eager_queues=eager_queues,
+        callbacks=callbacks,
+        group="shop",
+    )
 
 
 EVENT = event(of=record(1042, partition=2))
@@ -667,3 +680,35 @@ async def test_a_start_tells_no_inbox(wire: Wire, dispatcher: Dispatcher) -> Non
         Start(route="placed", event=event(), workflow_id="o", workflow="Order", task_queue="q", args=())
     )
     assert not wire.request.header.fields
+
+
+# --- being told how it ended ---
+
+
+@pytest.mark.parametrize("namespace", [None, "payments"])
+async def test_a_start_that_is_to_be_told_of_asks_for_a_callback_and_notes_the_topic(
+    wire: Wire, namespace: str | None
+) -> None:
+    callbacks = Callbacks("http://here/", ["s3cret"])
+    dispatcher = await connected(wire, callbacks=callbacks)
+    await dispatcher.dispatch(replace(start(), publish_closing="shop.results", namespace=namespace))
+    asked = callbacks.asked_for(namespace or "default", "order/A-1", "shop.results")
+    assert list(wire.request.completion_callbacks) == [asked]
+    memo = await memo_of(wire.request)
+    assert (memo["closing"], memo["group"]) == ("shop.results", "shop")
+
+
+async def test_without_callbacks_only_the_topic_is_noted(wire: Wire) -> None:
+    dispatcher = await connected(wire)
+    await dispatcher.dispatch(replace(start(), publish_closing="shop.results"))
+    assert not wire.request.completion_callbacks
+    assert (await memo_of(wire.request))["closing"] == "shop.results"
+
+
+async def test_other_commands_ask_for_no_callback(wire: Wire) -> None:
+    dispatcher = await connected(wire, callbacks=Callbacks("http://here/", ["s3cret"]))
+    for command in (start(), signal(), replace(cancel(), closed=Rule.SKIP)):
+        await dispatcher.dispatch(command)
+    asked = [getattr(request, "completion_callbacks", ()) for _, request in wire.requests]
+    assert not any(asked)
+    assert "closing" not in await memo_of(wire.requests[0][1])

@@ -46,9 +46,6 @@ def written(folder: Path, text: str | bytes, name: str = "r.yaml") -> Path:
 # `‸` stands where the finding must point, for each finding in turn.
 LATER = {
     ROUTE.replace("to: x", "to: ‸{where: {Order: A}}"): "to: {where: …}; write to: and a workflow id instead",
-    START
-    + "‸publish_closing: orders}": "publish_closing; leave it out and publish the end from the workflow instead",
-    HEAD + "    ‸complete: {correlation: x}": "complete; write a signal to the workflow that waits instead",
     ROUTE.replace("orders: {}", "orders: {format: ‸avro}"): "format: avro; write format: json instead",
     ROUTE.replace(
         "orders: {}", "orders: {format: ‸json-schema}"
@@ -82,7 +79,7 @@ WRONG = {
     ROUTE.replace("{orders: {}}", "\n  ‸orders:"): ["orders must be a map"],
     ROUTE + "  - ‸x": ["an entry of routes must be a map"],
     HEAD + "    cancel: ‸x": ["cancel must be a map"],
-    HEAD.replace("name:", "‸name:"): ["a route without start, signal or cancel; write one of them"],
+    HEAD.replace("name:", "‸name:"): ["a route without start, signal, cancel or complete; write one of them"],
     ROUTE + "    ‸signal: {to: x, name: n}": ["'cancel' and 'signal' in one route; write a route for each"],
     ROUTE + "    ‸when:": ["when is empty; write a value, or leave the key out"],
     ROUTE.replace("to: x", "to: ‸''"): ["to is empty"],
@@ -110,6 +107,12 @@ WRONG = {
     ROUTE.replace("{orders", "{‸orders").replace("from: orders", "from: ‸order"): ["no route reads topic 'orders'; write a route from it, out: true if it is only written to, or take it away", "topic 'order' is not declared; did you mean orders?"],
     ROUTE.replace("{}", "{out: true}").replace("from: orders", "from: ‸orders"): ["topic 'orders' is one to write to; take out: true away, or read another"],
     ROUTE.replace("{}}", "{}, done: {out: true, ‸key: text}}"): ["'key' means nothing for a topic that is only written to; leave it out"],
+    START + "publish_closing: ‸orders}": ["topic 'orders' is one to read; name one with out: true"],
+    START + "publish_closing: ‸done}": ["topic 'done' is not declared; declare it: topics: {done: {out: true}}"],
+    START.replace("{}}", "{}, done: {out: true}}") + "publish_closing: ‸don}": ["topic 'don' is not declared; did you mean done?"],
+    START + "‸publish_closing: }": ["publish_closing is empty; write a value"],
+    START + 'publish_closing: ‸"${data.topic}"}': ["publish_closing cannot be an expression; write it out"],
+    HEAD + "    signal: {to: x, name: n, or_start: {workflow: W, task_queue: q, publish_closing: ‸orders}}": ["publish_closing cannot stand in or_start; start the workflow by a route of its own, with publish_closing in it"],
     ROUTE.replace("{orders", "{‸a b").replace("from: orders", "from: a b"): ["a b is no topic name; Kafka allows 1 to 249 letters, digits, . _ and -"],
     ROUTE.replace("placed", "‸a b"): ["name must be 1 to 100 letters, digits, . _ / and -, and start with a letter or digit"],
     ROUTE + "  - {name: ‸placed, from: orders, cancel: {to: y}}": ["two routes named 'placed'; the first is at r.yaml:4"],

@@ -276,3 +276,47 @@ def test_a_process_for_which_no_port_is_left_is_refused(monkeypatch: pytest.Monk
     assert settings.for_process(1).metrics == settings.metrics
     with pytest.raises(ConfigurationError, match="write a lower port, or fewer --processes"):
         settings.for_process(2)
+
+
+# --- closings ---
+
+
+def test_secrets_of_callbacks_are_the_lines_of_a_file_the_newest_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.write_text("the new one \n\nthe old one\n")
+    assert load(monkeypatch, CLOSING__SECRET_FILE=str(secrets)).closing.secrets() == [
+        "the new one",
+        "the old one",
+    ]
+    secrets.write_text("\n")
+    with pytest.raises(ConfigurationError, match=r"SECRET_FILE=.* is empty; write a secret into it"):
+        load_settings().closing.secrets()
+    secrets.unlink()
+    with pytest.raises(ConfigurationError, match=r"CLOSING__SECRET_FILE=.* cannot be read: No such file"):
+        load_settings().closing.secrets()
+    assert "give secret or secret_file, not both" in refusal(monkeypatch, CLOSING__SECRET=SECRET)
+
+
+def test_how_closings_are_learned_is_a_setting_with_callbacks_as_its_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = [load_settings().closing]
+    said += [load(monkeypatch, CLOSING__BY=by).closing for by in ("callbacks", "sweep", "both")]
+    assert [(one.callbacks, one.sweep) for one in said] == [
+        (True, False),
+        (True, False),
+        (False, True),
+        (True, True),
+    ]
+
+
+@pytest.mark.parametrize("url", ["here:7244", "http://", "ftp://here/", "http://a:b@here/", "http://here/?x"])
+def test_an_address_that_temporal_cannot_call_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    assert "is no address that Temporal can call" in refusal(monkeypatch, CLOSING__URL=url)
+
+
+@pytest.mark.parametrize("url", ["http://here:7244", "https://turnout.shop/closing", "http://[::1]:7244/"])
+def test_an_address_that_temporal_can_call_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    assert load(monkeypatch, CLOSING__URL=url).closing.url == url

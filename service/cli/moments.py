@@ -1,0 +1,25 @@
+"""Moments as people write them in options."""
+
+from datetime import UTC, datetime
+
+import typer
+
+from service.durations import parse_duration
+from service.routing.grammar import rfc_3339
+
+
+def moment_of(text: str, option: str) -> datetime | None:
+    """The moment that `text` means: so long ago, or a time; None where there is no text.
+
+    Raises:
+        BadParameter: It means none; names `option`.
+    """
+    if not text:
+        return None
+    span = parse_duration(text)
+    moment = datetime.now(UTC) - span if span is not None else rfc_3339(text)
+    if moment is None:
+        raise typer.BadParameter(
+            f"{text!r} is no time; write 2h for two hours ago, or 2026-01-31T12:00:00Z", param_hint=option
+        )
+    return moment
