@@ -26,7 +26,7 @@ help: ## This list
 demo: $(VENV)/.local ## Kafka, Temporal, the bridge and the sample shop on this machine; Ctrl-C ends it (ARGS=...)
 	@exec $(BIN)/python -m deploy.demo $(ARGS)
 
-# Tests wait for most of their time. So two processes share them, file by file, each with servers of its own.
+# One process leaves about one of two cores idle. So two share the tests, file by file, each with its servers.
 .PHONY: test
 test: $(VENV)/.dev ## All tests (a part of them, in one process: make test ARGS='-n0 tests/unit -k offsets')
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
