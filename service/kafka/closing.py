@@ -7,10 +7,11 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import ConsumerStoppedError
 
+CLOSE_SECONDS = 5.0
 REST_SECONDS = 1.0
 
 
-async def close(consumer: AIOKafkaConsumer, seconds: float) -> None:
+async def close(consumer: AIOKafkaConsumer, seconds: float = CLOSE_SECONDS) -> None:
     """Leave the group if that takes no more than `seconds`, and end all that the consumer does.
 
     May be repeated. The client's own `stop` waits for ever for a coordinator that is away, and when one of

@@ -14,6 +14,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from service.errors import ConfigurationError, Unreachable
+from service.kafka.closing import close
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
 from service.kafka.groups import Member, commit_for, committed_in_time
 from service.kafka.record import Commit, Partition
@@ -180,12 +181,7 @@ async def only_member(connection: Connection, group: str, topic: str) -> AsyncIt
         await member.join()
         yield member
     finally:
-        stopping = asyncio.ensure_future(member.consumer.stop())
-        await asyncio.wait({stopping}, timeout=5)
-        stopping.cancel()
-        # With the broker away, stop() is cancelled from within: that is stopped, too.
-        with contextlib.suppress(asyncio.CancelledError, KafkaError):
-            await stopping
+        await close(member.consumer)
 
 
 class _Claim(AbstractPartitionAssignor):  # type: ignore[misc] # aiokafka has no types

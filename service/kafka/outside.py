@@ -18,8 +18,6 @@ from service.kafka.record import Partition, Record
 Isolation = Literal["read_committed", "read_uncommitted"]
 Reset = Literal["latest", "none"]
 
-CLOSE_SECONDS = 5.0
-
 
 @asynccontextmanager
 async def onlooker(
@@ -52,7 +50,7 @@ async def onlooker(
     except KafkaError as error:
         raise connection.not_asked(error) from error
     finally:
-        await close(consumer, CLOSE_SECONDS)
+        await close(consumer)
 
 
 @dataclass(frozen=True, slots=True)

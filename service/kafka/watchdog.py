@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from service.errors import TurnoutError
+from service.kafka.closing import close
 from service.kafka.connection import Connection
 from service.kafka.groups import committed
 from service.kafka.record import Commit, Partition, Record
@@ -202,5 +203,5 @@ async def fresh_look(
         await committed(consumer._client, group, [])  # noqa: SLF001 - there is no public way to ask
         ends = await consumer.end_offsets([TopicPartition(*partition) for partition in partitions])
     finally:
-        await consumer.stop()
+        await close(consumer)
     return {Partition(*place): end for place, end in ends.items()}

@@ -70,6 +70,7 @@ class FakeConsumer:
         )
         self._fetcher = SimpleNamespace(close=self._end("fetches"))
         self._subscription = SimpleNamespace(abort_waiters=self.released.append, _fetch_count=0)
+        self._group_id = options.get("group_id")
         self._empty: set[TopicPartition] = set()
         self.refused: dict[TopicPartition, KafkaError] = {}
         """Partitions whose commits the broker refuses, while it stores those of others."""

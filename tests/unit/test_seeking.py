@@ -79,6 +79,7 @@ class Topic:
 
     def __init__(self, **options: Any) -> None:
         self._client = self.groups
+        self._coordinator = self._fetcher = None  # without a group, and nothing read
         self._stable = options["isolation_level"] == "read_committed"
 
     async def start(self) -> None:
