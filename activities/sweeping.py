@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.heartbeats import heartbeats
 from activities.ports import ClosingSweeper, NotYet, Swept
@@ -26,4 +26,7 @@ class SweepingActivities:
             async with heartbeats():
                 return await self._sweeper.sweep(since)
         except NotYet as error:
-            raise ApplicationError(str(error), type=NotYet.__name__) from None
+            # Benign: an outage is no defect of ours, and a line a minute with a traceback tells nothing more.
+            raise ApplicationError(
+                str(error), type=NotYet.__name__, category=ApplicationErrorCategory.BENIGN
+            ) from None

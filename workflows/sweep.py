@@ -11,6 +11,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from activities.heartbeats import HEARTBEAT_TIMEOUT
     from activities.policies import WITHOUT_LIMIT
+    from activities.ports import Swept
     from activities.sweeping import SweepingActivities
 
 MEMO = "swept"
@@ -25,15 +26,7 @@ class Sweep:
     async def run(self, since: datetime) -> None:
         """Tell of all that closes from `since` on."""
         while not workflow.info().is_continue_as_new_suggested():
-            swept = await workflow.execute_activity_method(
-                SweepingActivities.sweep_closings,
-                since,
-                summary=f"closed since {_moment(since)}",
-                retry_policy=WITHOUT_LIMIT,
-                # Long enough for the first sweep after days without a bridge.
-                start_to_close_timeout=timedelta(hours=6),
-                heartbeat_timeout=HEARTBEAT_TIMEOUT,
-            )
+            swept = await self._sweep(since)
             since = swept.until
             workflow.upsert_memo({MEMO: since})
             workflow.set_current_details(f"All that closed before {_moment(since)} UTC is told of.")
@@ -42,6 +35,17 @@ class Sweep:
             await workflow.sleep(swept.again_in)
         # The memo, too: without it the new run would have the one that the first began with.
         workflow.continue_as_new(since, memo={MEMO: since})
+
+    async def _sweep(self, since: datetime) -> Swept:
+        return await workflow.execute_activity_method(
+            SweepingActivities.sweep_closings,
+            since,
+            summary=f"closed since {_moment(since)}",
+            retry_policy=WITHOUT_LIMIT,
+            # Long enough for the first sweep after days without a bridge.
+            start_to_close_timeout=timedelta(hours=6),
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        )
 
 
 def _moment(moment: datetime) -> str:

@@ -353,7 +353,8 @@ async def test_a_start_that_temporal_would_refuse_for_its_callback_stops_the_ser
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal.address)
     refused = by_callbacks(url="http://turnout.example:80/")
     without = ClosingSettings()
-    async with closing_site(kafka, temporal, tmp_path, refused) as here:
+    # Should it start, it would run for ever.
+    async with closing_site(kafka, temporal, tmp_path, refused) as here, asyncio.timeout(30):
         with pytest.raises(ConfigurationError) as error:
             await serve(here.settings, Roles(bridge=True, worker=False), asyncio.Event())
         assert 'callback.allowedAddresses: [{value: [{"Pattern": "turnout.example:80"' in str(error.value)
@@ -383,6 +384,23 @@ async def test_the_sweep_goes_on_where_it_was_after_a_restart_and_after_someone_
         async with here.running():
             await told_once(here, "c")
         assert [len(await told(here, name)) for name in "abc"] == [1, 1, 1]
+
+
+async def test_the_sweep_of_a_group_leaves_the_workflows_of_other_groups_to_them(
+    kafka: str, temporal: LocalTemporal, tmp_path: Path
+) -> None:
+    async with (
+        closing_site(kafka, temporal, tmp_path, by_callbacks()) as other,
+        closing_site(kafka, temporal, tmp_path, by_sweep()) as here,
+        here.running(),
+    ):
+        async with other.running():
+            await begin(other, "a", "wait")
+        await other.workflow("a").terminate(reason="nobody is told")
+        for name in "bc":
+            await begin(here, name, "well")
+            await told_once(here, name)
+        assert not await told(other, "a")
 
 
 async def test_a_sweep_that_is_not_wanted_any_more_ends(

@@ -1,9 +1,10 @@
-"""What the recorded workflows went through: one story for each way that a park or a switchboard takes."""
+"""What the recorded workflows went through: one story for each way that one of ours takes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,18 @@ from typing import Any
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
 from activities.parking import ParkingActivities
-from activities.ports import Refused
+from activities.ports import NotYet, Refused, Swept
+from activities.sweeping import SweepingActivities
 from service.dispatch.links import Links
 from service.failures.parks import Parks
 from service.routing.commands import Signal
+from service.temporal.sweep import begin_sweep, sweep_id
 from service.temporal.switchboard import SwitchboardClient, switchboard_id
 from service.temporal.worker import make_service_worker
 from tests.unit.records import event, record
 from tests.workflows.yard import GIVEN_UP, PATIENCE, World, end_try
 from workflows.park import Park
+from workflows.sweep import Sweep
 from workflows.switchboard import Names, Switchboard
 
 TARGET = "order/A-1"
@@ -30,12 +34,28 @@ LONG_EVENTS = 60
 Handle = WorkflowHandle[Any, Any]
 
 
+class Sweeper:
+    """Sweeps a minute at a time; away at its second sweep, and not wanted any more after its eighth."""
+
+    def __init__(self) -> None:
+        self._sweeps = 0
+
+    async def sweep(self, since: datetime) -> Swept:
+        self._sweeps += 1
+        if self._sweeps == 2:
+            raise NotYet("Kafka is away")
+        again = timedelta(milliseconds=1) if self._sweeps < 8 else None
+        return Swept(until=since + timedelta(minutes=1), again_in=again)
+
+
 class Stage:
-    """The parks and the switchboard of `group`; its worker delivers to `world`."""
+    """The parks, the switchboard and the sweep of `group`; its worker delivers to `world`."""
 
     def __init__(self, client: Client, group: str) -> None:
         self.world = World()
         self.client = client
+        self.group = group
+        self.sweeper = Sweeper()
         self._parks = Parks(client, group, Links("http://temporal", runbook_url="http://runbooks/{route}"))
         self._board = SwitchboardClient(client, group)
         self.switchboard: Handle = client.get_workflow_handle(switchboard_id(group))
@@ -174,6 +194,15 @@ async def switchboard_continued(stage: Stage) -> Handle:
     return stage.switchboard
 
 
+async def sweep_continued(stage: Stage) -> Handle:
+    """It takes two runs, and ends when it is not wanted any more."""
+    await begin_sweep(stage.client, stage.group, datetime(2026, 11, 24, 12, tzinfo=UTC))
+    sweep: Handle = stage.client.get_workflow_handle(sweep_id(stage.group))
+    async with asyncio.timeout(60):
+        await sweep.result()
+    return sweep
+
+
 Story = Callable[[Any], Awaitable[Handle]]
 
 
@@ -196,7 +225,8 @@ async def _stage(client: Client, group: str) -> AsyncIterator[Stage]:
     stage = Stage(client, group)
     parking = ParkingActivities(stage.world)
     activities: list[Callable[..., Any]] = [parking.deliver, parking.write_letters]
-    async with make_service_worker(client, group, [Switchboard, Park], activities):
+    activities.append(SweepingActivities(stage.sweeper).sweep_closings)
+    async with make_service_worker(client, group, [Switchboard, Park, Sweep], activities):
         yield stage
 
 
@@ -211,6 +241,7 @@ OURS = Play(
         park_continued,
         switchboard_paused_and_resumed,
         switchboard_continued,
+        sweep_continued,
     ),
     _stage,
 )

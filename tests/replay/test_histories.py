@@ -1,6 +1,6 @@
 """Workflows that run now go on under the next release: it replays what they did so far.
 
-A change of `workflows/park.py`, `workflows/switchboard.py` or the sample's that fails here would stop each of
+A change of `workflows/park.py`, `switchboard.py`, `sweep.py` or the sample's that fails here would stop each of
 them at its next task. Put it behind `workflow.patched("what-changes")`, then record its histories with
 `make histories` under the next version's number. Those of released versions are never recorded anew.
 docs/change.md says more.
@@ -18,15 +18,17 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunner
 
+from activities.ports import Swept
 from service.temporal.worker import find, sandbox
 from tests.replay.recording import IDENTITY, plays
 from tests.replay.stories import OURS, Play, story_name
 from workflows.inbox import Inbox
 from workflows.park import Park
+from workflows.sweep import Sweep
 from workflows.switchboard import Switchboard
 
 HISTORIES = sorted(Path(__file__).parent.rglob("*.json"))
-SERVICE = {"Park": Park, "Switchboard": Switchboard}
+SERVICE = {"Park": Park, "Sweep": Sweep, "Switchboard": Switchboard}
 TEAMS = [one for one in find(["workflows"]).workflows if one not in SERVICE.values()]
 
 
@@ -92,6 +94,11 @@ async def _writes_nothing(self: Any, parked: Any, refused: Any) -> None:
     await asyncio.sleep(0)
 
 
+async def _sweeps_nothing(self: Any, since: Any) -> Swept:
+    await workflow.sleep(1)
+    return Swept(until=since, again_in=None)
+
+
 def _never_a_new_run(self: Any) -> None:
     self._held.popleft()
     self._news = True
@@ -105,6 +112,7 @@ CHANGES: Sequence[tuple[type, str, Callable[..., Any], str]] = [
     (Park, "_write_letters", _writes_nothing, "park-cancelled-while-it-delivers"),
     (Park, "_write_letters", _writes_nothing, "park-tries-ended-by-hand"),
     (Park, "_let_go", _never_a_new_run, "park-continued.1"),
+    (Sweep, "_sweep", _sweeps_nothing, "sweep-continued.1"),
     (Switchboard, "_paused", lambda self, said: None, "switchboard-paused-and-resumed"),
     (Switchboard, "_resumed", lambda self, said: None, "switchboard-paused-and-resumed"),
     (Switchboard, "_show", lambda self: None, "switchboard-continued.1"),
