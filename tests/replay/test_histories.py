@@ -9,6 +9,7 @@ docs/change.md says more.
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ TEAMS = [one for one in find(["workflows"]).workflows if one not in SERVICE.valu
 
 
 def read(path: Path) -> WorkflowHistory:
-    return WorkflowHistory.from_json("replayed", path.read_text())
+    """The history with its workflow's own id, of which those of calls are made."""
+    history = WorkflowHistory.from_json("", path.read_text())
+    started = history.events[0].workflow_execution_started_event_attributes
+    return replace(history, workflow_id=started.workflow_id)
 
 
 async def replay(history: WorkflowHistory, runner: WorkflowRunner | None = None) -> Exception | None:
@@ -77,7 +81,7 @@ def test_a_history_tells_nothing_of_the_machine_it_was_recorded_on(path: Path) -
         return fields
 
     json.loads(path.read_text(), object_hook=note)
-    assert said["identity"] == {IDENTITY}
+    assert said["identity"] <= {IDENTITY, "history-service"}  # the server's, where a parent cancels its child
     assert "stackTrace" not in said
 
 
