@@ -1,7 +1,7 @@
 """Workflows that run now go on under the next release: it replays what they did so far.
 
-A change of `workflows/park.py`, `switchboard.py`, `sweep.py` or the sample's that fails here would stop each of
-them at its next task. Put it behind `workflow.patched("what-changes")`, then record its histories with
+A change of `workflows/park.py`, `switchboard.py`, `sweep.py` or the sample's that fails here would stop each
+of them at its next task. Put it behind `workflow.patched("what-changes")`, then record its histories with
 `make histories` under the next version's number. Those of released versions are never recorded anew.
 docs/change.md says more.
 """
