@@ -89,21 +89,21 @@ class Shop:
             await self.when.get(event.type, nothing)(event)
         return Published(topic=event.topic, partition=0, offset=len(self._published) - 1)
 
-    async def start(self, kind: str, workflow: Any, given: object) -> Handle:
+    async def start(self, kind: str, workflow: Any, given: object, **options: Any) -> Handle:
         """Start a workflow; there is one of each kind."""
         return await self.client.start_workflow(
-            workflow, given, id=f"{kind}/{self._queue}", task_queue=self._queue
+            workflow, given, id=f"{kind}/{self._queue}", task_queue=self._queue, **options
         )
 
-    async def order(self, order: Order = ORDER) -> Handle:
+    async def order(self, order: Order = ORDER, **options: Any) -> Handle:
         """Place an order."""
-        return await self.start("order", OrderFulfilment.run, order)
+        return await self.start("order", OrderFulfilment.run, order, **options)
 
-    async def issue(self, term: timedelta) -> Handle:
+    async def issue(self, term: timedelta, **options: Any) -> Handle:
         """Issue an invoice."""
         due_at = datetime.now(UTC) + term
         invoice = Invoice(invoice_id="I-1", order_id="A-1", amount_cents=1_600, due_at=due_at)
-        return await self.start("invoice", PaymentWindow.run, invoice)
+        return await self.start("invoice", PaymentWindow.run, invoice, **options)
 
     async def deliver(self) -> tuple[Handle, Handle, Handle]:
         """Send an order in two parcels, and see both on their way."""
@@ -240,6 +240,13 @@ async def order_declined(shop: Shop) -> Handle:
     return await shop.ended(await shop.order(), PAYMENT, RELEASED, RELEASED, "shop.order.rejected")
 
 
+async def order_cancelled_before_its_first_task(shop: Shop) -> Handle:
+    """The customer withdraws it at once."""
+    order = await shop.order(start_delay=SOON)
+    await order.cancel()
+    return await shop.ended(order, "shop.order.cancelled")
+
+
 async def order_cancelled_while_back_ordered(shop: Shop) -> Handle:
     """The customer withdraws it while one of two lines lacks stock."""
     shop.when[STOCK] = shop.lack(2)
@@ -280,6 +287,19 @@ async def order_not_answered(shop: Shop) -> Handle:
             RELEASED,
             "shop.order.failed",
         )
+
+
+async def order_with_a_line_not_answered(shop: Shop) -> Handle:
+    """The stock keeps silent about one of two lines, so the other one is released."""
+
+    async def answer_the_first(event: ResultEvent) -> None:
+        assert isinstance(event.data, dict)
+        if event.data["line"] == 1:
+            await shop.reserve(event)
+
+    shop.when[STOCK] = answer_the_first
+    with soon(order_fulfilment, "ANSWER_TIME_LIMIT"):
+        return await shop.ended(await shop.order(), f"{STOCK}.cancelled", RELEASED, "shop.order.failed")
 
 
 async def order_with_a_new_address(shop: Shop) -> Handle:
@@ -339,6 +359,13 @@ async def invoice_paid(shop: Shop) -> Handle:
     return await shop.ended(invoice, "shop.invoice.settled")
 
 
+async def invoice_paid_before_its_first_task(shop: Shop) -> Handle:
+    """The payment is there when the race begins, and wins it, although the time is over too."""
+    payment = Payment(payment_id="P-1")
+    invoice = await shop.issue(-LONG, start_signal="paid", start_signal_args=[payment])
+    return await shop.ended(invoice, "shop.invoice.settled")
+
+
 async def invoice_paid_twice(shop: Shop) -> Handle:
     """A second payment comes while the first one is published."""
 
@@ -354,7 +381,9 @@ async def invoice_paid_twice(shop: Shop) -> Handle:
 
 async def invoice_expired(shop: Shop) -> Handle:
     """No payment comes in time."""
-    return await shop.ended(await shop.issue(SOON), "shop.invoice.overdue")
+    invoice = await shop.issue(SOON)
+    await until(invoice, EventType.EVENT_TYPE_TIMER_STARTED)
+    return await shop.ended(invoice, "shop.invoice.overdue")
 
 
 async def invoice_paid_late(shop: Shop) -> Handle:
@@ -364,7 +393,9 @@ async def invoice_paid_late(shop: Shop) -> Handle:
         await shop.whose(event).signal(PaymentWindow.paid, Payment(payment_id="P-1"))
 
     shop.when["shop.invoice.overdue"] = pay
-    return await shop.ended(await shop.issue(SOON), "shop.invoice.overdue", "shop.payment.surplus")
+    invoice = await shop.issue(SOON)
+    await until(invoice, EventType.EVENT_TYPE_TIMER_STARTED)
+    return await shop.ended(invoice, "shop.invoice.overdue", "shop.payment.surplus")
 
 
 async def invoice_due_before_its_start(shop: Shop) -> Handle:
@@ -423,6 +454,20 @@ async def parcel_called_back(shop: Shop) -> Handle:
     return parcel
 
 
+async def parcel_delivered_when_it_is_cancelled(shop: Shop) -> Handle:
+    """The news comes together with the cancellation, so nobody is called back."""
+    parcel = await shop.start(
+        "parcel",
+        Parcel.run,
+        PackedParcel(parcel_id="P-1", address=ORDER.address),
+        start_delay=SOON,
+        start_signal="delivered",
+        start_signal_args=[ParcelNews(parcel_id="P-1")],
+    )
+    await parcel.cancel()
+    return await shop.ended(parcel)
+
+
 async def recall_told(shop: Shop) -> Handle:
     """All are told in one run."""
     return await shop.ended(await shop.recall(3), NOTICE, NOTICE, NOTICE, "shop.recall.completed")
@@ -446,13 +491,16 @@ SHOP = Play(
         order_fulfilled,
         order_fulfilled_after_a_back_order,
         order_declined,
+        order_cancelled_before_its_first_task,
         order_cancelled_while_back_ordered,
         order_cancelled_while_the_payment_is_silent,
         order_cancelled_too_late,
         order_not_answered,
+        order_with_a_line_not_answered,
         order_with_a_new_address,
         customer_continued,
         invoice_paid,
+        invoice_paid_before_its_first_task,
         invoice_paid_twice,
         invoice_expired,
         invoice_paid_late,
@@ -464,6 +512,7 @@ SHOP = Play(
         parcel_lost,
         parcel_unheard_of,
         parcel_called_back,
+        parcel_delivered_when_it_is_cancelled,
         recall_told,
         recall_cancelled,
         recall_continued,

@@ -8,6 +8,7 @@ import pytest
 from temporalio import workflow
 from temporalio.worker import UnsandboxedWorkflowRunner
 
+from service.temporal.worker import find
 from tests.replay.shop.stories import SHOP
 from tests.replay.test_histories import read, replay
 from workflows.shop.customer import Customer
@@ -59,9 +60,12 @@ CHANGES: Sequence[tuple[type, str, Callable[..., Any], str]] = [
     (OrderFulfilment, "_give_up", _undoes_nothing, "order-cancelled-while-back-ordered"),
     (OrderFulfilment, "_give_up", _undoes_nothing, "order-cancelled-while-the-payment-is-silent"),
     (OrderFulfilment, "_give_up", _undoes_nothing, "order-not-answered"),
+    (OrderFulfilment, "_give_up", _undoes_nothing, "order-with-a-line-not-answered"),
+    (OrderFulfilment, "_give_up", _does_nothing, "order-cancelled-before-its-first-task"),
     (Customer, "_become", _takes_its_time, "customer-continued.1"),
     (Customer, "_become", _takes_its_time, "customer-continued.2"),
     (PaymentWindow, "_decide", _does_nothing, "invoice-paid"),
+    (PaymentWindow, "_decide", _does_nothing, "invoice-paid-before-its-first-task"),
     (PaymentWindow, "_decide", _pays_twice, "invoice-expired"),
     (PaymentWindow, "_decide", _does_nothing, "invoice-due-before-its-start"),
     (PaymentWindow, "_give_back", _does_nothing, "invoice-paid-twice"),
@@ -74,6 +78,10 @@ CHANGES: Sequence[tuple[type, str, Callable[..., Any], str]] = [
     (ProductRecall, "_tell", _does_nothing, "recall-cancelled"),
     (ProductRecall, "_tell", _does_nothing, "recall-continued.1"),
 ]
+
+
+def test_no_workflow_of_the_sample_is_left_out() -> None:
+    assert {changed for changed, *_ in CHANGES} == {*find(["workflows.shop"]).workflows}
 
 
 @pytest.mark.parametrize(("changed", "method", "instead", "story"), CHANGES)
