@@ -12,9 +12,11 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from activities.ports import Published, ResultEvent
 from activities.publishing import PublishingActivities
+from service.temporal.versions import Unversioned
 from workflows.inbox import Inbox
 
 
@@ -43,6 +45,8 @@ class ShopFloor:
             workflows=workflows,
             activities=[PublishingActivities(self).publish],
             plugins=[Inbox()],
+            # As in our worker: a customer's `defn` names a behavior, which needs a deployment.
+            workflow_runner=Unversioned(SandboxedWorkflowRunner()),
             max_cached_workflows=self._cached,
         ):
             yield
