@@ -76,6 +76,7 @@ def _parts(text: str) -> tuple[Correlation, str, str]:
         raise NotOurs("it is no correlation of ours")
     try:
         parts = json.loads(_decoded(content))
+        json.dumps(parts, ensure_ascii=False).encode()  # a lone surrogate is in no id: nobody could name it
     except (ValueError, RecursionError):
         raise NotOurs("it is no correlation of ours") from None
     if not (isinstance(parts, list) and len(parts) == 3 and all(isinstance(p, str) and p for p in parts)):

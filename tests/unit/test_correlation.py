@@ -1,5 +1,8 @@
 """Correlations are ours or refused, whatever anyone writes."""
 
+import base64
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +45,15 @@ def test_any_other_text_is_refused(text: str) -> None:
 def test_what_only_looks_like_one_is_refused(text: str) -> None:
     with pytest.raises(NotOurs, match="no correlation"):
         Correlation.read(text)
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_one_with_a_part_that_no_text_can_hold_is_refused(part: int) -> None:
+    parts = ["default", "order/A-1", "charge"]
+    parts[part] = "\ud800"
+    content = base64.urlsafe_b64encode(json.dumps(parts).encode()).rstrip(b"=").decode()
+    with pytest.raises(NotOurs, match="no correlation"):
+        Correlation.read(f"1.{content}.x")
 
 
 def test_another_secret_does_not_open_it_and_an_old_one_does() -> None:
