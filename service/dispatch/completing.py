@@ -1,8 +1,9 @@
 """Gives calls their replies: an activity that waits is completed, by its workflow's id and its own."""
 
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
@@ -86,9 +87,7 @@ class Completing:
         call = await self._look_up(complete)
         if call.ended_by == completed_by(command_id(complete)):
             return Outcome(OutcomeKind.ACCEPTED, complete.route, complete.workflow_id, "by an earlier try")
-        if meaning_of(error) is Meaning.NO_CALL and (
-            call.waits or (not call.seen and _age(complete) < EARLY)
-        ):
+        if meaning_of(error) is Meaning.NO_CALL and (call.waits or (not call.seen and _is_young(complete))):
             raise NotNow(f"workflow {complete.workflow_id} does not call {complete.activity_id} yet")
         if complete.late is Rule.SKIP:
             return Outcome(
@@ -103,6 +102,7 @@ class Completing:
     async def _look_up(self, complete: Complete) -> "_Call":
         """What the history holds of the call."""
         ended_by: dict[int, str] = {}
+        left_behind = False
         try:
             async for event in self._events(complete):
                 if event.event_type in _ENDS:
@@ -111,7 +111,11 @@ class Completing:
                 elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
                     scheduled = event.activity_task_scheduled_event_attributes
                     if scheduled.activity_id == complete.activity_id:
-                        return _Call(seen=True, ended_by=ended_by.get(event.event_id))
+                        nobody = "" if left_behind else None
+                        return _Call(seen=True, ended_by=ended_by.get(event.event_id, nobody))
+                elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
+                    # What comes now is of a run that continued as new: no call of it waits any more.
+                    ended_by, left_behind = {}, True
         except RPCError as problem:
             meaning = meaning_of(problem)
             if meaning is Meaning.REJECTED:  # it asks about the workflow: nothing speaks of the reply
@@ -164,5 +168,7 @@ _ENDS = {
 }
 
 
-def _age(complete: Complete) -> timedelta:
-    return datetime.now(UTC) - datetime.fromtimestamp(complete.event.record.timestamp_ms / 1000, UTC)
+def _is_young(complete: Complete) -> bool:
+    # Either way: the clock of who wrote it may be ahead of ours by days, and a lane must not wait for that.
+    age_ms = time.time() * 1000 - complete.event.record.timestamp_ms
+    return abs(age_ms) < EARLY / timedelta(milliseconds=1)

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from temporalio.api.enums.v1 import EventType
@@ -168,6 +169,31 @@ async def test_a_call_that_is_made_while_it_is_looked_for_is_tried_again(
     with pytest.raises(NotNow, match="does not call r-1 yet"):
         await dispatcher.dispatch(REPLY)
     assert (await dispatcher.dispatch(REPLY)).kind is OutcomeKind.ACCEPTED
+
+
+async def test_a_call_that_its_workflow_left_behind_when_it_continued_as_new_is_late(
+    wire: Wire, dispatcher: Dispatcher
+) -> None:
+    wire.answers[COMPLETED].append(NOBODY)
+    us = completed_by(command_id(REPLY))
+    # The ids of events are those of a run: the 5 of the later one is another call.
+    wire.answers[HISTORY].extend(
+        [page(completed(9, 5, us), scheduled(5, "r-2"), started("run-1")), page(scheduled(5), started())]
+    )
+    with pytest.raises(RejectedError, match="late"):
+        await dispatcher.dispatch(young(REPLY))
+
+
+async def test_a_reply_that_is_dated_ahead_of_our_clock_waits_no_longer_than_another(
+    wire: Wire, dispatcher: Dispatcher
+) -> None:
+    wire.answers[COMPLETED].extend([NOBODY] * 2)
+    wire.answers[HISTORY].extend([page(started())] * 2)
+    for ahead in (timedelta(hours=1), timedelta(days=10**8)):
+        at_ms = time.time_ns() // 1_000_000 + ahead // timedelta(milliseconds=1)
+        reply = replace(REPLY, event=replace(REPLY.event, record=record(timestamp_ms=at_ms)))
+        with pytest.raises(RejectedError, match="late"):
+            await dispatcher.dispatch(reply)
 
 
 async def test_a_young_reply_waits_for_a_call_that_is_not_made_yet_and_an_old_one_is_late(
