@@ -85,7 +85,9 @@ class Calls:
             )
         # Both: a cancellation that comes together with the reply is raised bare, and the reply is lost.
         except (ActivityError, asyncio.CancelledError) as error:
-            if isinstance(no := error.__cause__, ApplicationError):
+            no = error.__cause__
+            # One that could be tried again tells of our last attempt, not of the other side: as silence does.
+            if isinstance(no, ApplicationError) and no.non_retryable:
                 # A new error, since raising the cause from its own effect would close a circle.
                 raise ApplicationError(no.message, *no.details, type=no.type, non_retryable=True) from error
             await to_the_end(_take_back(call, summary))

@@ -165,6 +165,22 @@ async def test_silence_ends_at_the_limit(
     assert taken_back(other)
 
 
+async def test_a_last_attempt_that_could_not_publish_is_no_answer_either(
+    env: WorkflowEnvironment, other: Other, max_cached_workflows: int
+) -> None:
+    async def once() -> None:
+        del other.before[CHARGE]
+        raise ConnectionError
+
+    other.before[CHARGE] = once
+    async with paying(env, other, max_cached_workflows, limit=SHORT) as handle:
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+    assert isinstance(failed.value.cause, ApplicationError)
+    assert failed.value.cause.type == "NoAnswer"
+    assert taken_back(other)
+
+
 async def test_a_cancelled_workflow_takes_its_request_back(
     env: WorkflowEnvironment, other: Other, max_cached_workflows: int
 ) -> None:
