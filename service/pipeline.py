@@ -98,7 +98,7 @@ def make_callbacks(closing: ClosingSettings, table: RouteTable) -> Callbacks | N
     """
     secrets = closing.secrets() if closing.callbacks else []
     if secrets:
-        return Callbacks(closing.url or f"http://{closing.address}/", secrets)
+        return Callbacks(closing.called_at, secrets)
     if closing.callbacks and table.closing_topics:
         raise ConfigurationError(
             "routes with publish_closing need a secret, by which callbacks are told from other calls; set "

@@ -210,8 +210,9 @@ def _listed(names: str) -> tuple[str, ...]:
 class ClosingSettings(_Secrets):
     """How it is learned that workflows have closed, for routes with `publish_closing`.
 
-    `callbacks`: Temporal calls at `url`, where `address` is reached. `sweep`: we look every so often, where
-    Temporal cannot call (Temporal Cloud). The secrets sign what a callback brings back.
+    `callbacks`: Temporal calls at `url`, where `address` is reached; if that is empty, another process listens
+    for this one, too. `sweep`: we look every so often, where Temporal cannot call (Temporal Cloud). The secrets
+    sign what a callback brings back.
     """
 
     by: Literal["callbacks", "sweep", "both"] = "callbacks"
@@ -234,6 +235,11 @@ class ClosingSettings(_Secrets):
             )
             raise ValueError(msg)
         return value
+
+    @property
+    def called_at(self) -> str:
+        """Where Temporal calls."""
+        return self.url or f"http://{self.address}/"
 
     @property
     def callbacks(self) -> bool:
@@ -292,10 +298,13 @@ class Settings(BaseSettings):
         instance = self.kafka.group_instance_id
         kafka = {"group_instance_id": f"{instance}-{number}" if instance else instance}
         metrics = {"address": _nth_port(self.metrics.address, number)}
+        # Temporal calls one address: there the first listens for all.
+        closing = {"url": self.closing.called_at, "address": ""} if number > 1 else {}
         return self.model_copy(
             update={
                 "kafka": self.kafka.model_copy(update=kafka),
                 "metrics": self.metrics.model_copy(update=metrics),
+                "closing": self.closing.model_copy(update=closing),
             }
         )
 

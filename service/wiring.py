@@ -278,7 +278,7 @@ async def _make_bridge(
         letter_topic,
         settings.start_timeout,
         service_worker,
-        receiver=Receiver(callbacks, closings) if callbacks else None,
+        receiver=Receiver(callbacks, closings) if callbacks and closing.address else None,
         receiver_address=closing.address,
         begin_sweep=partial(begin_sweep, client, settings.group, began) if closing.sweep else None,
     )

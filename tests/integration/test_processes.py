@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from service.local import Child, LocalTemporal
+from service.results.closing import TYPE
 from service.settings import IntakeSettings
 from tests.integration.proxy import Mode, proxy
-from tests.integration.service import ECHOES, Place, Site, site
+from tests.integration.service import ECHOES, Place, Site, headers_of, site
 from tests.servers import random_port
 
 ROOT = Path(__file__).parents[2]
@@ -142,6 +143,34 @@ async def test_several_processes_share_the_group_and_stop_as_one(
         parent.send_signal(signal.SIGTERM)
         assert await parent.wait(SOON) == 0
         assert not any(line["event"] == "stopped at once" for line in _lines(parent))
+
+
+async def test_of_several_processes_the_first_takes_the_callbacks_of_all(
+    kafka: str, temporal: LocalTemporal, tmp_path: Path
+) -> None:
+    settings = {
+        "TURNOUT_CLOSING__ADDRESS": f"127.0.0.1:{random_port()}",
+        "TURNOUT_CLOSING__SECRET": "s3cret",
+    }
+    routes = ECHOES.replace("@out]}", "@out], publish_closing: @out}")
+    async with (
+        site(kafka, temporal.address, tmp_path, routes, partitions=2) as here,
+        _turnout(here, tmp_path / "log", "run", "--processes", "2", **settings) as parent,
+    ):
+
+        async def both_are_in() -> bool:
+            assert parent.alive, parent.tail()
+            return await here.members() == 2
+
+        async def told() -> bool:
+            closed = [one for one in await here.read("out") if headers_of(one)["ce_type"] == TYPE]
+            return {one.key for one in closed} == {here.workflow_id(id_).encode() for id_ in "01"}
+
+        await here.until(both_are_in)
+        for n in range(2):
+            await here.send("placed", {"id": f"{n}"}, partition=n)
+        await here.until(told)
+        assert [line["process"] for line in _lines(parent) if line["event"] == "callbacks are taken"] == [1]
 
 
 async def test_of_several_processes_one_that_is_killed_ends_all_with_its_exit_code(

@@ -268,7 +268,17 @@ def test_several_processes_have_no_member_and_no_port_that_was_not_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = load(monkeypatch)
-    assert settings.for_process(2) == settings
+    second = settings.for_process(2)
+    assert (second.kafka, second.metrics) == (settings.kafka, settings.metrics)
+
+
+def test_of_several_processes_one_listens_where_temporal_calls_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = load(monkeypatch, CLOSING__ADDRESS="127.0.0.1:7000")
+    processes = [settings.for_process(number).closing for number in (1, 2)]
+    assert [one.address for one in processes] == ["127.0.0.1:7000", ""]
+    assert {one.called_at for one in processes} == {"http://127.0.0.1:7000/"}
 
 
 def test_a_process_for_which_no_port_is_left_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
