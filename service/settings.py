@@ -210,9 +210,9 @@ def _listed(names: str) -> tuple[str, ...]:
 class ClosingSettings(_Secrets):
     """How it is learned that workflows have closed, for routes with `publish_closing`.
 
-    `callbacks`: Temporal calls at `url`, where `address` is reached; if that is empty, another process listens
-    for this one, too. `sweep`: we look every so often, where Temporal cannot call (Temporal Cloud). The secrets
-    sign what a callback brings back.
+    `callbacks`: Temporal calls at `url`, where `address` is reached; if that is empty, another process
+    listens for this one, too. `sweep`: we look every so often, where Temporal cannot call (Temporal Cloud).
+    The secrets sign what a callback brings back.
     """
 
     by: Literal["callbacks", "sweep", "both"] = "callbacks"
