@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 import uvicorn
 from temporalio.service import RPCError
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.dispatch.callbacks import Callbacks, NotOurs
 from service.errors import ConfigurationError, TurnoutError
@@ -113,7 +114,7 @@ async def receiving(receiver: Receiver | None, address: str) -> AsyncIterator[No
     config = uvicorn.Config(
         receiver,
         loop="none",
-        http="h11",
+        http=_Connection,
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -134,6 +135,18 @@ async def receiving(receiver: Receiver | None, address: str) -> AsyncIterator[No
     finally:
         server.should_exit = True
         await serving
+
+
+class _Connection(H11Protocol):
+    """One on which no call comes is ended: uvicorn would keep it, and each counts among `CALLS_AT_ONCE`."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(TAKE_SECONDS, self._end_if_silent)
+
+    def _end_if_silent(self) -> None:
+        if self.cycle is None:
+            self.transport.close()  # type: ignore[unreachable]  # uvicorn sets it to None, and types it never so
 
 
 class _Server(uvicorn.Server):

@@ -131,3 +131,16 @@ async def test_it_answers_over_http_also_to_chunks_and_on_one_connection() -> No
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200 ")
         writer.close()
+
+
+@pytest.mark.parametrize("said", [b"", b"POST / HTTP/1.1\r\nhost: x\r\n"], ids=["nothing", "half a head"])
+async def test_a_connection_on_which_no_call_comes_is_ended(
+    monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(receiver, "TAKE_SECONDS", 0.1)
+    address = f"127.0.0.1:{random_port()}"
+    async with receiving(Receiver(CALLBACKS, Answering(PUBLISHED)), address), asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        writer.write(said)
+        assert await reader.read() == b""
+        writer.close()
