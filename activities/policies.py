@@ -19,6 +19,13 @@ WITHOUT_LIMIT = RetryPolicy(
 )
 """For what must happen in the end, like `publish`: the same pace, no limit on attempts."""
 
+EVER_MORE_SELDOM = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2,
+    maximum_interval=timedelta(minutes=10),
+)
+"""For what may take days, and is repeated only in case it was lost."""
+
 ONCE = RetryPolicy(maximum_attempts=1)
 """For a short cut that is followed by the long way."""
 

@@ -12,10 +12,12 @@ with workflow.unsafe.imports_passed_through():
 
     from activities.calling import Call, CallingActivities
     from activities.heartbeats import HEARTBEAT_TIMEOUT
-    from activities.policies import EVERY_SECOND, WITHOUT_LIMIT
+    from activities.policies import EVER_MORE_SELDOM, EVERY_SECOND, WITHOUT_LIMIT
     from workflows.results import Results, to_the_end
 
 Reply = TypeVar("Reply")
+
+ASK_AGAIN_AFTER = timedelta(minutes=1)
 
 
 class Calls:
@@ -56,7 +58,8 @@ class Calls:
             data: What is asked: a pydantic model, or what JSON can say.
             reply: The type that the route's `result` is read as.
             limit: After so long without a reply the call fails.
-            ask_again_after: Publish the request again after so long; by default it is asked once.
+            ask_again_after: Publish the request again each time after so long. By default after a minute,
+                then at ever longer intervals: the worker may have died before it was published.
             summary: What people read in the timeline.
 
         Raises:
@@ -78,8 +81,8 @@ class Calls:
                 activity_id=request.id,
                 summary=summary,
                 schedule_to_close_timeout=limit,
-                start_to_close_timeout=ask_again_after or limit,
-                retry_policy=EVERY_SECOND,
+                start_to_close_timeout=ask_again_after or min(limit, ASK_AGAIN_AFTER),
+                retry_policy=EVERY_SECOND if ask_again_after else EVER_MORE_SELDOM,
                 # Nobody waits for it any more; the other side is told below.
                 cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
             )

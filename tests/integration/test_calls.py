@@ -59,6 +59,8 @@ async def test_a_reply_is_the_result_of_the_call_which_is_one_bar_in_the_timelin
     history = await here.workflow("simple").fetch_history()
     (bar,) = [e for e in history.events if e.HasField("activity_task_scheduled_event_attributes")]
     assert bar.activity_task_scheduled_event_attributes.activity_id == request["ce_id"]
+    # Asked again, should the worker have died before the request was in the topic.
+    assert bar.activity_task_scheduled_event_attributes.start_to_close_timeout.seconds == 60
     assert bar.user_metadata.summary.data == f'"asked → {here.topics["out"]}"'.encode()
 
 
