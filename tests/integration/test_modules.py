@@ -126,7 +126,11 @@ class Chance:
     ("name", "text", "said"),
     [
         ("twice.py", TWICE, "no worker can be made of what is in there: More than one workflow named Visit"),
-        ("chance.py", BY_CHANCE, "Failed validating workflow Chance: Cannot access random.random"),
+        (
+            "chance.py",
+            BY_CHANCE,
+            "workflow Chance: RestrictedWorkflowAccessError: Cannot access random.random",
+        ),
     ],
 )
 async def test_what_the_worker_cannot_take_stops_the_start_and_is_said(
