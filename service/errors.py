@@ -109,18 +109,23 @@ class NotNow(TurnoutError):  # noqa: N818 - a state of a neighbour, not a fault
 class Finding:
     """One thing that is wrong in a file someone wrote.
 
-    `line` and `column` count from 1; 0 where the whole file is meant.
+    `code` names its kind for ever. `line` and `column` count from 1; 0 where the whole file is meant.
     """
 
+    code: str
     path: Path
     line: int
     column: int
     problem: str
     cure: str = ""
 
+    @property
+    def text(self) -> str:
+        """What is wrong and what to write instead, in one line."""
+        return f"{self.problem}; {self.cure}" if self.cure else self.problem
+
     def __str__(self) -> str:
-        text = f"{self.path}:{self.line}:{self.column}: {self.problem}"
-        return f"{text}; {self.cure}" if self.cure else text
+        return f"{self.path}:{self.line}:{self.column}: {self.code} {self.text}"
 
 
 class Throttled(NotNow):

@@ -30,11 +30,11 @@ class _Entry:
         value = self.keys.get(key)
         return _Entry(self.document, (*self.loc, key), value) if isinstance(value, dict) else None
 
-    def at_key(self, key: str, problem: str, cure: str = "") -> Finding:
-        return self.document.at_key((*self.loc, key), problem, cure)
+    def at_key(self, code: str, key: str, problem: str, cure: str = "") -> Finding:
+        return self.document.at_key(code, (*self.loc, key), problem, cure)
 
-    def at_value(self, key: str, problem: str, cure: str = "") -> Finding:
-        return self.document.at_value((*self.loc, key), problem, cure)
+    def at_value(self, code: str, key: str, problem: str, cure: str = "") -> Finding:
+        return self.document.at_value(code, (*self.loc, key), problem, cure)
 
     @property
     def place(self) -> str:
@@ -89,12 +89,13 @@ def _strings(document: Document, key: str) -> list[str]:
 def _one_action(route: _Entry) -> Iterator[Finding]:
     given = [key for key in route.keys if key in _ACTIONS]
     for extra in given[1:]:
-        yield route.at_key(extra, f"'{given[0]}' and '{extra}' in one route", "write a route for each")
-    misspelt = any(difflib.get_close_matches(key, _ACTIONS, 1) for key in route.keys)
-    if not given and not misspelt:  # a misspelt one, or one of a later release, is said elsewhere
-        yield route.document.at_value(
-            route.loc, "a route without start, signal, cancel or complete", "write one of them"
+        yield route.at_key(
+            "TR301", extra, f"'{given[0]}' and '{extra}' in one route", "write a route for each"
         )
+    # A misspelt one, or one of a later release, is said elsewhere.
+    if not given and not any(difflib.get_close_matches(key, _ACTIONS, 1) for key in route.keys):
+        problem = "a route without start, signal, cancel or complete"
+        yield route.document.at_value("TR301", route.loc, problem, "write one of them")
 
 
 def _exclusive_keys(route: _Entry) -> Iterator[Finding]:
@@ -103,21 +104,25 @@ def _exclusive_keys(route: _Entry) -> Iterator[Finding]:
     for action in (start, signal, or_start):
         if action and {"input", "args"} <= action.keys.keys():
             yield action.at_key(
-                "args", "'input' and 'args' together", "write input: for one argument, args: for a list"
+                "TR302",
+                "args",
+                "'input' and 'args' together",
+                "write input: for one argument, args: for a list",
             )
         if action and "contract" in action.keys and not {"input", "args"} & action.keys.keys():
-            yield action.at_key("contract", "'contract' without 'input' or 'args'", "write what it is of")
+            problem = "'contract' without 'input' or 'args'"
+            yield action.at_key("TR302", "contract", problem, "write what it is of")
         if action and {"start_at", "start_delay"} <= action.keys.keys():
-            yield action.at_key("start_delay", "'start_at' and 'start_delay' together", "keep one")
+            yield action.at_key("TR302", "start_delay", "'start_at' and 'start_delay' together", "keep one")
     complete = route.below("complete")
     if complete and {"result", "error"} <= complete.keys.keys():
         yield complete.at_key(
-            "error", "'result' and 'error' together", "write a route for each, told apart by `when`"
+            "TR302", "error", "'result' and 'error' together", "write a route for each, told apart by `when`"
         )
     elif complete and not {"result", "error"} & complete.keys.keys():
-        yield route.at_value("complete", "a reply without result or error", "write result: ${data}")
+        yield route.at_value("TR302", "complete", "a reply without result or error", "write result: ${data}")
     if signal and {"missing", "or_start"} <= signal.keys.keys():
-        yield signal.at_key("missing", "'missing' never applies with 'or_start'", "leave it out")
+        yield signal.at_key("TR302", "missing", "'missing' never applies with 'or_start'", "leave it out")
 
 
 def _repeated(named: Any, what: str) -> Iterator[Finding]:
@@ -128,7 +133,9 @@ def _repeated(named: Any, what: str) -> Iterator[Finding]:
         if name in first:
             problem, cure = f"two {what} '{name}'", f"the first is at {first[name].place}"
             yield (
-                entry.at_value(key, problem, cure) if key else entry.document.at_key(entry.loc, problem, cure)
+                entry.at_value("TR303", key, problem, cure)
+                if key
+                else entry.document.at_key("TR303", entry.loc, problem, cure)
             )
         first.setdefault(name, entry)
 
@@ -142,10 +149,10 @@ def _unknown_topics(routes: Sequence[_Entry], topics: Sequence[_Entry]) -> Itera
         if name not in out:
             close = difflib.get_close_matches(name, out, 1)
             cure = f"did you mean {close[0]}?" if close else "declare it under topics:"
-            yield route.at_value("from", f"topic '{name}' is not declared", cure)
+            yield route.at_value("TR304", "from", f"topic '{name}' is not declared", cure)
         elif out[name]:
             yield route.at_value(
-                "from", f"topic '{name}' is one to write to", "take out: true away, or read another"
+                "TR304", "from", f"topic '{name}' is one to write to", "take out: true away, or read another"
             )
 
 
@@ -155,7 +162,7 @@ def _unread_topics(routes: Sequence[_Entry], topics: Sequence[_Entry]) -> Iterat
         name = str(topic.loc[-1])
         if name not in read and topic.keys.get("out") is not True:
             cure = "write a route from it, out: true if it is only written to, or take it away"
-            yield topic.document.at_key(topic.loc, f"no route reads topic '{name}'", cure)
+            yield topic.document.at_key("TR305", topic.loc, f"no route reads topic '{name}'", cure)
 
 
 def _unwritten_topics(routes: Sequence[_Entry], topics: Sequence[_Entry]) -> Iterator[Finding]:
@@ -170,14 +177,14 @@ def _unwritten_topics(routes: Sequence[_Entry], topics: Sequence[_Entry]) -> Ite
             close = difflib.get_close_matches(name, [one for one, written in out.items() if written], 1)
             problem = f"topic '{name}' is not declared"
             cure = f"did you mean {close[0]}?" if close else f"declare it: topics: {{{name}: {{out: true}}}}"
-        yield start.at_value("publish_closing", problem, cure)
+        yield start.at_value("TR310", "publish_closing", problem, cure)
 
 
 def _unused_keys_of_out_topic(topic: _Entry) -> Iterator[Finding]:
     if topic.keys.get("out") is True:
         for key in topic.keys.keys() & {"format", "event", "key", "ordering", "tombstones", "unmatched"}:
             yield topic.at_key(
-                key, f"'{key}' means nothing for a topic that is only written to", "leave it out"
+                "TR306", key, f"'{key}' means nothing for a topic that is only written to", "leave it out"
             )
 
 
@@ -187,16 +194,20 @@ def _batch_needs_inbox(route: _Entry, inboxes: set[str]) -> Iterator[Finding]:
     if signal is None or signal.keys.get("batch") is not True:
         return
     if "args" in signal.keys or "input" not in signal.keys:
-        yield signal.at_key("batch", "'batch' needs 'input'", "write input: it becomes an item of the list")
+        yield signal.at_key(
+            "TR302", "batch", "'batch' needs 'input'", "write input: it becomes an item of the list"
+        )
     or_start = signal.below("or_start")
     queue = or_start.text("task_queue") if or_start else None
     if queue is None and not inboxes:
         cure = "declare the task queue of its workers: task_queues: {NAME: {inbox: true}}"
-        yield signal.at_key("batch", "'batch' for workers that are not known to have the inbox", cure)
+        yield signal.at_key(
+            "TR307", "batch", "'batch' for workers that are not known to have the inbox", cure
+        )
     elif queue is not None and "${" not in queue and queue not in inboxes:
         cure = f"declare task_queues: {{{queue}: {{inbox: true}}}} if its workers have it"
         yield signal.at_key(
-            "batch", f"'batch', but workers of '{queue}' are not known to have the inbox", cure
+            "TR307", "batch", f"'batch', but workers of '{queue}' are not known to have the inbox", cure
         )
 
 
@@ -206,5 +217,5 @@ def _open_namespaces(routes: Sequence[_Entry]) -> Iterator[Finding]:
             if action and "${" in (action.text("namespace") or "").replace("$${", ""):
                 cure = "write namespaces: [ … ] at the top of a file, with those that are allowed"
                 yield action.at_value(
-                    "namespace", "a namespace that is an expression needs an allow-list", cure
+                    "TR308", "namespace", "a namespace that is an expression needs an allow-list", cure
                 )

@@ -33,7 +33,7 @@ def findings_of(document: Document, error: ValidationError) -> Iterator[Finding]
             case "extra_forbidden":
                 yield _unknown_key(document, loc)
             case "missing":
-                yield document.at_value(loc[:-1], f"{_where(loc[:-1])}'{loc[-1]}' is missing")
+                yield document.at_value("TR202", loc[:-1], f"{_where(loc[:-1])}'{loc[-1]}' is missing")
             case "mistakes":
                 for below, mistake in context["mistakes"]:
                     yield _mistake(document, (*loc, *below), mistake)
@@ -41,15 +41,15 @@ def findings_of(document: Document, error: ValidationError) -> Iterator[Finding]
                 yield _refused(document, loc, context["problem"], context["cure"])
             case kind:
                 problem, cure = _WORDS.get(kind, (_plain_words(detail["msg"]), ""))
-                yield document.at_value(loc, f"{_subject(loc)} {problem}", cure)
+                yield document.at_value("TR203", loc, f"{_subject(loc)} {problem}", cure)
 
 
 def _refused(document: Document, loc: Loc, problem: str, cure: str) -> Finding:
     if problem.startswith(LATER):
-        return document.at_value(loc, problem, cure)
+        return document.at_value("TR204", loc, problem, cure)
     if loc[-1:] == (KEY,):
-        return document.at_key(loc[:-1], f"{_subject(loc[:-1])} {problem}", cure)
-    return document.at_value(loc, f"{_subject(loc)} {problem}", cure)
+        return document.at_key("TR203", loc[:-1], f"{_subject(loc[:-1])} {problem}", cure)
+    return document.at_value("TR203", loc, f"{_subject(loc)} {problem}", cure)
 
 
 def _unknown_key(document: Document, loc: Loc) -> Finding:
@@ -57,16 +57,17 @@ def _unknown_key(document: Document, loc: Loc) -> Finding:
     known = _known_keys(loc[:-1])
     close = difflib.get_close_matches(name, known, 1)
     cure = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
-    return document.at_key(loc, f"unknown key '{name}'", cure)
+    return document.at_key("TR201", loc, f"unknown key '{name}'", cure)
 
 
 def _mistake(document: Document, loc: Loc, mistake: Mistake) -> Finding:
     cure = mistake.cure
     if loc[-1:] == (KEY,):
-        return document.at_key(loc[:-1], f"{_subject(loc[:-1])}: {mistake.problem}", cure)
+        return document.at_key("TR205", loc[:-1], f"{_subject(loc[:-1])}: {mistake.problem}", cure)
     if mistake.unfinished and (quoted := document.line_quoted(loc)):
         cure = f"` #` starts a YAML comment, which may have cut it; write {quoted}"
-    return document.at_value(loc, f"{_subject(loc)}: {mistake.problem}", cure, offset=mistake.offset)
+    problem = f"{_subject(loc)}: {mistake.problem}"
+    return document.at_value("TR205", loc, problem, cure, offset=mistake.offset)
 
 
 def _subject(loc: Loc) -> str:

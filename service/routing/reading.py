@@ -34,16 +34,20 @@ class Document:
     _keys: dict[Loc, Node]
     _nodes: dict[Loc, Node]
 
-    def at_key(self, loc: Loc, problem: str, cure: str = "") -> Finding:
+    def at_key(self, code: str, loc: Loc, problem: str, cure: str = "") -> Finding:
         """A finding at the key of a value, or at the value where it has none."""
-        return self._finding(self._keys.get(loc) or self._nearest(loc), None, problem, cure)
+        return self._finding(code, self._keys.get(loc) or self._nearest(loc), None, problem, cure)
 
-    def at_value(self, loc: Loc, problem: str, cure: str = "", *, offset: int | None = None) -> Finding:
+    def at_value(
+        self, code: str, loc: Loc, problem: str, cure: str = "", *, offset: int | None = None
+    ) -> Finding:
         """A finding at the start of a value, or `offset` characters into its text."""
         node = self._nearest(loc)
         if isinstance(node, ScalarNode) and node.start_mark.index == node.end_mark.index:
-            return self.at_key(loc, problem, cure)  # nothing stands there: it would point at what follows
-        return self._finding(node, offset, problem, cure)
+            return self.at_key(
+                code, loc, problem, cure
+            )  # nothing stands there: it would point at what follows
+        return self._finding(code, node, offset, problem, cure)
 
     def place(self, loc: Loc) -> str:
         """Where a value stands, for people: `orders.yaml:12`."""
@@ -63,12 +67,12 @@ class Document:
             loc = loc[:-1]
         return self._nodes[loc]
 
-    def _finding(self, node: Node, offset: int | None, problem: str, cure: str) -> Finding:
+    def _finding(self, code: str, node: Node, offset: int | None, problem: str, cure: str) -> Finding:
         mark = node.start_mark
         column = mark.column
         if offset is not None and isinstance(node, ScalarNode):
             column += _raw_offset(self._text[mark.index : node.end_mark.index], node.style, offset)
-        return Finding(self.path, mark.line + 1, column + 1, problem, cure)
+        return Finding(code, self.path, mark.line + 1, column + 1, problem, cure)
 
 
 def read(path: Path) -> Document:
@@ -100,13 +104,13 @@ def _decoded(path: Path) -> str:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise _Unreadable(Finding(path, 0, 0, f"cannot be read: {error.strerror}")) from error
+        raise _Unreadable(Finding("TR101", path, 0, 0, f"cannot be read: {error.strerror}")) from error
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode("utf-8", "replace")
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        finding = Finding(path, line, column, "this byte is not UTF-8", "save the file as UTF-8")
+        finding = Finding("TR101", path, line, column, "this byte is not UTF-8", "save the file as UTF-8")
         raise _Unreadable(finding) from error
 
 
@@ -121,10 +125,11 @@ def _composed(path: Path, text: str) -> Node:
     except YAMLError as error:
         raise _Unreadable(_character_finding(path, text, error)) from error
     except Exception as error:  # ruamel lets its own slips through: ValueError, AttributeError, IndexError
-        finding = Finding(path, 0, 0, f"is no YAML ({type(error).__name__})", "check it with a YAML linter")
+        problem = f"is no YAML ({type(error).__name__})"
+        finding = Finding("TR102", path, 0, 0, problem, "check it with a YAML linter")
         raise _Unreadable(finding) from error
     if root is None:
-        raise _Unreadable(Finding(path, 0, 0, "is empty", "write version: 1, topics and routes"))
+        raise _Unreadable(Finding("TR101", path, 0, 0, "is empty", "write version: 1, topics and routes"))
     return root
 
 
@@ -143,11 +148,11 @@ class _Building:
         self.nodes[loc] = node
         if id(node) in self._seen:
             # An alias: it would let a page of YAML grow to gigabytes, or hold itself.
-            self._find(node, "this anchor is used by an alias", "write the value out at each place")
+            self._find("TR104", node, "this anchor is used by an alias", "write the value out at each place")
             return None
         self._seen.add(id(node))
         if len(loc) > MAX_LEVELS:
-            self._find(node, f"nested more than {MAX_LEVELS} levels deep")
+            self._find("TR108", node, f"nested more than {MAX_LEVELS} levels deep")
             return None
         if isinstance(node, MappingNode):
             return dict(self._items(node, loc))
@@ -159,12 +164,13 @@ class _Building:
         first: dict[str, Node] = {}
         for key, item in node.value:
             if not isinstance(key, ScalarNode):
-                self._find(key, "a key must be text", 'put text that starts with { or [ in quotes: "${ … }"')
+                cure = 'put text that starts with { or [ in quotes: "${ … }"'
+                self._find("TR106", key, "a key must be text", cure)
                 continue
             name = str(key.value).encode("utf-8", "replace").decode()  # a lone surrogate is no key of ours
             if name in first:
                 line = first[name].start_mark.line + 1
-                self._find(key, f"'{name}' stands twice", f"the first is in line {line}; keep one")
+                self._find("TR105", key, f"'{name}' stands twice", f"the first is in line {line}; keep one")
                 continue
             first[name] = key
             self.keys[(*loc, name)] = key
@@ -174,24 +180,25 @@ class _Building:
         tag, text = str(node.tag), str(node.value)
         read_as = _SCALARS.get(tag)
         if not read_as:
-            self._find(node, f"{tag} is a YAML tag, which has no meaning here", self._quoted_cure(node))
+            problem = f"{tag} is a YAML tag, which has no meaning here"
+            self._find("TR103", node, problem, self._quoted_cure(node))
             return None
         try:
             return read_as(text)
         except ValueError as error:
-            self._find(node, str(error))
+            self._find("TR107", node, str(error))
             return None
 
     def _quoted_cure(self, node: ScalarNode) -> str:
         return _quoted_cure(_line(self.text, node.start_mark.line)) or "put the value in quotes"
 
-    def _find(self, node: Node, problem: str, cure: str = "") -> None:
+    def _find(self, code: str, node: Node, problem: str, cure: str = "") -> None:
         mark = node.start_mark
         # ruamel starts a tagged scalar after its tag; the reader looks for the tag.
         column = mark.column
         if isinstance(node, ScalarNode) and str(node.tag).startswith("!"):
             column = max(_line(self.text, mark.line).rfind(str(node.tag), 0, mark.column + 1), 0) or column
-        self.findings.append(Finding(self.path, mark.line + 1, column + 1, problem, cure))
+        self.findings.append(Finding(code, self.path, mark.line + 1, column + 1, problem, cure))
 
 
 def _integer(text: str) -> int:
@@ -263,9 +270,8 @@ def _syntax_finding(path: Path, text: str, error: MarkedYAMLError) -> Finding:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line, mark.column) if mark else (-1, -1)
     problem = str(error.problem or error.context or "is no YAML").splitlines()[0]
-    return Finding(
-        path, line + 1, column + 1, f"YAML: {problem}", _syntax_cure(_line(text, line), problem, column)
-    )
+    cure = _syntax_cure(_line(text, line), problem, column)
+    return Finding("TR102", path, line + 1, column + 1, f"YAML: {problem}", cure)
 
 
 def _syntax_cure(line: str, problem: str, column: int) -> str:
@@ -279,10 +285,11 @@ def _syntax_cure(line: str, problem: str, column: int) -> str:
 def _character_finding(path: Path, text: str, error: YAMLError) -> Finding:
     position = getattr(error, "position", None)
     if not isinstance(position, int):
-        return Finding(path, 0, 0, f"YAML: {str(error).splitlines()[0]}")
+        return Finding("TR102", path, 0, 0, f"YAML: {str(error).splitlines()[0]}")
     before = text[:position]
     line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-    return Finding(path, line, column, "YAML: a control character", "write it as an escape in double quotes")
+    problem, cure = "YAML: a control character", "write it as an escape in double quotes"
+    return Finding("TR102", path, line, column, problem, cure)
 
 
 _ENTRY = re.compile(r"(?P<start>\s*(?:- +)*)(?P<key>[\w.$-]+): +(?P<value>\S.*?)\s*$")

@@ -317,7 +317,7 @@ def load_routes(path: Path, judge: Judge = lambda _: ()) -> RouteTable:
             files.append(file)
             findings += _judged(document, file, judge)
     if not findings and not any(file.routes for file in files):
-        findings.append(Finding(path, 0, 0, "no routes", "write at least one under routes:"))
+        findings.append(Finding("TR309", path, 0, 0, "no routes", "write at least one under routes:"))
     if findings:
         raise _all_at_once(path, findings)
     return RouteTable(files)
@@ -326,18 +326,18 @@ def load_routes(path: Path, judge: Judge = lambda _: ()) -> RouteTable:
 def _judged(document: Document, file: RouteFile, judge: Judge) -> Iterator[Finding]:
     for index, keys in enumerate(file.routes):
         for loc, problem, cure in judge(keys):
-            yield document.at_value(("routes", index, *loc), problem, cure)
+            yield document.at_value("TR405", ("routes", index, *loc), problem, cure)
 
 
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise _all_at_once(path, [Finding(path, 0, 0, "there is no such file or folder")])
+        raise _all_at_once(path, [Finding("TR101", path, 0, 0, "there is no such file or folder")])
     found = (file for suffix in ("*.yaml", "*.yml") for file in path.rglob(suffix))
     files = sorted(file for file in found if not _is_hidden(file.relative_to(path)))
     if not files:
-        raise _all_at_once(path, [Finding(path, 0, 0, "holds no *.yaml or *.yml file")])
+        raise _all_at_once(path, [Finding("TR101", path, 0, 0, "holds no *.yaml or *.yml file")])
     return files
 
 

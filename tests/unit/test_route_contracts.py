@@ -258,7 +258,7 @@ def test_what_can_never_fit_is_said_at_the_start_with_its_place(
     found = refused(tmp_path, action.replace("‸", ""), KNOWN)
     assert len(found) == len(said)
     for one, column, problem in zip(found, columns, said, strict=True):
-        assert one.startswith(f"{column + 1}: {problem}")
+        assert one.startswith(f"{column + 1}: TR405 {problem}")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 # ruff: noqa: E501 - a case is a line
 """What route files may say, and how they are refused: everything at once, with place and cure."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ KNOWN = (
     "known are event.id, event.source, event.type, event.subject, event.time, event.ext, data, headers, "
     "record.topic, record.partition, record.offset, record.key, record.timestamp, record.schema"
 )
+CODE = re.compile(r": TR\d{3} ")
 WITHOUT_QUOTES = "YAML reads that differently without quotes; write"
 
 # Line 6 is the action and line 7 what a test adds.
@@ -33,7 +35,11 @@ def refused(path: Path) -> list[str]:
         load_routes(path)
     head, *findings = str(caught.value).split("\n")
     assert head == f"the routes in {path} cannot be used: {len(findings)} mistake{'s' * (len(findings) > 1)}"
-    return [finding.removeprefix(f"{path.parent}/").removeprefix(f"{path.name}/") for finding in findings]
+    assert all(CODE.search(finding) for finding in findings)
+    return [
+        CODE.sub(": ", finding, count=1).removeprefix(f"{path.parent}/").removeprefix(f"{path.name}/")
+        for finding in findings
+    ]
 
 
 def written(folder: Path, text: str | bytes, name: str = "r.yaml") -> Path:
@@ -188,7 +194,7 @@ def test_one_finding_in_full(tmp_path: Path) -> None:
         load_routes(path)
     assert str(caught.value) == (
         f"the routes in {path} cannot be used: 1 mistake\n"
-        f"{path}:7:25: when: unknown variable 'dat.y'; did you mean data.y?"
+        f"{path}:7:25: TR205 when: unknown variable 'dat.y'; did you mean data.y?"
     )
 
 
@@ -260,7 +266,7 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="there is no such file or folder"):
         load_routes(tmp_path / "nowhere")
     (tmp_path / "folder.yaml").mkdir()
-    with pytest.raises(ConfigurationError, match=r"folder\.yaml:0:0: cannot be read: Is a directory"):
+    with pytest.raises(ConfigurationError, match=r"folder\.yaml:0:0: TR101 cannot be read: Is a directory"):
         load_routes(tmp_path)
 
 
