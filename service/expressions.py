@@ -204,6 +204,11 @@ class Expression:
     _path: tuple[str, ...]
     _names: tuple[str, ...]
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether it names no variable, so that no event changes its value."""
+        return not self._names
+
     def evaluate(self, variables: Mapping[str, Any]) -> Any:
         """Its value for one event as plain JSON.
 
@@ -305,6 +310,16 @@ class Template:
         (first, *others) = self._parts
         return first if isinstance(first, str) and not others else None
 
+    @property
+    def literals(self) -> Sequence[str]:
+        """The texts between its expressions."""
+        return [part for part in self._parts if isinstance(part, str)]
+
+    @property
+    def expressions(self) -> Sequence[str]:
+        """The sources of its expressions."""
+        return [part.source for part in self._parts if isinstance(part, Expression)]
+
     def value(self, variables: Mapping[str, Any]) -> Any:
         """Its value for one event: of any JSON type where it is one expression, else text.
 
@@ -356,6 +371,11 @@ _CEL_TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+
+
+def cel_tokens(source: str) -> Iterator[str]:
+    """`source` in pieces: texts, names and comments whole, all else one by one."""
+    return (token[0] for token in _CEL_TOKEN.finditer(source))
 
 
 def _split(text: str) -> Iterator[str | _Embedded]:

@@ -7,7 +7,7 @@ from typing import TextIO, cast
 
 import typer
 
-from service.cli import closing, dev, letters, operate, parked, replay_check, run, seek, switchboard
+from service.cli import closing, dev, letters, operate, parked, replay_check, routes, run, seek, switchboard
 from service.cli.output import Output, OutputLost
 from service.errors import ConfigurationError, NotNow, Unreachable
 from service.lifecycle import leave
@@ -32,6 +32,7 @@ seek.add_to(app)
 parked.add_to(app)
 replay_check.add_to(app)
 closing.add_to(app)
+routes.add_to(app)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ the workflow; so what would not be understood is refused here, where it still ha
 
 import typing
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -43,6 +43,16 @@ class Contracts:
                         self._take_any_signal.add(definition.name)
                     else:
                         self._signals[name][definition.name] = _adapters(signal.arg_types)
+
+    @property
+    def workflow_names(self) -> Collection[str]:
+        """The workflows whose inputs are known."""
+        return self._starts.keys()
+
+    @property
+    def signal_names(self) -> Collection[str]:
+        """All signals of those workflows."""
+        return self._signals.keys()
 
     def check(self, command: Command) -> None:
         """Pass `command`, or refuse it.

@@ -6,6 +6,7 @@ in an expression's place may be anything.
 
 import difflib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
@@ -122,7 +123,8 @@ def _certain(adapter: TypeAdapter[Any], value: Any) -> Iterator[tuple[Loc, str]]
     if isinstance(value, Unknown) or (_is_open(value) and _changes(adapter.core_schema)):
         return
     try:
-        adapter.validate_json(orjson.dumps(_with_nulls(value)))
+        with suppress(LookupError, TypeError, AttributeError):  # of a team's own validator, for which null is
+            adapter.validate_json(orjson.dumps(_with_nulls(value)))
     except ValidationError as error:
         for one in error.errors(include_url=False, include_context=False, include_input=False):
             place, node = _walk(value, one["loc"])

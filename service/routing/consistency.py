@@ -5,46 +5,17 @@ Judged on the values as read, not on the grammar's models, so that one mistake d
 
 import difflib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from service.errors import Finding
-from service.routing.reading import Document, Loc
-
-_ACTIONS = ("start", "signal", "cancel", "complete")
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A map somewhere in a file."""
-
-    document: Document
-    loc: Loc
-    keys: dict[str, Any]
-
-    def text(self, key: str) -> str | None:
-        value = self.keys.get(key)
-        return value if isinstance(value, str) else None
-
-    def below(self, key: str) -> "_Entry | None":
-        value = self.keys.get(key)
-        return _Entry(self.document, (*self.loc, key), value) if isinstance(value, dict) else None
-
-    def at_key(self, code: str, key: str, problem: str, cure: str = "") -> Finding:
-        return self.document.at_key(code, (*self.loc, key), problem, cure)
-
-    def at_value(self, code: str, key: str, problem: str, cure: str = "") -> Finding:
-        return self.document.at_value(code, (*self.loc, key), problem, cure)
-
-    @property
-    def place(self) -> str:
-        return self.document.place(self.loc)
+from service.routing.entries import ACTIONS, Entry, actions_of, named_in, root, routes_in
+from service.routing.reading import Document
 
 
 def inconsistencies(documents: Sequence[Document]) -> Iterator[Finding]:
     """Everything in `documents`, the files of one folder, that does not fit together."""
-    routes = [route for document in documents for route in _routes(document)]
-    topics = [topic for document in documents for topic in _named(document, "topics")]
+    routes = [route for document in documents for route in routes_in(document)]
+    topics = [topic for document in documents for topic in named_in(document, "topics")]
     for route in routes:
         yield from _one_action(route)
         yield from _exclusive_keys(route)
@@ -56,7 +27,7 @@ def inconsistencies(documents: Sequence[Document]) -> Iterator[Finding]:
     for topic in topics:
         yield from _unused_keys_of_out_topic(topic)
     inboxes = {
-        str(q.loc[-1]) for d in documents for q in _named(d, "task_queues") if q.keys.get("inbox") is True
+        str(q.loc[-1]) for d in documents for q in named_in(d, "task_queues") if q.keys.get("inbox") is True
     }
     for route in routes:
         yield from _batch_needs_inbox(route, inboxes)
@@ -64,41 +35,24 @@ def inconsistencies(documents: Sequence[Document]) -> Iterator[Finding]:
         yield from _open_namespaces(routes)
 
 
-def _root(document: Document) -> dict[str, Any]:
-    return document.values if isinstance(document.values, dict) else {}
-
-
-def _routes(document: Document) -> Iterator[_Entry]:
-    routes = _root(document).get("routes")
-    for index, keys in enumerate(routes if isinstance(routes, list) else ()):
-        if isinstance(keys, dict):
-            yield _Entry(document, ("routes", index), keys)
-
-
-def _named(document: Document, key: str) -> Iterator[_Entry]:
-    entries = _root(document).get(key)
-    for name, keys in (entries if isinstance(entries, dict) else {}).items():
-        yield _Entry(document, (key, name), keys if isinstance(keys, dict) else {})
-
-
 def _strings(document: Document, key: str) -> list[str]:
-    values = _root(document).get(key)
+    values = root(document).get(key)
     return [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
 
 
-def _one_action(route: _Entry) -> Iterator[Finding]:
-    given = [key for key in route.keys if key in _ACTIONS]
+def _one_action(route: Entry) -> Iterator[Finding]:
+    given = [key for key in route.keys if key in ACTIONS]
     for extra in given[1:]:
         yield route.at_key(
             "TR301", extra, f"'{given[0]}' and '{extra}' in one route", "write a route for each"
         )
     # A misspelt one, or one of a later release, is said elsewhere.
-    if not given and not any(difflib.get_close_matches(key, _ACTIONS, 1) for key in route.keys):
+    if not given and not any(difflib.get_close_matches(key, ACTIONS, 1) for key in route.keys):
         problem = "a route without start, signal, cancel or complete"
         yield route.document.at_value("TR301", route.loc, problem, "write one of them")
 
 
-def _exclusive_keys(route: _Entry) -> Iterator[Finding]:
+def _exclusive_keys(route: Entry) -> Iterator[Finding]:
     start, signal = route.below("start"), route.below("signal")
     or_start = signal.below("or_start") if signal else None
     for action in (start, signal, or_start):
@@ -126,7 +80,7 @@ def _exclusive_keys(route: _Entry) -> Iterator[Finding]:
 
 
 def _repeated(named: Any, what: str) -> Iterator[Finding]:
-    first: dict[str, _Entry] = {}
+    first: dict[str, Entry] = {}
     for name, entry, key in named:
         if name is None:
             continue
@@ -140,7 +94,7 @@ def _repeated(named: Any, what: str) -> Iterator[Finding]:
         first.setdefault(name, entry)
 
 
-def _unknown_topics(routes: Sequence[_Entry], topics: Sequence[_Entry]) -> Iterator[Finding]:
+def _unknown_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Iterator[Finding]:
     out = {str(topic.loc[-1]): topic.keys.get("out") is True for topic in topics}
     for route in routes:
         name = route.text("from")
@@ -156,7 +110,7 @@ def _unknown_topics(routes: Sequence[_Entry], topics: Sequence[_Entry]) -> Itera
             )
 
 
-def _unread_topics(routes: Sequence[_Entry], topics: Sequence[_Entry]) -> Iterator[Finding]:
+def _unread_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Iterator[Finding]:
     read = {route.text("from") for route in routes}
     for topic in topics:
         name = str(topic.loc[-1])
@@ -165,7 +119,7 @@ def _unread_topics(routes: Sequence[_Entry], topics: Sequence[_Entry]) -> Iterat
             yield topic.document.at_key("TR305", topic.loc, f"no route reads topic '{name}'", cure)
 
 
-def _unwritten_topics(routes: Sequence[_Entry], topics: Sequence[_Entry]) -> Iterator[Finding]:
+def _unwritten_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Iterator[Finding]:
     out = {str(topic.loc[-1]): topic.keys.get("out") is True for topic in topics}
     for start in (route.below("start") for route in routes):
         name = start.text("publish_closing") if start else None
@@ -180,7 +134,7 @@ def _unwritten_topics(routes: Sequence[_Entry], topics: Sequence[_Entry]) -> Ite
         yield start.at_value("TR310", "publish_closing", problem, cure)
 
 
-def _unused_keys_of_out_topic(topic: _Entry) -> Iterator[Finding]:
+def _unused_keys_of_out_topic(topic: Entry) -> Iterator[Finding]:
     if topic.keys.get("out") is True:
         for key in topic.keys.keys() & {"format", "event", "key", "ordering", "tombstones", "unmatched"}:
             yield topic.at_key(
@@ -188,7 +142,7 @@ def _unused_keys_of_out_topic(topic: _Entry) -> Iterator[Finding]:
             )
 
 
-def _batch_needs_inbox(route: _Entry, inboxes: set[str]) -> Iterator[Finding]:
+def _batch_needs_inbox(route: Entry, inboxes: set[str]) -> Iterator[Finding]:
     """A batch is put together anew after a crash: only the inbox can tell what of it was taken already."""
     signal = route.below("signal")
     if signal is None or signal.keys.get("batch") is not True:
@@ -211,10 +165,10 @@ def _batch_needs_inbox(route: _Entry, inboxes: set[str]) -> Iterator[Finding]:
         )
 
 
-def _open_namespaces(routes: Sequence[_Entry]) -> Iterator[Finding]:
+def _open_namespaces(routes: Sequence[Entry]) -> Iterator[Finding]:
     for route in routes:
-        for action in (route.below(name) for name in _ACTIONS):
-            if action and "${" in (action.text("namespace") or "").replace("$${", ""):
+        for action in actions_of(route):
+            if "${" in (action.text("namespace") or "").replace("$${", ""):
                 cure = "write namespaces: [ … ] at the top of a file, with those that are allowed"
                 yield action.at_value(
                     "TR308", "namespace", "a namespace that is an expression needs an allow-list", cure

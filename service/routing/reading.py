@@ -3,7 +3,7 @@
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -20,6 +20,7 @@ Loc = tuple[str | int, ...]
 
 MAX_LEVELS = 64
 
+_BREAKS = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
 _TAG = "tag:yaml.org,2002:"
 _NEEDS_QUOTES = "YAML reads that differently without quotes; write "
 
@@ -48,6 +49,11 @@ class Document:
                 code, loc, problem, cure
             )  # nothing stands there: it would point at what follows
         return self._finding(code, node, offset, problem, cure)
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """Its text by lines, as YAML counts them."""
+        return _BREAKS.split(self._text)
 
     def place(self, loc: Loc) -> str:
         """Where a value stands, for people: `orders.yaml:12`."""
@@ -240,7 +246,7 @@ _SCALARS: Mapping[str, Callable[[str], Any]] = {
 
 def _line(text: str, number: int) -> str:
     # YAML's line breaks; str.splitlines knows more (form feed, file separators) and would miscount.
-    lines = re.split(r"\r\n|[\n\r\x85\u2028\u2029]", text)
+    lines = _BREAKS.split(text)
     return lines[number] if number < len(lines) else ""
 
 

@@ -59,6 +59,11 @@ Judge = Callable[[RouteKeys], Iterable[RouteMistake]]
 """Says what is wrong with a route that the grammar has nothing against."""
 
 
+def no_mistakes(_: RouteKeys) -> Iterable[RouteMistake]:
+    """The judge of those who know nothing of workflows."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
     """A topic that is read: how its records are decoded, ordered, and what becomes of unmatched events."""
@@ -288,7 +293,15 @@ class _Matching:
         return self._by_type.get(type_, self._any)
 
 
-def load_routes(path: Path, judge: Judge = lambda _: ()) -> RouteTable:
+class RoutesAsRead(NamedTuple):
+    """What files hold: as it was read, by the grammar where it takes it, and everything that is wrong."""
+
+    documents: Sequence[Document]
+    files: Sequence[RouteFile]
+    findings: Sequence[Finding]
+
+
+def load_routes(path: Path, judge: Judge = no_mistakes) -> RouteTable:
     """The table of the file at `path`, or of all *.yaml and *.yml files in that folder and below.
 
     Files are read in the order of their paths; those in hidden folders are left out, since a mounted
@@ -297,14 +310,25 @@ def load_routes(path: Path, judge: Judge = lambda _: ()) -> RouteTable:
     Raises:
         ConfigurationError: Anything is wrong; with all findings, in the order of files and lines.
     """
+    routes = read_routes([path], judge)
+    if routes.findings:
+        raise _all_at_once(path, routes.findings)
+    return RouteTable(routes.files)
+
+
+def read_routes(paths: Sequence[Path], judge: Judge = no_mistakes) -> RoutesAsRead:
+    """What the files at `paths` say together; each may be a folder, and `judge` is as for `load_routes`."""
     findings: list[Finding] = []
     documents: list[Document] = []
     files: list[RouteFile] = []
-    for name in _files(path):
-        try:
-            documents.append(read(name))
-        except ConfigurationError as error:
-            findings += error.findings
+    try:
+        for name in dict.fromkeys(name for path in paths for name in _files(path)):
+            try:
+                documents.append(read(name))
+            except ConfigurationError as error:
+                findings += error.findings
+    except ConfigurationError as error:
+        findings += error.findings
     # A file that cannot be read may hold what seems to be missing in the others.
     if not findings:
         findings += inconsistencies(documents)
@@ -317,10 +341,13 @@ def load_routes(path: Path, judge: Judge = lambda _: ()) -> RouteTable:
             files.append(file)
             findings += _judged(document, file, judge)
     if not findings and not any(file.routes for file in files):
-        findings.append(Finding("TR309", path, 0, 0, "no routes", "write at least one under routes:"))
-    if findings:
-        raise _all_at_once(path, findings)
-    return RouteTable(files)
+        findings.append(Finding("TR309", paths[0], 0, 0, "no routes", "write at least one under routes:"))
+    return RoutesAsRead(documents, files, sorted(findings, key=in_order))
+
+
+def in_order(finding: Finding) -> tuple[str, int, int]:
+    """The order in which findings are said: by file and place."""
+    return (str(finding.path), finding.line, finding.column)
 
 
 def _judged(document: Document, file: RouteFile, judge: Judge) -> Iterator[Finding]:
@@ -346,9 +373,8 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _all_at_once(path: Path, findings: Sequence[Finding]) -> ConfigurationError:
-    ordered = sorted(findings, key=lambda finding: (str(finding.path), finding.line, finding.column))
-    count = "1 mistake" if len(ordered) == 1 else f"{len(ordered)} mistakes"
-    return ConfigurationError(f"the routes in {path} cannot be used: {count}", ordered)
+    count = "1 mistake" if len(findings) == 1 else f"{len(findings)} mistakes"
+    return ConfigurationError(f"the routes in {path} cannot be used: {count}", findings)
 
 
 def _topic(name: str, keys: TopicKeys) -> Topic:

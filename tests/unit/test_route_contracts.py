@@ -195,6 +195,15 @@ class Renamed(BaseModel):
         return {"id": value["old"]} if isinstance(value, dict) and value.get("old") else value
 
 
+class Doubled(BaseModel):
+    count: int | None
+
+    @model_validator(mode="after")
+    def double(self) -> "Doubled":
+        self.count = self.count * 2  # type: ignore[operator]
+        return self
+
+
 @workflow.defn
 class Shop:
     @workflow.run
@@ -205,6 +214,9 @@ class Shop:
 
     @workflow.signal
     def nudged(self) -> None: ...
+
+    @workflow.signal
+    def doubled(self, doubled: Doubled) -> None: ...
 
 
 @workflow.defn
@@ -272,6 +284,7 @@ def test_what_can_never_fit_is_said_at_the_start_with_its_place(
         'start: {workflow: "${data.workflow}", id: x, task_queue: q}',
         "start: {workflow: Elsewhere, id: x, task_queue: q}",
         COUNTED + "input: [1, 2]}",
+        'signal: {to: x, name: doubled, input: {count: "${data.count}"}}',
         COUNTED + 'input: {sku: "${data.sku}", count: 2}, batch: true}',
         "signal: {to: x, name: unheard, input: 1}",
         'signal: {to: x, name: unheard, or_start: {workflow: "${data.workflow}", task_queue: q}}',
