@@ -1,26 +1,41 @@
-"""What `turnout letters` works with: settings become what looks, sends, discards and gives up."""
+"""What `turnout letters` and `turnout routes` work with: settings become what looks, explains and sends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from temporalio.client import Client
 
 from service.dispatch.contracts import Contracts
+from service.dispatch.explaining import Explaining, Verdict
 from service.dispatch.identity import IdentityPlugin
-from service.errors import ConfigurationError
+from service.dispatch.meeting import met_by
+from service.errors import ConfigurationError, RecordError
+from service.events.decoding import Tombstone
+from service.events.event import Event
 from service.failures.letters import letter_group, letter_topic
 from service.intake.pauses import Pauses
 from service.intake.switchboard import SwitchboardReader
+from service.kafka.admin import Admin, Cluster
 from service.kafka.given_up import given_up_group
 from service.kafka.membership import only_member
 from service.kafka.outside import extent
 from service.kafka.reading import reader
+from service.kafka.record import Record
 from service.lifecycle import patiently
-from service.pipeline import Pipeline, kafka_connection, make_decoder, make_pipeline, names_of, open_sink
+from service.pipeline import (
+    Pipeline,
+    kafka_connection,
+    make_decoder,
+    make_pipeline,
+    names_of,
+    open_sink,
+    seal_of,
+)
 from service.redrive.choosing import Choice
 from service.redrive.closing import STORE_LETTERS, Closing
 from service.redrive.discarding import discard
@@ -34,10 +49,11 @@ from service.redrive.preview import Preview
 from service.redrive.rehearsal import rehearse
 from service.redrive.sender import Rate, Sender
 from service.redrive.sending import Said, Sending
+from service.routing.commands import Rule
 from service.routing.table import RouteTable, load_routes
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from service.temporal.client import connect, retention
+from service.temporal.client import connect, for_namespace, retention
 from service.temporal.switchboard import SwitchboardClient
 from service.temporal.worker import find
 from service.topics import cluster_with_topics
@@ -51,6 +67,83 @@ class Lifted:
 
     accept_repeats: bool = False
     insist: bool = False
+
+
+NO_CLUSTER = Cluster("", 0, {})
+"""Where an event is that lies in no topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What the routes would do with a record.
+
+    `outcome` is what becomes of it before or without any route. `met` is what Temporal says of each
+    route's target now, if it was asked. `elsewhere` counts routes of other topics.
+    """
+
+    record: Record
+    event: Event | None = None
+    outcome: str = ""
+    verdicts: Sequence[Verdict] = ()
+    met: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    elsewhere: int = 0
+
+
+async def record_at(settings: Settings, place: Place) -> tuple[Record, Cluster]:
+    """The record that lies at `place`, and the cluster that it lies in.
+
+    Raises:
+        Unreachable: Kafka does not answer.
+        ConfigurationError: There is none.
+    """
+    connection = kafka_connection(settings.kafka)
+    held = await extent(connection, place.partition)
+    if not held.first <= place.offset < held.stable:
+        raise ConfigurationError(f"offset {place.offset} is not in {place.partition}: {held}")
+    async with reader(connection) as reading:
+        async for record in reading.read(place.partition, range(place.offset, place.offset + 1)):
+            async with Admin.connected(connection) as admin:
+                return record, await admin.cluster()
+    raise ConfigurationError(f"there is no record at {place}: it was compacted away, or marks a transaction")
+
+
+async def explain(
+    settings: Settings, routes: Path, record: Record, cluster: Cluster = NO_CLUSTER, *, live: bool
+) -> Explained:
+    """What the routes at `routes` would do with `record`; with `live`, also what that would meet now.
+
+    Raises:
+        Unreachable: Temporal does not answer.
+        ConfigurationError: The routes or workflows are not as they must be.
+    """
+    table = load_routes(routes)
+    elsewhere = sum(route.topic != record.topic for route in table.routes)
+    try:
+        event = make_decoder(settings, table, cluster).decode(record)
+    except RecordError as error:
+        return Explained(record, outcome=f"it becomes a letter: {error}", elsewhere=elsewhere)
+    if isinstance(event, Tombstone):
+        return Explained(record, outcome="nothing: tombstones of its topic are skipped", elsewhere=elsewhere)
+    contracts = Contracts(find(settings.worker.packages).workflows)
+    verdicts = Explaining(table, contracts, seal_of(settings.calls)).verdicts(event)
+    outcome = ""
+    if not table.routes_for(event):
+        rule = table.topics[record.topic].unmatched
+        becomes = "nothing becomes of it" if rule is Rule.SKIP else "it becomes a letter"
+        outcome = f"{becomes}: no route takes type {event.type}, and its topic says unmatched: {rule}"
+    met = await _met(verdicts) if live else {}
+    return Explained(record, event, outcome, verdicts, met, elsewhere)
+
+
+async def _met(verdicts: Sequence[Verdict]) -> dict[str, Sequence[str]]:
+    client = await connect()
+    return {
+        one.route.name: [
+            sentence async for sentence in met_by(one.command, for_namespace(client, one.command.namespace))
+        ]
+        for one in verdicts
+        if one.command
+    }
 
 
 @asynccontextmanager
@@ -78,7 +171,7 @@ async def previewing(settings: Settings) -> Preview:
 async def _preview_of(settings: Settings, table: RouteTable) -> Preview:
     cluster = await cluster_with_topics(kafka_connection(settings.kafka), table, settings.group)
     contracts = Contracts(find(settings.worker.packages).workflows)
-    return Preview(make_decoder(settings, table, cluster), table, contracts)
+    return Preview(make_decoder(settings, table, cluster), table, contracts, seal_of(settings.calls))
 
 
 async def rehearse_sending(

@@ -262,6 +262,11 @@ class Condition:
             raise MistakesError([Mistake(0, f"a condition must be bool, this is {_type(expression.type)}")])
         return cls(expression)
 
+    @property
+    def source(self) -> str:
+        """The CEL that it was made of."""
+        return self._expression.source
+
     def holds(self, variables: Mapping[str, Any]) -> bool:
         """Whether it is true for this event.
 

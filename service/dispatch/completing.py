@@ -24,9 +24,23 @@ RPC_TIMEOUT = timedelta(seconds=10)
 EARLY = timedelta(seconds=30)
 """For so long a reply waits for its call: after a reset the workflow has yet to come to it again."""
 
+CURE = "TURNOUT_CALLS__SECRET of this bridge and of the workers that call must be the same"
+
 PAGE_EVENTS = 1_000
 MOST_PAGES = 20
 """How far back it is looked who completed a call."""
+
+
+def check_correlation(complete: Complete, seal: Seal) -> None:
+    """Pass `complete`, or refuse it.
+
+    Raises:
+        RejectedError: Its correlation is not signed by us.
+    """
+    try:
+        seal.opened(complete.correlation)
+    except NotOurs as error:
+        raise RejectedError(f"correlation: {error}", cure=CURE) from None
 
 
 class Completing:
@@ -47,13 +61,9 @@ class Completing:
         Raises:
             RejectedError: The correlation is not signed by us.
         """
-        cure = "TURNOUT_CALLS__SECRET of this bridge and of the workers that call must be the same"
         if self._seal is None:
-            raise RejectedError("correlation: there is no secret to tell who signed it", cure=cure)
-        try:
-            self._seal.opened(complete.correlation)
-        except NotOurs as error:
-            raise RejectedError(f"correlation: {error}", cure=cure) from None
+            raise RejectedError("correlation: there is no secret to tell who signed it", cure=CURE)
+        check_correlation(complete, self._seal)
 
     async def complete(self, complete: Complete) -> Outcome:
         """Give the call its reply; may be repeated.

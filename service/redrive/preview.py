@@ -2,22 +2,26 @@
 
 from collections.abc import Iterator, Sequence
 
+from activities.correlation import Seal
 from service.dispatch.contracts import Contracts
+from service.dispatch.explaining import Explaining, described
 from service.errors import RecordError
 from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
 from service.failures.letters import Letter
-from service.routing.commands import Cancel, Command, Complete, Rule, Signal, Start
+from service.routing.commands import Rule
 from service.routing.table import Route, RouteTable
 
 
 class Preview:
-    """Asks decoder, routes and contracts; what only Temporal knows is not asked."""
+    """Asks decoder, routes and contracts, and `seal` about replies; what only Temporal knows is not asked."""
 
-    def __init__(self, decoder: Decoder, table: RouteTable, contracts: Contracts) -> None:
+    def __init__(
+        self, decoder: Decoder, table: RouteTable, contracts: Contracts, seal: Seal | None = None
+    ) -> None:
         self._decoder = decoder
         self._table = table
-        self._contracts = contracts
+        self._explaining = Explaining(table, contracts, seal)
 
     def obstacle(self, letter: Letter) -> str:
         """Why the letter's route cannot be run, with the cure; `""` if it can or the letter names none."""
@@ -60,30 +64,10 @@ class Preview:
             yield f"route {route.name}: {self._would_do(route, event)}"
 
     def _would_do(self, route: Route, event: Event) -> str:
-        try:
-            command = route.command(event)
-            if command is None:
-                return "nothing, its `when` is false"
-            self._contracts.check(command)
-        except RecordError as error:
-            return f"fails again: {str(error).removeprefix(f'route {route.name}: ')}"
-        return _described(command)
+        verdict = self._explaining.verdict(route, event)
+        if verdict.error:
+            return f"fails again: {str(verdict.error).removeprefix(f'route {route.name}: ')}"
+        return described(verdict.command) if verdict.command else "nothing, its `when` is false"
 
     def _routes_for(self, event: Event, name: str) -> Sequence[Route]:
         return [route for route in self._table.routes_for(event) if name in {"", route.name}]
-
-
-def _described(command: Command) -> str:
-    where = f" in namespace {command.namespace}" if command.namespace else ""
-    match command:
-        case Start():
-            return f"starts {command.workflow} {command.workflow_id} on {command.task_queue}{where}"
-        case Signal():
-            or_start = f", or starts {command.or_start.workflow}" if command.or_start else ""
-            return f"signals {command.name} to {command.workflow_id}{or_start}{where}"
-        case Cancel():
-            return f"cancels {command.workflow_id}{where}"
-        case Complete():
-            return f"completes a call of {command.workflow_id}{where}"
-    msg = f"{type(command).__name__} is not a command"
-    raise TypeError(msg)

@@ -54,6 +54,7 @@ def test_help_names_every_command_and_is_no_mistake() -> None:
         "parked",
         "replay-check",
         "letters",
+        "routes",
     ):
         assert command in ended.stdout
 

@@ -128,6 +128,7 @@ def test_the_terms_of_a_condition_are_those_that_must_all_be_true() -> None:
         (CANCEL.replace("order/x", '"order/${data[\'IBAN\']}"'), ["7:18 TR402"]),
         (CANCEL.replace("order/x", '"order/${data.emailed_at}"'), []),
         (CANCEL.replace("order/x", '"${data.id}"'), ["7:18 TR403"]),
+        (CANCEL.replace("order/x", '"7/${data.id}"'), ["7:18 TR403"]),
         (CANCEL.replace("order/x", "\"${data['order_id']}\""), ["7:18 TR403"]),
         (CANCEL.replace("order/x", "\"${'order/' + string(data.id)}\""), []),
         (START + 'search_attributes: {Who: "${data.phone}", RunId: x}}', ["7:93 TR402", "7:110 TR404"]),

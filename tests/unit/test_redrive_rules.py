@@ -3,8 +3,10 @@
 from datetime import timedelta
 from pathlib import Path
 
+import orjson
 import pytest
 
+from activities.correlation import Correlation, Seal
 from service.dispatch.contracts import Contracts
 from service.errors import DecodeError, RejectedError
 from service.failures.letters import Letter
@@ -85,9 +87,9 @@ async def test_the_ages_are_said(hours: int, said: str) -> None:
 # --- previews ---
 
 
-def preview(folder: Path, routes: str = ROUTES) -> Preview:
+def preview(folder: Path, routes: str = ROUTES, seal: Seal | None = None) -> Preview:
     table = table_in(folder, routes)
-    return Preview(decoder_of(table), table, Contracts([]))
+    return Preview(decoder_of(table), table, Contracts([]), seal)
 
 
 async def test_a_letter_of_a_route_is_told_what_that_route_would_do(tmp_path: Path) -> None:
@@ -117,6 +119,24 @@ async def test_what_would_fail_again_is_told_with_the_reason(tmp_path: Path, of:
     one = await letter(of, route="")
     (line,) = preview(tmp_path).told(one)
     assert line.startswith(told)
+
+
+async def test_a_forged_reply_and_what_does_not_fit_its_contract_are_told_to_fail_again(
+    tmp_path: Path,
+) -> None:
+    seal, to = Seal(["ours"]), Correlation("default", "order/A-1", "r-1")
+    routes = "version: 1\ntopics: {shop.orders: {}}\nroutes:\n  - name: first\n    from: shop.orders\n"
+    reply = routes + '    complete: {correlation: "${data.to}", result: "${data}"}\n'
+    for signer, told in {
+        seal: "route first: completes a call of order/A-1 in namespace default",
+        Seal(["theirs"]): "route first: fails again: correlation: it is not signed by us",
+    }.items():
+        one = await letter(fact(value=orjson.dumps({"to": signer.sealed(to)})))
+        (line,) = preview(tmp_path, reply, seal).told(one)
+        assert line.startswith(told)
+    start = "    start: {workflow: W, id: x, task_queue: q, input: 1, contract: {type: string}}\n"
+    (line,) = preview(tmp_path, routes + start).told(await letter(fact()))
+    assert line.startswith("route first: fails again: the input does not fit the contract of workflow W")
 
 
 async def test_a_false_when_and_a_tombstone_are_told_to_do_nothing(tmp_path: Path) -> None:

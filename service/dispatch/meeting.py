@@ -1,0 +1,115 @@
+"""What a command would meet in Temporal now: its target, its task queue, a handler of its name."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+)
+from temporalio.service import RPCError
+
+from service.dispatch.answers import Meaning, meaning_of, said
+from service.dispatch.identity import command_id
+from service.routing.commands import Cancel, Command, Complete, OrStart, Signal, Start
+from service.temporal.closed import MEMO
+
+RPC_TIMEOUT = timedelta(seconds=5)
+METADATA = "__temporal_workflow_metadata"
+
+
+async def met_by(command: Command, client: Client) -> AsyncIterator[str]:
+    """What `command` would meet, one sentence each; `client` is of its namespace.
+
+    What Temporal does not answer is said to be not known.
+    """
+    handle = client.get_workflow_handle(command.workflow_id)
+    try:
+        found = await handle.describe(rpc_timeout=RPC_TIMEOUT)
+    except RPCError as error:
+        if meaning_of(error) is not Meaning.MISSING:
+            yield f"the state of {command.workflow_id} is not known: {said(error)}"
+            return
+        yield f"there is no workflow {command.workflow_id}{_rule(command, 'missing')}"
+        if starting := _starting(command):
+            yield await _pollers(client, starting.task_queue)
+        return
+    yield await _state(command, found)
+    if found.status is WorkflowExecutionStatus.RUNNING:
+        yield await _pollers(client, found.task_queue)
+        if isinstance(command, Signal):
+            yield await _handler(handle, command.name)
+
+
+def _starting(command: Command) -> Start | OrStart | None:
+    if isinstance(command, Signal):
+        return command.or_start
+    return command if isinstance(command, Start) else None
+
+
+async def _state(command: Command, found: WorkflowExecutionDescription) -> str:
+    if isinstance(command, Start):
+        memo = await found.memo_value(MEMO, {})
+        if isinstance(memo, dict) and memo.get("id") == str(command_id(command)):
+            return f"this event has started {command.workflow_id} already: it would be a duplicate"
+    name = found.status.name.lower() if found.status else "in a state without name"
+    if found.status is WorkflowExecutionStatus.RUNNING:
+        rule = _rule(command, "running")
+        return (
+            f"{command.workflow_id} is running since {_time(found.start_time)}, a {found.workflow_type}{rule}"
+        )
+    ended = f" since {_time(found.close_time)}" if found.close_time else ""
+    return f"{command.workflow_id} is {name}{ended}, a {found.workflow_type}{_rule(command, 'closed')}"
+
+
+def _rule(command: Command, name: str) -> str:
+    """What the route says of a target in that state."""
+    match command, name:
+        case Start(), "missing":
+            return ""
+        case Signal(or_start=OrStart() as or_start), "missing":
+            return f"; it would be started, a {or_start.workflow}"
+        case ((Signal() | Cancel()), "running"):
+            return ""
+        case Complete(), _:
+            return "" if name == "running" else f"; late: {command.late}"
+    rule = getattr(command, name)
+    return f"; {name}: {f'park for {rule}' if isinstance(rule, timedelta) else rule}"
+
+
+async def _pollers(client: Client, task_queue: str) -> str:
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=task_queue),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+    )
+    try:
+        described = await client.workflow_service.describe_task_queue(request, timeout=RPC_TIMEOUT)
+    except RPCError as error:
+        return f"who works on task queue {task_queue} is not known: {said(error)}"
+    count = len(described.pollers)
+    return f"{count or 'no'} worker{'s' * (count != 1)} poll{'s' * (count == 1)} task queue {task_queue}"
+
+
+async def _handler(handle: WorkflowHandle, name: str) -> str:  # type: ignore[type-arg]
+    try:
+        metadata = await handle.query(METADATA, result_type=WorkflowMetadata, rpc_timeout=RPC_TIMEOUT)
+    except (RPCError, WorkflowQueryFailedError) as error:
+        why = said(error) if isinstance(error, RPCError) else "its worker does not say"
+        return f"whether its worker has a handler for signal {name} is not known: {why}"
+    names = [signal.name for signal in metadata.definition.signal_definitions]
+    if name in names or "" in names:  # the one without a name takes all others
+        return f"its worker has a handler for signal {name}"
+    known = f"; it has {', '.join(sorted(names))}" if names else ""
+    return f"its worker has no handler for signal {name}, which would wait in vain{known}"
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
