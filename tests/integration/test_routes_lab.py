@@ -1,13 +1,17 @@
-"""`turnout routes explain` on real servers: a record by its place, and what its commands would meet."""
+"""The page of the routes lab, command by command; and explaining a record with what it would meet."""
 
 import asyncio
 import os
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
+import orjson
+
 from service.local import LocalTemporal
+from service.routing.checks import CHECKS
 from tests.integration.service import HEAD, NOTE_ROUTE, Site, site
 
 ROOT = Path(__file__).parents[2]
@@ -59,3 +63,50 @@ async def test_a_record_is_explained_with_what_its_commands_would_meet_in_tempor
             assert f"  now: its worker has no handler for signal shout, {said}\n" in told
             told = await _explained(here, kept_at)
             assert f"  now: this event has started {workflow} already: it would be a duplicate\n" in told
+
+
+# --- the documentation ---
+
+PAGE = (ROOT / "docs/routes-lab.md").read_text()
+
+
+def _commands(section: str) -> list[str]:
+    text = re.search(rf"^## {section}$(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
+    assert text
+    return [
+        line
+        for block in re.findall(r"^```sh\n(.*?)^```", text[1], re.DOTALL | re.MULTILINE)
+        for line in block.splitlines()
+    ]
+
+
+def _run(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
+    script = f'turnout() {{ "{sys.executable}" -m service "$@"; }}; {command}'
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TURNOUT_ROUTES": "routes"}
+    return subprocess.run(
+        ["bash", "-c", script], cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_each_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
+    for name in ("routes", "routes-that-run"):
+        (tmp_path / name).symlink_to(ROOT / "deploy/demo/routes")
+    order, event = re.findall(r"^```json\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    (tmp_path / "order.json").write_text(order)
+    (tmp_path / "event.json").write_text(event)
+    for command in _commands("lint"):
+        ended = _run(tmp_path, command)
+        assert (ended.returncode, ended.stdout) == (0, ""), ended.stdout + ended.stderr
+        assert re.fullmatch(r"\d+ routes in \d+ files: nothing found\n", ended.stderr)
+    *without_servers, _live = _commands("explain")  # that one: see above
+    people, programs, from_input = (_run(tmp_path, command) for command in without_servers)
+    assert (
+        "route payment-captured: makes a letter: correlation: it is no correlation of ours" in people.stdout
+    )
+    assert orjson.loads(programs.stdout)["event"]["id"] == "E-1"
+    assert "route order-placed: starts OrderFulfilment order/A-1 on orders" in from_input.stdout
+
+
+def test_the_page_has_all_codes() -> None:
+    listed = re.findall(r"^\| (TR\d{3}) \| (\w+) \| (.*) \|$", PAGE, re.MULTILINE)
+    assert listed == [(code, check.severity, check.about) for code, check in CHECKS.items()]
