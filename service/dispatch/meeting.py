@@ -46,6 +46,8 @@ async def met_by(command: Command, client: Client) -> AsyncIterator[str]:
         yield await _pollers(client, found.task_queue)
         if isinstance(command, Signal):
             yield await _handler(handle, command.name)
+        if isinstance(command, Complete):
+            yield _call(command, found)
 
 
 def _starting(command: Command) -> Start | OrStart | None:
@@ -67,6 +69,13 @@ async def _state(command: Command, found: WorkflowExecutionDescription) -> str:
         )
     ended = f" since {_time(found.close_time)}" if found.close_time else ""
     return f"{command.workflow_id} is {name}{ended}, a {found.workflow_type}{_rule(command, 'closed')}"
+
+
+def _call(complete: Complete, found: WorkflowExecutionDescription) -> str:
+    waiting = (one.activity_id for one in found.raw_description.pending_activities)
+    if complete.activity_id in waiting:
+        return "its call waits for that reply"
+    return f"it has no call that waits for that reply; late: {complete.late}"
 
 
 def _rule(command: Command, name: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,12 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
 from activities.correlation import HEADER, Correlation, Seal
+from service.dispatch.meeting import met_by
 from service.local import LocalTemporal
+from service.routing.commands import Complete
 from tests.integration.flows import Ask, Asked
 from tests.integration.service import CALLS_SECRET, Place, Said, Site, headers_of, site
+from tests.unit.records import event
 from workflows.results import result_id
 
 ROUTES = """
@@ -72,6 +76,29 @@ async def test_a_no_is_an_error_with_the_name_that_the_route_gives(running: Site
     error = await failure(here, "declined")
     assert isinstance(error, ApplicationError)
     assert (error.type, error.message, error.non_retryable) == ("NoFunds", "the card is empty", True)
+
+
+async def test_whether_a_call_waits_for_a_reply_is_told_before_there_is_one(running: Site) -> None:
+    here = running
+    await ask(here, "foretold")
+    request = await here.until(lambda: requested(here, "foretold"))
+    to = Correlation.read(request[HEADER])
+    complete = Complete(
+        route="answered",
+        event=event(),
+        workflow_id=to.workflow_id,
+        correlation=request[HEADER],
+        activity_id=to.activity_id,
+    )
+    *_, waits = [sentence async for sentence in met_by(complete, here.client)]
+    assert waits == "its call waits for that reply"
+    *_, other = [s async for s in met_by(replace(complete, activity_id="another"), here.client)]
+    assert other == "it has no call that waits for that reply; late: dead-letter"
+    await reply(here, "answered", {"n": 7}, to=request)
+    await here.workflow("foretold").result()
+    (ended,) = [sentence async for sentence in met_by(complete, here.client)]
+    assert ended.startswith(f"{to.workflow_id} is completed since ")
+    assert ended.endswith("; late: dead-letter")
 
 
 async def test_a_second_reply_goes_by_the_rule_and_a_repeat_of_the_first_does_not(running: Site) -> None:
