@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from service.dispatch.contracts import Contracts, Parameters, without_payload
 from service.errors import RejectedError
@@ -112,14 +113,14 @@ def _misfits(parameters: Parameters, given: _Given, what: str) -> Iterator[Route
         yield RouteMistake((given.key,), f"does not fit {what}: {problem}")
         return
     for number, (adapter, value) in enumerate(zip(parameters, given.args, strict=True)):
-        for place, text in _certain(adapter, value):
-            loc = given.loc(number, place)
-            where = f"{path_of(loc[1:])}: " if loc[1:] else ""
-            yield RouteMistake(loc, f"does not fit {what}: {where}{text}")
+        for place, error in _certain(adapter, value):
+            path = path_of(given.loc(number, error["loc"])[1:])  # with the name of what is missing
+            text = f"{path}: {without_payload(error)}" if path else without_payload(error)
+            yield RouteMistake(given.loc(number, place), f"does not fit {what}: {text}")
 
 
-def _certain(adapter: TypeAdapter[Any], value: Any) -> Iterator[tuple[Loc, str]]:
-    """What pydantic has against `value`, whatever its unknown parts are."""
+def _certain(adapter: TypeAdapter[Any], value: Any) -> Iterator[tuple[Loc, ErrorDetails]]:
+    """What pydantic has against `value`, whatever its unknown parts are, and where it stands."""
     if isinstance(value, Unknown) or (_is_open(value) and _changes(adapter.core_schema)):
         return
     try:
@@ -129,7 +130,7 @@ def _certain(adapter: TypeAdapter[Any], value: Any) -> Iterator[tuple[Loc, str]]
         for one in error.errors(include_url=False, include_context=False, include_input=False):
             place, node = _walk(value, one["loc"])
             if _is_certain(one["type"], place, node, one["loc"]):
-                yield place, without_payload(one)
+                yield place, one
 
 
 def _of_contract(keys: WorkflowKeys | SignalKeys, given: _Given | None) -> Iterator[RouteMistake]:

@@ -239,7 +239,7 @@ WRONG = {
         "does not fit workflow Shop: 0 arguments, but it takes 1"
     ],
     SHOP + "input: ‸[1]}": ["does not fit workflow Shop: Input should be an object"],
-    SHOP + 'input: ‸{lines: "${data.lines}"}}': ["does not fit workflow Shop: Field required"],
+    SHOP + 'input: ‸{lines: "${data.lines}"}}': ["does not fit workflow Shop: id: Field required"],
     SHOP + 'input: {id: "${data.id}", lines: [{sku: "${data.sku}", count: ‸many}]}}': [
         "does not fit workflow Shop: lines.0.count: Input should be a valid integer"
     ],
