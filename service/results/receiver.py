@@ -17,7 +17,7 @@ import uvicorn
 from temporalio.service import RPCError
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from service.dispatch.callbacks import Callbacks, NotOurs
+from service.dispatch.callbacks import Callbacks, Called, NotOurs
 from service.errors import ConfigurationError, TurnoutError
 from service.results.closing import Closings
 
@@ -54,6 +54,7 @@ class Receiver:
         await send({"type": "http.response.body"})
 
     async def _take(self, headers: Mapping[str, str], receive: Receive) -> bool:
+        called: Called | None = None
         try:
             async with asyncio.timeout(TAKE_SECONDS):
                 await _read_on(receive)
@@ -62,20 +63,20 @@ class Receiver:
         except NotOurs as error:
             self._refuse(f"{error}; were secrets changed, and the old one taken away?")
         except (TurnoutError, ValueError) as error:
-            self._refuse(str(error), called.run.workflow_id)
+            self._refuse(str(error), called)
         except RPCError as error:
-            self._refuse(f"Temporal answered {error.status.name}: {error.message}", called.run.workflow_id)
+            self._refuse(f"Temporal answered {error.status.name}: {error.message}", called)
         except TimeoutError:
-            self._refuse("Kafka or Temporal took too long")
+            self._refuse("Kafka or Temporal took too long, or the call itself", called)
         except Exception:
             log.exception("defect while a callback was taken")
         else:
             if published is None:
-                self._refuse("Temporal does not know that it has closed", called.run.workflow_id)
+                self._refuse("Temporal does not know that it has closed", called)
             return published is not None
         return False
 
-    def _refuse(self, reason: str, workflow_id: str = "") -> None:
+    def _refuse(self, reason: str, called: Called | None = None) -> None:
         """Say so, once a minute at most: in an outage each call is refused, again and again."""
         self._refused += 1
         if time.monotonic() < self._said + SAY_SECONDS:
@@ -83,7 +84,8 @@ class Receiver:
         log.warning(
             "a callback is not taken now; Temporal repeats it",
             reason=reason,
-            workflow_id=workflow_id,
+            workflow_id=called.run.workflow_id if called else "",
+            topic=called.topic if called else "",
             refused_since=self._refused,
         )
         self._said, self._refused = time.monotonic(), 0

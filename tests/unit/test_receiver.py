@@ -98,7 +98,9 @@ async def test_a_call_that_is_none_of_ours_is_answered_503_and_leads_to_nothing(
 
 async def test_what_takes_longer_than_temporal_waits_is_answered_503(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receiver, "TAKE_SECONDS", 0.01)
-    assert await answer(Receiver(CALLBACKS, Hanging(None))) == 503
+    with capture_logs() as lines:
+        assert await answer(Receiver(CALLBACKS, Hanging(None))) == 503
+    assert [(line["workflow_id"], line["topic"]) for line in lines] == [(RUN.workflow_id, "shop.results")]
 
 
 async def test_an_outage_is_one_line_of_the_log_not_one_per_call() -> None:
