@@ -6,6 +6,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.correlation import HEADER, Correlation, Seal
 from activities.heartbeats import heartbeats
@@ -55,8 +56,11 @@ class CallingActivities:
         """
         info = activity.info()
         assert info.workflow_id is not None
+        assert info.workflow_run_id is not None
         if info.workflow_run_id != call.original_run:
-            reply = await _earlier_reply(activity.client(), info.workflow_id, info.activity_id)
+            reply = await _earlier_reply(
+                activity.client(), info.workflow_id, info.workflow_run_id, info.activity_id
+            )
             if reply:
                 return RawValue(reply)
         # Without heartbeats: none would come while only the reply is waited for.
@@ -89,25 +93,35 @@ class CallingActivities:
         return call.request.model_copy(update={"headers": headers})
 
 
-async def _earlier_reply(client: Client, workflow_id: str, activity_id: str) -> Payload | None:
-    """The reply that an earlier run of the workflow had to the same call."""
-    runs = 0
-    async for run in client.list_workflows(f"WorkflowId = '{_quoted(workflow_id)}'", page_size=MOST_RUNS):
-        handle = client.get_workflow_handle(workflow_id, run_id=run.run_id)
-        called: set[int] = set()
-        async for event in handle.fetch_history_events():
-            if event.HasField("activity_task_scheduled_event_attributes"):
-                if event.activity_task_scheduled_event_attributes.activity_id == activity_id:
-                    called.add(event.event_id)
-            elif event.HasField("activity_task_completed_event_attributes"):
-                completed = event.activity_task_completed_event_attributes
-                if completed.scheduled_event_id in called and completed.result.payloads:
-                    return completed.result.payloads[0]
-        runs += 1
-        if runs == MOST_RUNS:
-            break
+async def _earlier_reply(client: Client, workflow_id: str, run_id: str, activity_id: str) -> Payload | None:
+    """The reply that a run before the reset, or the resets, of this one had to the same call."""
+    try:
+        for _ in range(MOST_RUNS):
+            reply, run_id = await _reply_in(client, workflow_id, run_id, activity_id)
+            if reply or not run_id:
+                return reply
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:  # it is gone, as old ones are
+            raise
     return None
 
 
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("'", "\\'")
+async def _reply_in(
+    client: Client, workflow_id: str, run_id: str, activity_id: str
+) -> tuple[Payload | None, str]:
+    """The reply to a call in one run, and the run that this one was made of by a reset."""
+    called: set[int] = set()
+    reset_of = ""
+    handle = client.get_workflow_handle(workflow_id, run_id=run_id)
+    async for event in handle.fetch_history_events():
+        if event.HasField("activity_task_scheduled_event_attributes"):
+            if event.activity_task_scheduled_event_attributes.activity_id == activity_id:
+                called.add(event.event_id)
+        elif event.HasField("activity_task_completed_event_attributes"):
+            completed = event.activity_task_completed_event_attributes
+            if completed.scheduled_event_id in called and completed.result.payloads:
+                return completed.result.payloads[0], ""
+        elif event.HasField("workflow_task_failed_event_attributes"):
+            # A reset begins with this; its history also holds those of earlier ones, before it.
+            reset_of = event.workflow_task_failed_event_attributes.base_run_id or reset_of
+    return None, reset_of

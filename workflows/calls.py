@@ -5,10 +5,11 @@ from datetime import timedelta
 from typing import TypeVar
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from pydantic import BaseModel, JsonValue
+    from pydantic import BaseModel, JsonValue, ValidationError
 
     from activities.calling import Call, CallingActivities
     from activities.heartbeats import HEARTBEAT_TIMEOUT
@@ -48,8 +49,8 @@ class Calls:
         """Ask, and wait for the answer.
 
         The request carries the header `correlation`, which whoever answers copies into the reply. Asked
-        again, it has the same id, so that the other side can drop what it has seen. When nobody waits for the
-        reply any more, an event of the type with `.cancelled` behind it tells the other side to undo what it
+        again, it has the same id, so that the other side can drop what it has seen. When a call ends without
+        a reply of use, an event of the type with `.cancelled` behind it tells the other side to undo what it
         did, or will find to do, for `request_id`; the call ends once that is published.
 
         Args:
@@ -64,7 +65,7 @@ class Calls:
 
         Raises:
             ApplicationError: The other side says no, by the name in the route's `error`; or says nothing in
-                time, `NoAnswer`. Neither is tried again.
+                time, `NoAnswer`; or what it says is no `reply`, `ReplyInvalid`. None of it is tried again.
             CancelledError: The workflow was asked to cancel.
         """
         call = Call(
@@ -74,10 +75,10 @@ class Calls:
         )
         summary = summary or f"{type_} → {request.topic}"
         try:
-            answer: Reply = await workflow.execute_activity(
+            answer: RawValue = await workflow.execute_activity(
                 CallingActivities.call.__name__,
                 call,
-                result_type=reply,
+                result_type=RawValue,
                 activity_id=request.id,
                 summary=summary,
                 schedule_to_close_timeout=limit,
@@ -99,7 +100,25 @@ class Calls:
             raise ApplicationError(
                 f"no answer to {type_} within {limit}", type="NoAnswer", non_retryable=True
             ) from error
-        return answer
+        try:
+            return _read(answer, reply)
+        except ApplicationError:
+            await to_the_end(_take_back(call, summary))
+            raise
+
+
+def _read(answer: RawValue, reply: type[Reply]) -> Reply:
+    """`answer` as a `reply`; what does not fit is named by its place alone, since logs tell of errors."""
+    try:
+        return workflow.payload_converter().from_payload(answer.payload, reply)
+    except ValidationError as error:
+        places = {".".join(map(str, one["loc"])): one["type"] for one in error.errors(include_input=False)}
+        why = "; ".join(f"{place or 'it'}: {kind}" for place, kind in places.items())
+    except Exception as error:  # noqa: BLE001 - of whatever converter the worker has
+        why = type(error).__name__
+    raise ApplicationError(
+        f"the reply is no {reply.__name__}: {why}", type="ReplyInvalid", non_retryable=True
+    ) from None
 
 
 def _plain(data: BaseModel | JsonValue) -> JsonValue:

@@ -144,6 +144,33 @@ async def test_a_no_has_the_name_that_the_other_side_gave_it(
     assert len(other.read) == 1
 
 
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ({"receipt": 4711}, "the reply is no Charged: receipt: string_type"),
+        ({"slip": "4711"}, "the reply is no Charged: receipt: missing"),
+        (["4711"], "the reply is no Charged: it: model_type"),
+    ],
+)
+async def test_a_reply_that_does_not_fit_ends_the_call_by_name_and_without_its_values(
+    env: WorkflowEnvironment,
+    other: Other,
+    max_cached_workflows: int,
+    caplog: pytest.LogCaptureFixture,
+    answer: object,
+    why: str,
+) -> None:
+    other.answers = [answer]
+    async with paying(env, other, max_cached_workflows) as handle:
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+    cause = failed.value.cause
+    assert isinstance(cause, ApplicationError)
+    assert (cause.type, cause.message) == ("ReplyInvalid", why)
+    assert "4711" not in caplog.text
+    assert taken_back(other)
+
+
 async def test_silence_is_asked_again_with_the_same_id(
     env: WorkflowEnvironment, other: Other, max_cached_workflows: int
 ) -> None:
