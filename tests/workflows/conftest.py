@@ -10,9 +10,13 @@ from temporalio.testing import WorkflowEnvironment
 from service.local import binary
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def env() -> AsyncIterator[WorkflowEnvironment]:
-    """The server; its clock jumps to the next timer while a result is awaited, and stands else."""
+    """The server; its clock jumps to the next timer while a result is awaited, and stands else.
+
+    One for each file: its clock also stands while an activity waits that someone else is to complete, even
+    after its workflow has ended.
+    """
     async with await WorkflowEnvironment.start_time_skipping(
         data_converter=pydantic_data_converter,
         test_server_existing_path=str(binary("temporal-test-server")),
