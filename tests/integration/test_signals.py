@@ -43,7 +43,11 @@ routes:
   - {name: all-1, from: @in, type: all, signal: {to: "@id/${data.id}", name: note, input: first}}
   - {name: all-2, from: @in, type: all, signal: {to: "@id/nobody", name: note, input: second}}
   - {name: all-3, from: @in, type: all, signal: {to: "@id/${data.absent}", name: note, input: third}}
-  - {name: all-4, from: @in, type: all, when: "data.id == ''", signal: {to: "@id/${data.id}", name: note}}
+  - name: all-4
+    from: @in
+    type: all
+    when: "data.id == ''"
+    signal: {to: "@id/${data.id}", name: note, input: fourth}
   - {name: all-5, from: @in, type: all, signal: {to: "@id/${data.id}", name: note, input: fifth}}
 """
 
