@@ -224,7 +224,7 @@ async def send_letters(
         Stopped: `stop` was set before the first.
     """
     connection, table = kafka_connection(settings.kafka), load_routes(settings.routes)
-    found = find(settings.worker.packages)
+    contracts = Contracts(find(settings.worker.packages).workflows)
     async with (
         open_sink(settings, connection, stop) as sink,
         reader(connection) as walking,
@@ -232,7 +232,7 @@ async def send_letters(
     ):
         client = await patiently(lambda: connect([IdentityPlugin()]), settings.start_timeout, stop)
         pipeline = await make_pipeline(
-            settings, connection, sink, client, table, found, frozenset(), Metrics(), stop
+            settings, connection, sink, client, table, contracts, frozenset(), Metrics(), stop
         )
         guards = await _guards(client, table, lifted)
         switchboard = _switchboard(settings, client, pipeline.pauses)

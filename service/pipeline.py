@@ -38,7 +38,6 @@ from service.routing.table import RouteTable
 from service.settings import CallsSettings, ClosingSettings, KafkaSettings, Settings
 from service.telemetry.metrics import Metrics
 from service.temporal.client import AttributeTypes, check_namespace, for_namespace, search_attributes
-from service.temporal.worker import Found
 from service.topics import cluster_with_topics
 from workflows.switchboard import Names
 
@@ -145,7 +144,7 @@ async def make_pipeline(
     sink: KafkaSink,
     client: Client,
     table: RouteTable,
-    found: Found,
+    contracts: Contracts,
     eager: frozenset[str],
     metrics: Metrics,
     stop: asyncio.Event,
@@ -167,7 +166,7 @@ async def make_pipeline(
         lambda: cluster_with_topics(connection, table, settings.group), settings.start_timeout, stop
     )
     links = Links(settings.temporal.ui_url, settings.temporal.trace_url, settings.temporal.runbook_url)
-    contracts, callbacks = Contracts(found.workflows), make_callbacks(settings.closing, table)
+    callbacks = make_callbacks(settings.closing, table)
     dispatcher = await patiently(
         lambda: _make_dispatcher(settings, client, table, contracts, eager, links, seal, callbacks),
         settings.start_timeout,

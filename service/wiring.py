@@ -70,8 +70,8 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
     """
     found = find(settings.worker.packages)
     version = deployment_version(os.environ)
-    judge = judge_by(Contracts(found.workflows))
-    table = load_routes(settings.routes, judge) if roles.bridge else None
+    contracts = Contracts(found.workflows if roles.bridge else ())
+    table = load_routes(settings.routes, judge_by(contracts)) if roles.bridge else None
     connection = kafka_connection(settings.kafka)
     metrics = Metrics()
     async with served(metrics, settings.metrics.address), open_sink(settings, connection, stop) as sink:
@@ -80,7 +80,7 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
         # Not with a version: it would begin on this one, whichever is current (seen with server 1.32).
         eager = frozenset({settings.worker.task_queue} if roles.worker and not version else ())
         bridge = (
-            await _make_bridge(settings, connection, sink, client, table, found, eager, metrics, stop)
+            await _make_bridge(settings, connection, sink, client, table, contracts, eager, metrics, stop)
             if table
             else None
         )
@@ -216,12 +216,12 @@ async def _make_bridge(
     sink: KafkaSink,
     client: Client,
     table: RouteTable,
-    found: Found,
+    contracts: Contracts,
     eager: frozenset[str],
     metrics: Metrics,
     stop: asyncio.Event,
 ) -> Bridge:
-    pipeline = await make_pipeline(settings, connection, sink, client, table, found, eager, metrics, stop)
+    pipeline = await make_pipeline(settings, connection, sink, client, table, contracts, eager, metrics, stop)
     pauses = pipeline.pauses
     window = Window(
         settings.intake.window_records, settings.intake.window_bytes, settings.intake.partition_records
