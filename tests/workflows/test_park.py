@@ -270,6 +270,7 @@ async def test_what_comes_while_letters_are_made_becomes_one_too(
     yard = Yard(env.client, world)
     async with yard.worked(max_cached_workflows):
         await yard.put(parked(0))
+        await yard.until_it_waits_for_its_next_try()
         await yard.handle.cancel()
 
         async def is_writing() -> bool:

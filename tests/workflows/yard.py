@@ -202,6 +202,19 @@ class Yard:
             while not await found():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
+    async def until_it_waits_for_its_next_try(self) -> None:
+        """Wait until a try has failed, and the next has not begun.
+
+        This server loses the failure of a try that it was asked to cancel, until the try's time is up (a real
+        one passes it on), and calls a try begun as soon as the one before has failed.
+        """
+
+        async def is_waiting() -> bool:
+            pending = (await self.handle.describe()).raw_description.pending_activities
+            return any(p.attempt > 1 for p in pending)
+
+        await self.until(is_waiting)
+
     async def until_closed(self) -> None:
         """Wait for its end, by whatever."""
 
