@@ -13,7 +13,8 @@ from temporalio.client import AsyncActivityHandle, Client
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
-from activities.correlation import NotOurs, Seal
+from activities.correlation import Seal
+from activities.signing import NotOurs
 from service.dispatch.answers import Meaning, Outcome, OutcomeKind, meaning_of, said
 from service.dispatch.identity import command_id, completed_by
 from service.errors import NotNow, RejectedError

@@ -17,7 +17,8 @@ import uvicorn
 from temporalio.service import RPCError
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from service.dispatch.callbacks import Callbacks, Called, NotOurs
+from activities.signing import NotOurs
+from service.dispatch.callbacks import Callbacks, Called
 from service.errors import ConfigurationError, TurnoutError
 from service.results.closing import Closings
 

@@ -88,6 +88,7 @@ def test_output_that_nobody_reads_any_more_ends_as_shells_expect_without_a_word(
         [],
         ["fly"],
         ["emit"],
+        ["closing", "--since", "2999-01-01T00:00:00Z"],
         ["emit", "t"],
         ["emit", "t", "--type", "x", "--data", "{"],
         ["tail", "t", "--last", "x"],
