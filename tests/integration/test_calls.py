@@ -255,7 +255,7 @@ async def test_a_reply_reaches_a_workflow_of_another_namespace_than_the_bridge(
         await here.until(here.members)
         await register_namespace(here.client, name)
         monkeypatch.setenv("TEMPORAL_NAMESPACE", name)
-        async with here.running(worker):
+        async with here.running(Roles(bridge=False, worker=True)):
             here.client = for_namespace(here.client, name)
             await ask(here, "abroad")
             request = await here.until(lambda: requested(here, "abroad"))
