@@ -14,6 +14,7 @@ from temporalio.common import WorkerDeploymentVersion
 from temporalio.worker import Worker
 
 from activities.parking import ParkingActivities
+from activities.ports import ResultPublisher
 from activities.sweeping import SweepingActivities
 from service.dispatch.contracts import Contracts
 from service.dispatch.identity import IdentityPlugin
@@ -79,8 +80,11 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
         # What the bridge starts on this queue may begin here at once, without a round by way of the server.
         # Not with a version: it would begin on this one, whichever is current (seen with server 1.32).
         eager = frozenset({settings.worker.task_queue} if roles.worker and not version else ())
+        publisher = make_publisher(connection, sink)
         bridge = (
-            await _make_bridge(settings, connection, sink, client, table, contracts, eager, metrics, stop)
+            await _make_bridge(
+                settings, connection, sink, publisher, client, table, contracts, eager, metrics, stop
+            )
             if table
             else None
         )
@@ -89,7 +93,7 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
                 if bridge:
                     tasks.create_task(bridge.run(stop))
                 if roles.worker:
-                    tasks.create_task(_work(settings, connection, client, found, version, sink, stop))
+                    tasks.create_task(_work(settings, client, found, version, publisher, stop))
         except BaseExceptionGroup as group:
             # One of the roles ended them all: it alone is the reason.
             raise first_reason(group) from group
@@ -97,14 +101,12 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
 
 async def _work(
     settings: Settings,
-    connection: Connection,
     client: Client,
     found: Found,
     version: WorkerDeploymentVersion | None,
-    sink: KafkaSink,
+    publisher: ResultPublisher,
     stop: asyncio.Event,
 ) -> None:
-    publisher = make_publisher(connection, sink)
     worker = make_worker(
         client,
         settings.worker.task_queue,
@@ -214,6 +216,7 @@ async def _make_bridge(
     settings: Settings,
     connection: Connection,
     sink: KafkaSink,
+    publisher: ResultPublisher,
     client: Client,
     table: RouteTable,
     contracts: Contracts,
@@ -257,7 +260,7 @@ async def _make_bridge(
     deliveries = ParkDeliveries(pipeline.dispatcher, pipeline.letters, paused=pauses.holding, metrics=metrics)
     parking = ParkingActivities(deliveries)
     closing, callbacks = settings.closing, pipeline.callbacks
-    closings = Closings(client, make_publisher(connection, sink), metrics)
+    closings = Closings(client, publisher, metrics)
     search = make_search(settings, connection, client, table, closings)
     sweeping = SweepingActivities(
         Sweeper(search, every=closing.sweep_every, lag=closing.visibility_lag, ends=not closing.sweep)
