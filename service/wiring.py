@@ -90,7 +90,7 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
         # What the bridge starts on this queue may begin here at once, without a round by way of the server.
         # Not with a version: it would begin on this one, whichever is current (seen with server 1.32).
         eager = frozenset({settings.worker.task_queue} if roles.worker and not version else ())
-        publisher = make_publisher(connection, sink)
+        publisher = make_publisher(connection, sink, metrics)
         bridge = (
             await _make_bridge(
                 settings, connection, sink, publisher, client, table, contracts, eager, metrics, health, stop
@@ -263,7 +263,7 @@ async def _make_bridge(
         settings.intake.window_records, settings.intake.window_bytes, settings.intake.partition_records
     )
     intake = Intake(
-        Lanes(pipeline.handling.handle_next, window, pauses),
+        Lanes(pipeline.handling.handle_next, window, pauses, metrics),
         lane_key_by(table.ordered_by_partition),
         pipeline.waiting,
         drain=settings.intake.drain,
