@@ -17,6 +17,7 @@ from service.kafka.admin import Admin
 from service.kafka.connection import Connection
 from service.lifecycle import stop_on_signals
 from service.local import KAFKA_PORT, Child, LocalServers
+from service.routing.files import is_test
 from service.routing.table import load_routes
 from service.settings import Settings, load_settings
 
@@ -115,4 +116,4 @@ def _watched(settings: Settings) -> list[Path]:
 
 
 def _is_source(_change: object, path: str) -> bool:
-    return path.endswith((".py", ".yaml", ".yml"))
+    return path.endswith((".py", ".yaml", ".yml")) and not is_test(Path(path))
