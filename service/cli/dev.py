@@ -83,7 +83,7 @@ async def _serve_and_watch(settings: Settings, servers: LocalServers, stop: asyn
     watched = _watched(settings)
     try:
         await _start(settings, servers, service)
-        async for changes in awatch(*watched, watch_filter=_is_source, stop_event=stop):
+        async for changes in awatch(*watched, watch_filter=is_source, stop_event=stop):
             names = sorted({Path(path).name for _, path in changes})
             console.print(f"[bold]changed: {', '.join(names)}[/]; starting anew")
             await service.terminate(timedelta(seconds=10))
@@ -115,5 +115,6 @@ def _watched(settings: Settings) -> list[Path]:
     return [settings.routes, *folders]
 
 
-def _is_source(_change: object, path: str) -> bool:
+def is_source(_change: object, path: str) -> bool:
+    """Whether a change of the file at `path` changes what the service does."""
     return path.endswith((".py", ".yaml", ".yml")) and not is_test(Path(path))

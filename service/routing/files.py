@@ -36,13 +36,13 @@ def route_files(path: Path) -> Sequence[Path]:
 
 
 def files_of_tests(path: Path) -> Sequence[Path]:
-    """The file at `path`, or all that hold tests of routes in that folder and below; as for `route_files`.
+    """All that hold tests in the folder at `path` and below, or that file; `shop.yaml` has `shop.test.yaml`.
 
-    Routes that are in one file have their tests in that file's folder.
+    Hidden folders are left out, as for `route_files`. There may be none.
     """
-    if path.is_file():
-        return [path] if is_test(path) else _below(path.parent, TESTS)
-    return _below(path, TESTS)
+    if path.is_file() and not is_test(path):
+        return [file for name in TESTS if (file := path.with_suffix(name.removeprefix("*"))).is_file()]
+    return [path] if path.is_file() else _below(path, TESTS)
 
 
 def _below(folder: Path, names: Iterable[str]) -> Sequence[Path]:

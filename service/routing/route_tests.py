@@ -270,7 +270,7 @@ def read_tests(paths: Iterable[Path], table: RouteTable, seal: Seal) -> RouteTes
     """The tests at `paths`, files or folders, of the routes in `table`.
 
     Args:
-        paths: Each a file of tests, a folder that holds some, or a file of routes with tests beside it.
+        paths: Each a folder, a file of tests, or one of routes: see `files_of_tests`.
         table: The routes: tests of others are a mistake.
         seal: Signs correlations of calls.
     """
@@ -365,6 +365,9 @@ class _Reading:
     def _record(self, loc: Loc, keys: RouteTestKeys) -> Record | None:
         try:
             event, text = self._event(keys.event)
+            if _is_cloudevent(event) and "specversion" not in event:
+                event = UNSAID | event
+                text = orjson.dumps(event)
             topic = self._topic(keys.topic, event)
             if keys.call:
                 text = self._with_call(keys.call, text)
@@ -396,8 +399,6 @@ class _Reading:
             if isinstance(event.get("specversion"), float):
                 cure = f'write specversion: "{event["specversion"]}"'
                 raise _UnusableError("YAML reads specversion as a number", cure, ("event", "specversion"))
-            if _is_cloudevent(event) and "specversion" not in event:
-                event = UNSAID | event
             return event, orjson.dumps(event)
         if not isinstance(event, str):
             cure = "write a record, a CloudEvent, or the path of a JSON file that holds one"

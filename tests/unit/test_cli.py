@@ -44,6 +44,7 @@ def test_help_names_every_command_and_is_no_mistake() -> None:
         "run",
         "bridge",
         "worker",
+        "init",
         "dev",
         "emit",
         "tail",

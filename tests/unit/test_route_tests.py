@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from activities.correlation import Correlation, Seal
 from service.cli import app as app_module
+from service.cli.dev import is_source
 from service.desk import examination
 from service.dispatch.differences import ABSENT, differences
 from service.errors import ConfigurationError
@@ -169,6 +170,10 @@ def test_an_event_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "e/charged.json").write_text(
         '{"topic": "cash", "headers": {"type": "charged", "to": "${call}"}, "value": 7}'
     )
+    (tmp_path / "e/short.json").write_text('{"type": "gone", "data": {"why": 1}}')
+    assert (
+        failed(tmp_path, "event: e/short.json, topic: orders, expect: {gone: {cancel: {reason: '1'}}}") == []
+    )
     expected = "expect: {gone: {cancel: {reason: '\"${call}\"'}}}"
     assert failed(tmp_path, f"event: e/placed.json, topic: orders, {expected}") == []
     call = "call: {to: order/A-1, activity: R-1}"
@@ -260,6 +265,10 @@ def test_tests_are_no_routes(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").unlink()
     with pytest.raises(ConfigurationError, match=r"holds no \*\.yaml or \*\.yml file"):
         load_routes(tmp_path)
+
+
+def test_a_changed_test_does_not_start_the_service_anew() -> None:
+    assert [name for name in ("r.yaml", "r.test.yaml", "r.test.yml", "a.py") if is_source(None, name)] == ["r.yaml", "a.py"]  # fmt: skip
 
 
 # --- the command ---
@@ -362,11 +371,11 @@ def test_paths_may_be_folders_routes_or_tests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     folder = written(tmp_path, *ALL)
+    assert turnout(monkeypatch, folder / "r.yaml") == 0
     apart = tmp_path / "apart"
     apart.mkdir()
     (folder / "r.test.yaml").rename(apart / "x.test.yml")
     assert turnout(monkeypatch, folder) == 0
-    assert turnout(monkeypatch, folder / "r.yaml") == 0
     assert turnout(monkeypatch, folder / "r.yaml", apart / "x.test.yml") == 0
     assert turnout(monkeypatch, apart, "--routes", folder / "r.yaml") == 0
     monkeypatch.setenv("TURNOUT_ROUTES", str(folder))
