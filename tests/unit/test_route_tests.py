@@ -132,6 +132,8 @@ def test_what_comes_as_it_is_expected_passes(tmp_path: Path, test: str) -> None:
          ["route placed: input.total: 5.0|5", "route placed: memo.x: 1|null", 'route placed: search_attributes.Kind: "y"|"order"']),
         ("event: {type: earned, data: {n: 1}}, topic: orders, expect: {earned: {signal: {input: [{n: 1}], or_start: {workflow: Point}}}}",
          ['route earned: input: [{"n":1}]|{"n":1}', 'route earned: or_start workflow: "Point"|"Points"']),
+        ("event: {type: earned, data: {n: 1, m: [1, 2]}}, topic: orders, expect: {earned: {signal: {input: {m: [1]}}}}",
+         ["route earned: input.m[1]: null|2", "route earned: input.n: null|1"]),
         (f"{PLACED}, expect: {{placed: start, told: {{signal: {{or_start: {{}}}}}}}}", ["route told: or_start is expected, and there is none"]),
         ("event: {type: placed, data: {id: A-1, total: 0}}, topic: orders, expect: {placed: start, told: signal}",
          ["route placed: expected a start, but it does nothing: `data.total > 0` is false"]),
@@ -164,20 +166,22 @@ def test_a_correlation_that_others_signed_is_a_letter_unless_the_secret_is_known
 
 def test_an_event_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "e").mkdir()
-    (tmp_path / "e/placed.json").write_text(
-        '{"specversion": "1.0", "id": "1", "source": "/s", "type": "gone", "data": {"why": "\\"${call}\\""}}'
+    cloudevent = (
+        '{"specversion": "1.0", "id": "1", "source": "/s", "type": "gone", "data": {"why": "${call}"}}'
     )
-    (tmp_path / "e/charged.json").write_text(
-        '{"topic": "cash", "headers": {"type": "charged", "to": "${call}"}, "value": 7}'
-    )
-    (tmp_path / "e/short.json").write_text('{"type": "gone", "data": {"why": 1}}')
-    assert (
-        failed(tmp_path, "event: e/short.json, topic: orders, expect: {gone: {cancel: {reason: '1'}}}") == []
-    )
-    expected = "expect: {gone: {cancel: {reason: '\"${call}\"'}}}"
-    assert failed(tmp_path, f"event: e/placed.json, topic: orders, {expected}") == []
+    for name, text in {
+        "whole": cloudevent,
+        "short": '{"type": "gone", "data": {"why": "${call}"}}',
+        "record": '{"topic": "cash", "headers": {"type": "charged", "to": "${call}"}, "value": "\\"${call}"}',
+    }.items():
+        (tmp_path / f"e/{name}.json").write_text(text)
+    gone = "topic: orders, expect: {gone: {cancel: {reason: '${call}'}}}"
+    assert failed(tmp_path, f"event: e/whole.json, {gone}") == []
+    assert failed(tmp_path, f"event: e/short.json, {gone}") == []
+    # With a call, that text alone is its correlation.
     call = "call: {to: order/A-1, activity: R-1}"
-    assert failed(tmp_path, f"event: e/charged.json, {call}, expect: {{charged: complete}}") == []
+    charged = """expect: {charged: {complete: {to: order/A-1, result: '"${call}'}}}"""
+    assert failed(tmp_path, f"event: e/record.json, {call}, {charged}") == []
 
 
 def test_a_test_ends_the_same_every_day(tmp_path: Path) -> None:
@@ -354,12 +358,14 @@ def test_the_results_are_written_as_junit_xml(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     folder = written(tmp_path, ALL[0], ALL[4].replace("gone: cancel", '"gone": {cancel: {to: "\\x07<&]]>"}}'))
+    tests = folder / "r.test.yaml"
+    tests.write_text(tests.read_text().replace("name: t0", 'name: "t\\x070"'))
     file = tmp_path / "out.xml"
     assert turnout(monkeypatch, folder, "--cover", "--junit", file) == 1
     of_tests, coverage = parse(file).getroot()
     assert (of_tests.get("tests"), of_tests.get("failures"), of_tests.get("errors")) == ("2", "1", "0")
     passed, failed_ = of_tests
-    assert (passed.get("name"), passed.get("line"), list(passed)) == ("t0", "3", [])
+    assert (passed.get("name"), passed.get("line"), list(passed)) == ("t\\x070", "3", [])
     (failure,) = failed_
     assert str(failure.text).splitlines()[1:] == ['  expected: "\\u0007<&]]>"', '  got:      "x"']
     assert coverage.get("failures") == str(len(coverage)) == "5"
