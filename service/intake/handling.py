@@ -260,7 +260,7 @@ class Handling:
                 raise said.as_error(f"it waited for: {answer}")
 
         record = command.event.record
-        what = What(command.route, command.event.id, command.workflow_id)
+        what = What(command.route, command.event.id, command.target)
         return await self._insist(record, assignment, what, at_our_pace, look)
 
     async def _insist(

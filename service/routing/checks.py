@@ -65,6 +65,8 @@ CHECKS: Mapping[str, Check] = {
     "TR404": _warning("search attributes are over a limit of Temporal's, or of its name"),
     "TR405": _error("the input can never fit the workflow or signal that it is for, or its contract"),
     "TR406": _warning("a workflow or signal has a name that is close to a known one"),
+    "TR407": _warning("a lookup names a search attribute that is close to one that a start sets"),
+    "TR408": _warning("a lookup is of running workflows alone, so a repeat may reach the next one"),
     "TR409": _warning("a comment accepts what is not found"),
     # 5, what changed, with --against
     "TR501": _warning("a route was renamed, so it acts again on what is delivered again"),

@@ -75,6 +75,10 @@ def _exclusive_keys(route: Entry) -> Iterator[Finding]:
         )
     elif complete and not {"result", "error"} & complete.keys.keys():
         yield route.at_value("TR302", "complete", "a reply without result or error", "write result: ${data}")
+    if signal and signal.below("to"):
+        for key in signal.keys.keys() & {"or_start", "batch"}:
+            cure = "write to: and an id" if key == "or_start" else "take it away"
+            yield signal.at_key("TR302", key, f"'{key}' with a workflow that is looked for", cure)
     if signal and {"missing", "or_start"} <= signal.keys.keys():
         yield signal.at_key("TR302", "missing", "'missing' never applies with 'or_start'", "leave it out")
 

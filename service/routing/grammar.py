@@ -7,8 +7,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    PlainValidator,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
+from pydantic_core.core_schema import no_info_wrap_validator_function
 
 from service.durations import parse_duration
 from service.errors import RouteError
@@ -25,6 +35,7 @@ from service.expressions import (
 )
 from service.routing.commands import Rule
 from service.routing.contract import Schema, SchemaMistakeError
+from service.routing.lookups import OF_TEMPORAL, RUNNING, STATUS, SYSTEM, checked_value
 from service.routing.shapes import Shape, ShapeMistakesError
 
 LATER = "not in this version yet: "
@@ -84,8 +95,6 @@ def _mistakes(mistakes: list[tuple[tuple[str | int, ...], Mistake]]) -> NoReturn
 
 def _template(variables: Variables, check: Callable[[str], object]) -> Callable[[Any], Template]:
     def parse(value: Any) -> Template:
-        if isinstance(value, dict) and "where" in value:
-            refuse(f"{LATER}to: {{where: …}}", "write to: and a workflow id instead")
         try:
             template = Template.parse(_text(value), variables)
         except MistakesError as error:
@@ -95,6 +104,25 @@ def _template(variables: Variables, check: Callable[[str], object]) -> Callable[
         return template
 
     return parse
+
+
+def _to(value: Any, where: Callable[[Any], Any]) -> Any:
+    if isinstance(value, dict):
+        return where(value)
+    return _template(ROUTE_VARIABLES, _literal_id)(value)
+
+
+def _attribute(value: Any) -> str:
+    name = _literal(value)
+    if name in OF_TEMPORAL - SYSTEM:
+        refuse("is Temporal's own", f"name one that starts set; of Temporal's: {', '.join(sorted(SYSTEM))}")
+    if "`" in name:
+        refuse("holds a `", "search attributes cannot be looked for by such a name")
+    return name
+
+
+def _literal_value(text: str) -> str:
+    return _literal_id(text, checked_value)
 
 
 def _some_text(text: str) -> None:
@@ -244,6 +272,8 @@ TaskQueueText = Annotated[Template, PlainValidator(_template(ROUTE_VARIABLES, _l
 Text = Annotated[Template, PlainValidator(_template(ROUTE_VARIABLES, _some_text))]
 MomentText = Annotated[Template, PlainValidator(_template(ROUTE_VARIABLES, _moment))]
 EnvelopeText = Annotated[Template, PlainValidator(_template(ENVELOPE_VARIABLES, _some_text))]
+ValueText = Annotated[Template, PlainValidator(_template(ROUTE_VARIABLES, _literal_value))]
+AttributeName = Annotated[str, PlainValidator(_attribute)]
 When = Annotated[Condition, PlainValidator(_condition)]
 AnyShape = Annotated[Shape, PlainValidator(_shape)]
 Arguments = Annotated[Shape, PlainValidator(_list_shape)]
@@ -325,10 +355,34 @@ class OrStartKeys(WorkflowKeys):
     publish_closing: Annotated[None, PlainValidator(_not_with_signals)] = None
 
 
+class WhereKeys(_Keys):
+    """Look for the workflow: all of these search attributes are equal to these values."""
+
+    where: dict[AttributeName, ValueText]
+
+    @field_validator("where")
+    @classmethod
+    def _is_of_use(cls, where: dict[str, Template]) -> dict[str, Template]:
+        status = where.get(STATUS)
+        if status and status.literal != RUNNING:
+            refuse(f"takes {STATUS}: {RUNNING} alone", "take it away: the others are closed")
+        if where.keys() <= SYSTEM:
+            refuse("finds any of them", "name a search attribute that starts set, and its value")
+        return where
+
+
+To = Annotated[
+    Template | WhereKeys,
+    GetPydanticSchema(
+        lambda _, schema_of: no_info_wrap_validator_function(_to, schema_of(WhereKeys)),
+    ),
+]
+
+
 class SignalKeys(_Keys):
     """Signal a workflow."""
 
-    to: IdText
+    to: To
     name: IdText
     input: Annotated[AnyShape | None, GIVEN] = None
     args: Annotated[Arguments | None, GIVEN] = None
@@ -343,7 +397,7 @@ class SignalKeys(_Keys):
 class CancelKeys(_Keys):
     """Ask a workflow to cancel itself."""
 
-    to: IdText
+    to: To
     reason: Annotated[Text | None, GIVEN] = None
     namespace: Annotated[IdText | None, GIVEN] = None
     missing: RuleOrPark = Rule.DEAD_LETTER

@@ -37,9 +37,11 @@ from service.routing.grammar import (
     SignalKeys,
     StartKeys,
     TopicKeys,
+    WhereKeys,
     WorkflowKeys,
     rfc_3339,
 )
+from service.routing.lookups import SYSTEM, checked_value
 from service.routing.reading import Document, Loc, read
 from service.routing.shapes import Shape
 
@@ -140,7 +142,8 @@ class Route:
             route=self.name,
             event=event,
             namespace=self._namespace(keys.namespace, variables),
-            workflow_id=_id("to", keys.to, variables),
+            workflow_id="" if isinstance(keys.to, WhereKeys) else _id("to", keys.to, variables),
+            where=_where(keys.to, variables) if isinstance(keys.to, WhereKeys) else None,
             name=_id("name", keys.name, variables),
             args=([*_args(keys.input, None, variables)],)
             if keys.batch
@@ -158,7 +161,8 @@ class Route:
             route=self.name,
             event=event,
             namespace=self._namespace(keys.namespace, variables),
-            workflow_id=_id("to", keys.to, variables),
+            workflow_id="" if isinstance(keys.to, WhereKeys) else _id("to", keys.to, variables),
+            where=_where(keys.to, variables) if isinstance(keys.to, WhereKeys) else None,
             reason=_text("reason", reason, variables) if reason else "",
             missing=keys.missing,
             closed=keys.closed,
@@ -242,6 +246,13 @@ class RouteTable:
     def search_attributes(self) -> set[str]:
         """The names of all search attributes that starts set; they must be registered."""
         return {name for keys in self._workflows() for name in keys.search_attributes}
+
+    @property
+    def looked_for(self) -> set[str]:
+        """The names of all search attributes that workflows are looked for by; they must be registered."""
+        actions = (route.keys.signal or route.keys.cancel for route in self.routes)
+        wheres = (action.to.where for action in actions if action and isinstance(action.to, WhereKeys))
+        return {name for where in wheres for name in where} - SYSTEM
 
     @property
     def namespaces(self) -> set[str]:
@@ -393,6 +404,10 @@ def _id(
 ) -> str:
     # A literal was checked when it was read.
     return template.literal or check(_text(key, template, variables), key)
+
+
+def _where(keys: WhereKeys, variables: Mapping[str, Any]) -> Mapping[str, str]:
+    return {name: _id(name, template, variables, checked_value) for name, template in keys.where.items()}
 
 
 def _args(one: Shape | None, several: Shape | None, variables: Mapping[str, Any]) -> tuple[Any, ...]:

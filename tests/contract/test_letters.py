@@ -21,7 +21,7 @@ from service.intake.pace import Pace
 from service.intake.waiting import WaitingRoom
 from service.kafka.record import Record
 from service.routing.table import RouteTable, load_routes
-from tests.contract.calls import CALLS, DESCRIBE, HISTORY, SEAL
+from tests.contract.calls import ASKING, CALLS, SEAL
 from tests.contract.frontend import Frontend, Refusal
 from tests.contract.known import CLOSED, LETTERS, MISSING, ONE_TARGETS_TROUBLE, TOO_FAST, WAITS
 from tests.contract.test_answers import name
@@ -50,6 +50,14 @@ routes:
     from: shop.orders
     type: [cancel, describe after cancel]
     cancel: {to: "order/${data.id}"}
+  - name: signal-found
+    from: shop.orders
+    type: find to signal
+    signal: {to: {where: {Order: "${data.id}"}}, name: paid, input: "${data}", missing: skip}
+  - name: cancel-found
+    from: shop.orders
+    type: find to cancel
+    cancel: {to: {where: {Order: "${data.id}"}}, missing: skip}
   - name: complete
     from: shop.orders
     type: [complete, history after complete]
@@ -138,9 +146,7 @@ async def waits_and_goes_on(bridge: Bridge, frontend: Frontend, call: str, *refu
     assert again == [first] * len(refusals)
 
 
-@pytest.mark.parametrize(
-    "call", [name for name, call in CALLS.items() if call.rpc not in {DESCRIBE, HISTORY}]
-)
+@pytest.mark.parametrize("call", [name for name, call in CALLS.items() if call.rpc not in ASKING])
 @pytest.mark.parametrize("refusal", LETTERS, ids=name)
 async def test_what_speaks_of_the_input_is_one_letter_without_its_values(
     temporal_says: Frontend,

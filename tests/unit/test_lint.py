@@ -31,6 +31,9 @@ HEAD = "version: 1\ntopics: {orders: {}}\nroutes:\n"
 ROUTE = HEAD + "  - name: placed\n    from: orders\n    type: placed\n"
 CANCEL = ROUTE + "    cancel: {to: order/x}\n"
 START = ROUTE + '    start: {workflow: Shop, id: "order/${data.id}", task_queue: q, '
+SEEKING = (
+    START + "search_attributes: {OrderNumber: x}}\n  - {name: gone, from: orders, cancel: {to: {where: {"
+)
 
 
 def written(folder: Path, text: str, name: str = "r.yaml") -> Path:
@@ -133,6 +136,11 @@ def test_the_terms_of_a_condition_are_those_that_must_all_be_true() -> None:
         (CANCEL.replace("order/x", "\"${'order/' + string(data.id)}\""), []),
         (START + 'search_attributes: {Who: "${data.phone}", RunId: x}}', ["7:93 TR402", "7:110 TR404"]),
         (START + f"search_attributes: {{Note: {'x' * 2049}}}}}", ["7:94 TR404"]),
+        (SEEKING + "OrderNumber: x}}}}", []),
+        (SEEKING + "Other: x}}}}", []),
+        (SEEKING + "OrderNumbr: x}}}}", ["8:54 TR407"]),
+        (SEEKING + 'Who: "${data.phone}"}}}}', ["8:59 TR402"]),
+        (SEEKING + "OrderNumber: x, ExecutionStatus: Running, WorkflowType: Shop}}}}", ["8:87 TR408"]),
         (START + f"search_attributes: {{{', '.join(f'A{n}: 1' for n in range(25))}}}}}", ["7:270 TR404"]),
     ],
 )  # fmt: skip

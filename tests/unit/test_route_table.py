@@ -446,3 +446,37 @@ def test_a_command_may_be_parked_for_a_second_to_thirty_days(
     made = command(one_route(tmp_path, action.replace("KEY", f"missing: {{park: {text}}}")))
     assert isinstance(made, Signal | Cancel)
     assert made.missing == span
+
+
+# --- workflows that are looked for ---
+
+WHERE = '{where: {Order: "${data.id}", Paid: "${data.paid}", WorkflowType: Shop}}'
+
+
+@pytest.mark.parametrize("action", ["signal: {to: TO, name: n}", "cancel: {to: TO}"])
+def test_a_workflow_is_looked_for_by_the_texts_of_its_search_attributes(tmp_path: Path, action: str) -> None:
+    routes = one_route(tmp_path, action.replace("TO", WHERE))
+    made = command(routes, {"id": 42, "paid": True})
+    assert isinstance(made, Signal | Cancel)
+    assert (made.workflow_id, made.where) == ("", {"Order": "42", "Paid": "true", "WorkflowType": "Shop"})
+    assert made.target == "where/Order=42,Paid=true,WorkflowType=Shop"
+    assert routes.looked_for == {"Order", "Paid"}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("", "Order: `data.id` is empty"),
+        (None, "Order: `data.id` is null"),
+        ("x" * 256, "Order is longer than 255 characters"),
+        ("back\\slash", "Order holds a character that cannot be looked for"),
+        ('a "word"', "Order holds a character that cannot be looked for"),
+        ("'quoted'", "Order begins or ends with a '"),
+        ("a\nline", "Order holds a character that cannot be looked for"),
+    ],
+)
+def test_what_can_never_be_found_is_refused_and_not_taken_for_missing(
+    tmp_path: Path, value: Any, expected: str
+) -> None:
+    routes = one_route(tmp_path, "cancel: {to: " + WHERE + ", missing: skip}")
+    assert reason(routes, {"id": value, "paid": True}).startswith(f"route r: {expected}")
