@@ -100,10 +100,8 @@ def _repeated(named: Any, what: str) -> Iterator[Finding]:
 
 def _unknown_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Iterator[Finding]:
     out = {str(topic.loc[-1]): topic.keys.get("out") is True for topic in topics}
-    for route in routes:
-        name = route.text("from")
-        if name is None or "${" in name:
-            continue
+    reading = [(route, name) for route in routes for name in route.texts("from") if "${" not in name]
+    for route, name in reading:
         if name not in out:
             close = difflib.get_close_matches(name, out, 1)
             cure = f"did you mean {close[0]}?" if close else "declare it under topics:"
@@ -115,7 +113,7 @@ def _unknown_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Iterato
 
 
 def _unread_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Iterator[Finding]:
-    read = {route.text("from") for route in routes}
+    read = {name for route in routes for name in route.texts("from")}
     for topic in topics:
         name = str(topic.loc[-1])
         if name not in read and topic.keys.get("out") is not True:

@@ -75,7 +75,7 @@ def _never_true(route: Entry) -> Iterator[Finding]:
         yield route.at_value("TR401", "when", "`when` is always false", "take the route away")
     if not isinstance(when, str) or not _is_right(ROUTE_VARIABLES.compile, when):
         return
-    given = {"record.topic": {topic}} if (topic := route.text("from")) else {}
+    given = {"record.topic": set(topics)} if (topics := route.texts("from")) else {}
     listed = [types] if isinstance(types, str) else types
     if isinstance(listed, list) and all(isinstance(one, str) for one in listed):
         given["event.type"] = set(listed)

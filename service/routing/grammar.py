@@ -248,6 +248,13 @@ def _types(value: Any) -> tuple[str, ...]:
     return tuple(_literal(one) for one in types)
 
 
+def _topics(value: Any) -> tuple[str, ...]:
+    topics = value if isinstance(value, list) else [value]
+    if not topics:
+        refuse("is empty", "name the topics that it reads")
+    return tuple(_literal(one) for one in topics)
+
+
 def _route_name(value: Any) -> str:
     name = _literal(value)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}", name):
@@ -424,7 +431,7 @@ class RouteKeys(_Keys):
     """One route; exactly one of start, signal, cancel and complete (checked where routes are read)."""
 
     name: Annotated[str, PlainValidator(_route_name)]
-    topic: Annotated[str, PlainValidator(_literal)] = Field(alias="from")
+    topics: Annotated[tuple[str, ...], PlainValidator(_topics)] = Field(alias="from")
     types: Annotated[tuple[str, ...] | None, PlainValidator(_types)] = Field(default=None, alias="type")
     when: Annotated[When | None, GIVEN] = None
     start: Annotated[StartKeys | None, GIVEN] = None

@@ -88,7 +88,7 @@ class Route:
 
     def __init__(self, keys: RouteKeys, allowed: frozenset[str]) -> None:
         self.name = keys.name
-        self.topic = keys.topic
+        self.topics = keys.topics
         self.types = keys.types
         self.keys = keys
         self._allowed = allowed
@@ -219,7 +219,10 @@ class RouteTable:
         self.out_topics = frozenset(name for name, keys in declared if keys.out)
         self._queues = {name: keys.inbox for file in files for name, keys in file.task_queues.items()}
         self._batching_topics = frozenset(
-            route.topic for route in self.routes if route.keys.signal and route.keys.signal.batch
+            topic
+            for route in self.routes
+            if route.keys.signal and route.keys.signal.batch
+            for topic in route.topics
         )
         self._matching = {topic: _Matching(topic, self.routes) for topic in self.topics}
 
@@ -294,7 +297,7 @@ class _Matching:
     """The routes of one topic by type; types that no route names share the routes without a type."""
 
     def __init__(self, topic: str, routes: Sequence[Route]) -> None:
-        fitting = [route for route in routes if route.topic == topic]
+        fitting = [route for route in routes if topic in route.topics]
         self._any = tuple(route for route in fitting if route.types is None)
         named = {one for route in fitting for one in route.types or ()}
         self._by_type = {

@@ -135,6 +135,8 @@ WRONG = {
     ROUTE.replace("{orders", "{‸a b").replace("from: orders", "from: a b"): ["a b is no topic name; Kafka allows 1 to 249 letters, digits, . _ and -"],
     ROUTE.replace("placed", "‸a b"): ["name must be 1 to 100 letters, digits, . _ / and -, and start with a letter or digit"],
     ROUTE + "  - {name: ‸placed, from: orders, cancel: {to: y}}": ["two routes named 'placed'; the first is at r.yaml:4"],
+    ROUTE.replace("from: orders", "from: ‸[orders, order]"): ["topic 'order' is not declared; did you mean orders?"],
+    ROUTE.replace("{orders", "{‸orders").replace("from: orders", "from: ‸[]"): ["no route reads topic 'orders'; write a route from it, out: true if it is only written to, or take it away", "from is empty; name the topics that it reads"],
     ROUTE.replace("{}", "{event: ‸avro}"): ["event must be cloudevents or a mapping of type, id, subject, source and time"],
     ROUTE.replace("{}", "{unmatched: ‸ignore}"): ["unmatched must be dead-letter or skip"],
     ROUTE.replace("{}", "{ordering: ‸none}"): ["ordering must be 'key' or 'partition'"],

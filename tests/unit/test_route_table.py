@@ -480,3 +480,25 @@ def test_what_can_never_be_found_is_refused_and_not_taken_for_missing(
 ) -> None:
     routes = one_route(tmp_path, "cancel: {to: " + WHERE + ", missing: skip}")
     assert reason(routes, {"id": value, "paid": True}).startswith(f"route r: {expected}")
+
+
+# --- several topics ---
+
+
+def test_a_route_reads_each_of_its_topics_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "version: 1\n"
+        "topics: {eu: {}, us: {}, all: {}}\n"
+        "task_queues: {q: {inbox: true}}\n"
+        "routes:\n"
+        "  - {name: some, from: [eu, us], signal: {to: x, name: n, input: 1, batch: true}}\n"
+        "  - {name: each, from: [eu, us, all], type: placed, cancel: {to: x}}\n"
+    )
+    routes = load_routes(path)
+    names = {
+        topic: [route.name for route in routes.routes_for(event(topic=topic, type_="placed"))]
+        for topic in routes.topics
+    }
+    assert names == {"eu": ["some", "each"], "us": ["some", "each"], "all": ["each"]}
+    assert routes.batching_topics == {"eu", "us"}
