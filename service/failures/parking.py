@@ -110,6 +110,11 @@ class Way:
         self._busy_since: float | None = None
         self._looking_since: float | None = None
 
+    @property
+    def command(self) -> Command:
+        """The command; once its workflow was found, with the id of that."""
+        return self._command
+
     async def go(self) -> Outcome:
         """Try once; may be repeated as often as one likes.
 

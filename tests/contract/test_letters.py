@@ -21,7 +21,7 @@ from service.intake.pace import Pace
 from service.intake.waiting import WaitingRoom
 from service.kafka.record import Record
 from service.routing.table import RouteTable, load_routes
-from tests.contract.calls import ASKING, CALLS, SEAL
+from tests.contract.calls import ASKING, CALLS, LIST, SEAL, SIGNAL
 from tests.contract.frontend import Frontend, Refusal
 from tests.contract.known import CLOSED, LETTERS, MISSING, ONE_TARGETS_TROUBLE, TOO_FAST, WAITS
 from tests.contract.test_answers import name
@@ -176,3 +176,14 @@ async def test_a_target_that_is_not_there_is_a_letter_by_the_rule_that_nobody_wr
     (letter,) = bridge.letters.sent
     rule = "missing" if refusal is MISSING else "closed"
     assert f"write `{rule}: skip`".encode() in (letter.header("__dlq.errors.message") or b"")
+
+
+async def test_a_letter_about_a_workflow_that_was_found_names_it(
+    temporal_says: Frontend, dispatcher: Dispatcher, routes: RouteTable
+) -> None:
+    bridge = Bridge(routes, dispatcher)
+    temporal_says.answer(LIST, CALLS["find to signal"].goes_on or MISSING)
+    temporal_says.answer(SIGNAL, CLOSED)
+    assert await bridge.handle(fact("find to signal")) == ["dead-lettered"]
+    (letter,) = bridge.letters.sent
+    assert letter.header("turnout-workflow-id") == b"order/A-1"
