@@ -141,9 +141,6 @@ class Way:
             if not self._busy_for_long():
                 raise
             answer, patience = str(busy), BUSY_PATIENCE
-        # What was looked for may be found by now.
-        command = self._command
-        assert isinstance(command, Parkable)
         return await self._park(command, answer, patience)
 
     async def _find(self, command: Parkable) -> Outcome:

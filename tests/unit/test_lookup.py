@@ -13,6 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from service.dispatch.answers import OutcomeKind
 from service.dispatch.dispatcher import Dispatcher
+from service.dispatch.links import Links
 from service.dispatch.lookup import Lookup, cannot_be_looked_for
 from service.errors import NotNow, RejectedError, TargetMissing, Throttled
 from service.routing.commands import Cancel, Rule, Signal
@@ -188,5 +189,7 @@ async def test_whatever_else_visibility_answers_the_command_waits(
     assert wire.calls == [LIST]
 
 
-def test_a_workflow_that_is_not_found_yet_has_no_link(dispatcher: Dispatcher) -> None:
+async def test_a_workflow_that_is_not_found_yet_has_no_link(wire: Wire) -> None:
+    dispatcher = await connected(wire, links=Links(ui_url="http://ui"))
     assert dispatcher.link(SIGNAL_IT) == ""
+    assert dispatcher.link(replace(SIGNAL_IT, workflow_id="order/1", where=None)) != ""
