@@ -89,7 +89,7 @@ class Lookup:
             ) from None
 
     def _fits(self, found: WorkflowExecution, where: Mapping[str, str]) -> bool:
-        """Whether it has these very values: databases compare in ways of their own, without case for one."""
+        """Whether it has these very values: databases compare in ways of their own, some without case."""
         has: dict[str, Any] = {pair.key.name: pair.value for pair in found.typed_search_attributes}
         has["WorkflowType"], has[STATUS] = found.workflow_type, where.get(STATUS)
         return all(self._literal(name, text) == self._written(name, has) for name, text in where.items())

@@ -249,6 +249,12 @@ def test_a_renamed_route_and_a_changed_id_are_found_against_the_old_folder(tmp_p
     ]
     assert found(tmp_path, CANCEL.replace("order/x", "orders/x"), against=old) == ["7:18 TR502"]
     assert found(tmp_path, CANCEL.replace("order/x", "order/x, namespace: eu"), against=old) == ["7:38 TR502"]
+    seeking = CANCEL.replace("order/x", "{where: {Order: x}}")
+    assert found(tmp_path, seeking, against=old) == ["7:18 TR502"]
+    now = written(tmp_path, seeking, "now/r.yaml").parent
+    (one,) = lint([written(tmp_path, CANCEL)], against=now).findings
+    assert one.problem == "to was a lookup: the workflows that it met are not met any more"
+    assert found(tmp_path, seeking, against=now) == []
     mapped = CANCEL.replace("orders: {}", 'orders: {event: {type: "${data.t}", id: "${data.id}"}}')
     assert found(tmp_path, mapped, against=old) == ["2:10 TR503"]
 

@@ -130,7 +130,7 @@ async def test_what_is_found_goes_by_the_rules_that_its_own_answer_speaks_of(
 async def test_what_visibility_finds_and_has_another_value_is_not_it(
     wire: Wire, dispatcher: Dispatcher, has: dict[str, Any]
 ) -> None:
-    """MySQL compares without case, for one."""
+    """Databases compare in ways of their own, some without case."""
     wire.answers[LIST] += [listed(("order/1", has))] * 2
     skipped = await dispatcher.dispatch(replace(SIGNAL_IT, missing=Rule.SKIP))
     assert skipped.kind is OutcomeKind.SKIPPED
