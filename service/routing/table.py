@@ -310,9 +310,18 @@ def load_routes(path: Path, judge: Judge = no_mistakes) -> RouteTable:
     Raises:
         ConfigurationError: Anything is wrong; with all findings, in the order of files and lines.
     """
-    routes = read_routes([path], judge)
+    return load_all_routes([path], judge)
+
+
+def load_all_routes(paths: Sequence[Path], judge: Judge = no_mistakes) -> RouteTable:
+    """As `load_routes`, of several files or folders that are read as one.
+
+    Raises:
+        ConfigurationError: Anything is wrong; with all findings, in the order of files and lines.
+    """
+    routes = read_routes(paths, judge)
     if routes.findings:
-        raise _all_at_once(path, routes.findings)
+        raise _all_at_once(paths[0], routes.findings)
     return RouteTable(routes.files)
 
 

@@ -107,6 +107,21 @@ def test_each_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
     assert "route order-placed: starts OrderFulfilment order/A-1 on orders" in from_input.stdout
 
 
+def test_each_document_of_the_page_is_written(tmp_path: Path) -> None:
+    (tmp_path / "routes").symlink_to(ROOT / "deploy/demo/routes")
+    commands = [command for section in ("graph", "schema", "asyncapi") for command in _commands(section)]
+    written = [_run(tmp_path, command) for command in commands]
+    assert [(one.returncode, one.stderr) for one in written] == [(0, "")] * len(commands)
+    picture, drawn, _, topics, _, named = (one.stdout for one in written)
+    assert (picture, drawn.splitlines()[0]) == ("", "flowchart LR")
+    assert (tmp_path / "routes.svg").read_text() == (ROOT / "docs/shop-routes.svg").read_text()
+    schema = orjson.loads((tmp_path / "routes.schema.json").read_bytes())
+    assert "from" in schema["$defs"]["RouteKeys"]["properties"]
+    assert '"$ref": "#/components/schemas/Order"' in topics
+    assert orjson.loads((tmp_path / "topics.json").read_bytes())["info"]["version"] == "2.1.0"
+    assert 'host: "kafka.shop:9092"' in named
+
+
 def test_the_page_has_all_codes() -> None:
     listed = re.findall(r"^\| (TR\d{3}) \| (\w+) \| (.*) \|$", PAGE, re.MULTILINE)
     assert listed == [(code, check.severity, check.about) for code, check in CHECKS.items()]
