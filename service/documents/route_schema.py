@@ -6,6 +6,7 @@ keys and values (CEL, topics of other files, ids) only the loader and `turnout r
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
+from itertools import combinations, starmap
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -123,15 +124,16 @@ def _choices(annotation: Any) -> list[Any]:
 
 
 def _not_both(one: str, other: str) -> dict[str, Any]:
-    return {"not": {"required": [one, other]}}
+    # Not by `not`: so editors mark the key, and can name it.
+    return {"if": {"required": [one]}, "then": {"properties": {other: False}}}
 
 
 def _needs(key: str, *others: str) -> dict[str, Any]:
     return {"if": {"required": [key]}, "then": {"anyOf": [{"required": [other]} for other in others]}}
 
 
-def _just_one(keys: Sequence[str]) -> dict[str, Any]:
-    return {"oneOf": [{"required": [key]} for key in keys]}
+def _just_one(keys: Sequence[str]) -> Sequence[dict[str, Any]]:
+    return [{"anyOf": [{"required": [key]} for key in keys]}, *starmap(_not_both, combinations(keys, 2))]
 
 
 def _when_true(key: str, then: dict[str, Any]) -> dict[str, Any]:
@@ -150,6 +152,6 @@ _RULES: Mapping[type[BaseModel], Sequence[dict[str, Any]]] = {
         _not_both("missing", "or_start"),
         _when_true("batch", {"required": ["input"]}),
     ],
-    grammar.CompleteKeys: [_just_one(("result", "error"))],
-    grammar.RouteKeys: [_just_one(ACTIONS)],
+    grammar.CompleteKeys: _just_one(("result", "error")),
+    grammar.RouteKeys: _just_one(ACTIONS),
 }
