@@ -4,7 +4,7 @@ Never stricter than the loader, so that no route which loads is marked as wrong.
 keys and values (CEL, topics of other files, ids) only the loader and `turnout routes lint` know.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from itertools import combinations, starmap
 from typing import Any, Literal, get_args, get_origin
@@ -18,6 +18,7 @@ from service.documents.schemas import Untitled
 from service.routing import grammar
 from service.routing.consistency import KEYS_OF_TOPICS_READ
 from service.routing.entries import ACTIONS
+from service.routing.findings import models_in
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -44,16 +45,9 @@ def models(root: type[BaseModel]) -> Sequence[type[BaseModel]]:
     """`root` and all models below it, each once, in the order in which keys name them."""
     found: list[type[BaseModel]] = [root]
     for field in root.model_fields.values():
-        for below in _models_in(field.annotation):
+        for below in models_in(field.annotation):
             found += [model for model in models(below) if model not in found]
     return found
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models_in(argument)
 
 
 class _Generator(Untitled):

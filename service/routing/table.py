@@ -321,7 +321,7 @@ def load_all_routes(paths: Sequence[Path], judge: Judge = no_mistakes) -> RouteT
     """
     routes = read_routes(paths, judge)
     if routes.findings:
-        raise _all_at_once(paths[0], routes.findings)
+        raise _all_at_once(", ".join(map(str, paths)), routes.findings)
     return RouteTable(routes.files)
 
 
@@ -381,7 +381,7 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _all_at_once(path: Path, findings: Sequence[Finding]) -> ConfigurationError:
+def _all_at_once(path: Path | str, findings: Sequence[Finding]) -> ConfigurationError:
     count = "1 mistake" if len(findings) == 1 else f"{len(findings)} mistakes"
     return ConfigurationError(f"the routes in {path} cannot be used: {count}", findings)
 

@@ -84,7 +84,9 @@ def test_paths_are_read_as_one_and_mistakes_end_with_1(
     assert "more" in told
     Path("more.yaml").write_text(MORE.replace("more: {}", "moar: {}"))
     assert turnout(monkeypatch, *command, "routes", "more.yaml") == 1
-    assert "TR304 topic 'more' is not declared; did you mean moar?" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the routes in routes, more.yaml cannot be used: 2 mistakes" in said
+    assert "TR304 topic 'more' is not declared; did you mean moar?" in said
     assert turnout(monkeypatch, *command, "nowhere") == 2
 
 
