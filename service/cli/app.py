@@ -11,6 +11,7 @@ from service.cli import (
     closing,
     dev,
     documents,
+    init,
     letters,
     operate,
     parked,
@@ -20,7 +21,7 @@ from service.cli import (
     seek,
     switchboard,
 )
-from service.cli.output import Output, OutputLost
+from service.cli.output import Output, OutputLost, open_what_is_closed
 from service.errors import ConfigurationError, NotNow, Unreachable
 from service.lifecycle import leave
 
@@ -36,6 +37,7 @@ app = typer.Typer(
     add_completion=False,
 )
 run.add_to(app)
+init.add_to(app)
 dev.add_to(app)
 operate.add_to(app)
 switchboard.add_to(app)
@@ -50,6 +52,7 @@ documents.add_to(app)
 
 def main() -> None:
     """Run one command; exit 0 done, 1 something is wrong or lost, 2 usage, 3 a neighbour is not there."""
+    open_what_is_closed()
     with redirect_stdout(cast("TextIO", Output(sys.stdout))):
         code = _run()
     leave(code)
