@@ -1,15 +1,21 @@
 """What a route asks for, before any event: by what its file says, with the expressions in it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from service.documents.plain import plain
 from service.expressions import Template
 from service.routing.grammar import RouteKeys
+from service.routing.table import Route
 
 
 def written(value: object) -> str:
     """What stands in the file where an event may decide, in one line."""
     return plain(value.source if isinstance(value, Template) else str(value)).replace("\t", " ")
+
+
+def topics_of(route: Route) -> Sequence[str]:
+    """The topics that `route` reads."""
+    return (route.topic,)
 
 
 def asked(keys: RouteKeys) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from activities.correlation import HEADER
 from service.dispatch.contracts import Contracts, Parameters
-from service.documents.asking import asked, written
+from service.documents.asking import asked, topics_of, written
 from service.documents.schemas import Schemas, all_of, any_of, unused_names
 from service.errors import RejectedError
 from service.expressions import Template
@@ -83,19 +83,20 @@ class _Writing:
         self._events: dict[tuple[str, str | None], str] = {}
 
     def receive(self, route: Route) -> None:
-        """What `route` takes, as an operation."""
-        topic, keys = self._table.topics[route.topic], route.keys
+        """What `route` takes, as an operation for each topic."""
+        keys = route.keys
         types: Sequence[str | None] = route.types or (None,)
         said = [f"It {asked(keys)}."]
         if keys.when:
             said.append(f"It takes what fits `{written(keys.when.source)}`.")
-        self._operation(
-            route.name,
-            "receive",
-            route.topic,
-            [self._taken(topic, type_) for type_ in types],
-            {"title": f"route {route.name}", "description": " ".join(said)},
-        )
+        for topic in topics_of(route):
+            self._operation(
+                route.name,
+                "receive",
+                topic,
+                [self._taken(self._table.topics[topic], type_) for type_ in types],
+                {"title": f"route {route.name}", "description": " ".join(said)},
+            )
 
     def send(self, topic: str) -> None:
         """What is written to `topic`, as operations."""
@@ -154,7 +155,7 @@ class _Writing:
         taking = [
             route
             for route in self._table.routes
-            if route.topic == topic.name and (route.types is None or type_ in route.types)
+            if topic.name in topics_of(route) and (route.types is None or type_ in route.types)
         ]
         listed = "\n".join(f"- `{route.name}` {asked(route.keys)}" for route in taking)
         headers, mapped = _headers(topic, type_)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from service.documents.asking import written
+from service.documents.asking import topics_of, written
 from service.expressions import Template
 from service.routing.grammar import RouteKeys
 from service.routing.table import Route, RouteTable
@@ -46,15 +46,16 @@ class Flow:
 def flow_of(table: RouteTable) -> Flow:
     """The flow of all routes: only what their files say, so not what workflows publish by themselves."""
     workflows = _Workflows(table.routes)
-    topics = [*dict.fromkeys(route.topic for route in table.routes)]
-    routes = sorted(table.routes, key=lambda route: topics.index(route.topic))
-    nodes = [Node(Column.TOPIC, topic) for topic in topics]
+    read = {topic: Node(Column.TOPIC, topic) for route in table.routes for topic in topics_of(route)}
+    order = [*read]
+    routes = sorted(table.routes, key=lambda route: order.index(topics_of(route)[0]))
+    nodes = [*read.values()]
     edges: list[tuple[Node, Node]] = []
     for route in routes:
         targets = workflows.targets(route)
         node = Node(Column.ROUTE, route.name, tuple(_details(route.keys, targets)))
         nodes.append(node)
-        edges.append((nodes[topics.index(route.topic)], node))
+        edges += [(read[topic], node) for topic in topics_of(route)]
         edges += [(node, target) for target in targets]
     nodes += dict.fromkeys(target for _, target in edges if target.column is Column.TARGET)
     results = {topic: Node(Column.RESULT, topic) for topic in sorted(table.out_topics)}

@@ -61,6 +61,13 @@ class _Generator(Untitled):
         written = self.generate_inner(inner["schema"] if inner["type"] == "nullable" else inner)
         return written if _is_said(written) else {**written, "type": [*ANY_BUT_NULL]}
 
+    def function_wrap_schema(self, schema: core_schema.WrapValidatorFunctionSchema) -> JsonSchemaValue:
+        """What is wrapped takes a map where the wrapper says nothing; the wrapper may take all else."""
+        written = super().function_wrap_schema(schema)
+        if "json_schema_input_schema" in schema or "$ref" not in written:
+            return written
+        return {"anyOf": [written, {"type": [kind for kind in (*ANY_BUT_NULL, "null") if kind != "object"]}]}
+
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
         """A name that does not fit is refused, not left alone."""
         written = super().dict_schema(schema)

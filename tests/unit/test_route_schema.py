@@ -3,7 +3,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
@@ -13,7 +13,8 @@ import jsonschema_rs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, PlainValidator
+from pydantic import BaseModel, GetPydanticSchema, PlainValidator
+from pydantic_core.core_schema import no_info_wrap_validator_function
 from ruamel.yaml import YAML
 
 from service.documents.route_schema import models, route_schema, schema_of
@@ -217,6 +218,11 @@ def test_each_key_of_the_grammar_is_there_but_the_one_that_says_where_it_goes() 
         assert keys - own["properties"].keys() == ({"publish_closing"} if model is OrStartKeys else set())
 
 
+def _either(model: type[BaseModel]) -> Callable[[Any, Any], Any]:
+    """A value that only a validator around a model knows to take."""
+    return lambda _, schema_of: no_info_wrap_validator_function(lambda value, _: value, schema_of(model))
+
+
 def test_a_new_key_needs_nothing_but_its_model() -> None:
     class Letters(BaseModel):
         """New keys."""
@@ -226,6 +232,18 @@ def test_a_new_key_needs_nothing_but_its_model() -> None:
         to: Annotated[str, PlainValidator(str)]
         """Of any shape."""
 
+    class Where(BaseModel):
+        """A map."""
+
+        where: str
+
+    class Found(BaseModel):
+        to: Annotated[str | Where, GetPydanticSchema(_either(Where))]
+
+    found = jsonschema_rs.validator_for(schema_of(Found))
+    assert found.is_valid({"to": "text"})
+    assert found.is_valid({"to": {"where": "x"}})
+    assert not found.is_valid({"to": {"were": "x"}})
     schema = schema_of(Letters)
     assert schema["properties"]["format"] == {
         "enum": ["json", "avro"],
