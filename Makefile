@@ -66,6 +66,10 @@ fmt: $(VENV)/.dev ## Format the code, and repair what can be repaired without as
 .PHONY: check
 check: lint test ## What has to pass before a commit: lint and test
 
+.PHONY: reference
+reference: $(VENV)/.dev ## Write docs/reference.md anew, from what reads routes and settings
+	@$(BIN)/turnout docs reference --output docs/reference.md
+
 .PHONY: pins
 pins: $(VENV)/.dev ## Write requirements/ anew from pyproject.toml (newer versions: make pins ARGS=--upgrade)
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv

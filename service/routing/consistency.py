@@ -11,6 +11,9 @@ from service.errors import Finding
 from service.routing.entries import ACTIONS, Entry, actions_of, named_in, root, routes_in
 from service.routing.reading import Document
 
+KEYS_OF_TOPICS_READ = frozenset({"format", "event", "key", "ordering", "tombstones", "unmatched"})
+"""They mean nothing for a topic that is only written to."""
+
 
 def inconsistencies(documents: Sequence[Document]) -> Iterator[Finding]:
     """Everything in `documents`, the files of one folder, that does not fit together."""
@@ -138,7 +141,7 @@ def _unwritten_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Itera
 
 def _unused_keys_of_out_topic(topic: Entry) -> Iterator[Finding]:
     if topic.keys.get("out") is True:
-        for key in topic.keys.keys() & {"format", "event", "key", "ordering", "tombstones", "unmatched"}:
+        for key in topic.keys.keys() & KEYS_OF_TOPICS_READ:
             yield topic.at_key(
                 "TR306", key, f"'{key}' means nothing for a topic that is only written to", "leave it out"
             )

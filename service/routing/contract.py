@@ -45,13 +45,15 @@ class Problem(NamedTuple):
 class Schema:
     """A JSON Schema, of the draft that its `$schema` names, or 2020-12.
 
-    Nothing is fetched: a `$ref` stays within it. Checking takes bounded time, whatever the data.
+    Nothing is fetched: a `$ref` stays within it. Checking takes bounded time, whatever the data. `written` is
+    the schema as it was given.
 
     Raises:
         SchemaMistakeError: It is none, or refers to what it does not hold.
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
+        self.written = schema
         try:
             self._validator = jsonschema_rs.validator_for(
                 dict(schema),

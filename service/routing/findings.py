@@ -99,15 +99,16 @@ def _below(model: Any, part: str | int) -> Any:
         return model
     for name, field in model.model_fields.items():
         if part == (field.alias or name):
-            return next(iter(_models_in(field.annotation)), None)
+            return next(iter(models_in(field.annotation)), None)
     return model
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a value of this type may be, or hold."""
     if _is_model(annotation):
         yield annotation
     for argument in get_args(annotation):
-        yield from _models_in(argument)
+        yield from models_in(argument)
 
 
 def _is_model(annotation: Any) -> bool:

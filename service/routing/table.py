@@ -326,9 +326,18 @@ def load_routes(path: Path, judge: Judge = no_mistakes) -> RouteTable:
     Raises:
         ConfigurationError: Anything is wrong; with all findings, in the order of files and lines.
     """
-    routes = read_routes([path], judge)
+    return load_all_routes([path], judge)
+
+
+def load_all_routes(paths: Sequence[Path], judge: Judge = no_mistakes) -> RouteTable:
+    """As `load_routes`, of several files or folders that are read as one.
+
+    Raises:
+        ConfigurationError: Anything is wrong; with all findings, in the order of files and lines.
+    """
+    routes = read_routes(paths, judge)
     if routes.findings:
-        raise _all_at_once(path, routes.findings)
+        raise _all_at_once(", ".join(map(str, paths)), routes.findings)
     return RouteTable(routes.files)
 
 
@@ -372,7 +381,7 @@ def _judged(document: Document, file: RouteFile, judge: Judge) -> Iterator[Findi
             yield document.at_value("TR405", ("routes", index, *loc), problem, cure)
 
 
-def _all_at_once(path: Path, findings: Sequence[Finding]) -> ConfigurationError:
+def _all_at_once(path: Path | str, findings: Sequence[Finding]) -> ConfigurationError:
     count = "1 mistake" if len(findings) == 1 else f"{len(findings)} mistakes"
     return ConfigurationError(f"the routes in {path} cannot be used: {count}", findings)
 

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import orjson
+import pytest
 
+from service.cli import app as app_module
 from service.local import LocalTemporal
 from service.routing.checks import CHECKS
 from tests.integration.service import HEAD, NOTE_ROUTE, Site, site
@@ -114,6 +116,30 @@ def test_each_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
     )
     assert orjson.loads(programs.stdout)["event"]["id"] == "E-1"
     assert "route order-placed: starts OrderFulfilment order/A-1 on orders" in from_input.stdout
+
+
+def test_each_document_of_the_page_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "routes").symlink_to(ROOT / "deploy/demo/routes")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    codes: list[int] = []
+    monkeypatch.setattr(app_module, "leave", codes.append)
+    printed = []
+    for command in (command for section in ("graph", "schema", "asyncapi") for command in _commands(section)):
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        app_module.main()
+        printed.append(capsys.readouterr().out)
+    assert codes == [0] * len(printed)
+    picture, drawn, _, topics, _, named = printed
+    assert (picture, drawn.splitlines()[0]) == ("", "flowchart LR")
+    assert (tmp_path / "routes.svg").read_text() == (ROOT / "docs/shop-routes.svg").read_text()
+    schema = orjson.loads((tmp_path / "routes.schema.json").read_bytes())
+    assert "from" in schema["$defs"]["RouteKeys"]["properties"]
+    assert '"$ref": "#/components/schemas/Order"' in topics
+    assert orjson.loads((tmp_path / "topics.json").read_bytes())["info"]["version"] == "2.1.0"
+    assert 'host: "kafka.shop:9092"' in named
 
 
 def test_the_tests_on_the_page_pass(tmp_path: Path) -> None:
