@@ -20,7 +20,7 @@ Loc = tuple[str | int, ...]
 
 MAX_LEVELS = 64
 
-_BREAKS = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
+_BREAKS = re.compile(r"\r\n?|\n")  # those of YAML 1.2; 1.1 knew more
 _TAG = "tag:yaml.org,2002:"
 _NEEDS_QUOTES = "YAML reads that differently without quotes; write "
 
@@ -114,8 +114,7 @@ def _decoded(path: Path) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = raw[: error.start].decode("utf-8", "replace")
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        line, column = _place_after(raw[: error.start].decode("utf-8-sig", "replace"))
         finding = Finding("TR101", path, line, column, "this byte is not UTF-8", "save the file as UTF-8")
         raise _Unreadable(finding) from error
 
@@ -250,6 +249,12 @@ def _line(text: str, number: int) -> str:
     return lines[number] if number < len(lines) else ""
 
 
+def _place_after(text: str) -> tuple[int, int]:
+    """Line and column of what follows `text`."""
+    lines = _BREAKS.split(text)
+    return len(lines), len(lines[-1]) + 1
+
+
 _ESCAPE_SIZE = {"x": 4, "u": 6, "U": 10}
 
 
@@ -292,8 +297,7 @@ def _character_finding(path: Path, text: str, error: YAMLError) -> Finding:
     position = getattr(error, "position", None)
     if not isinstance(position, int):
         return Finding("TR102", path, 0, 0, f"YAML: {str(error).splitlines()[0]}")
-    before = text[:position]
-    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    line, column = _place_after(text[:position])
     problem, cure = "YAML: a control character", "write it as an escape in double quotes"
     return Finding("TR102", path, line, column, problem, cure)
 
