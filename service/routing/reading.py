@@ -19,6 +19,7 @@ Loc = tuple[str | int, ...]
 """Where in the values: keys of maps and indexes of lists, as pydantic reports them."""
 
 MAX_LEVELS = 64
+_MAX_OPEN_BRACKETS = 1_000  # texts may hold some; of 30,000 that are opened the reader thinks for minutes
 
 _BREAKS = re.compile(r"\r\n?|\n")  # those of YAML 1.2; 1.1 knew more
 _TAG = "tag:yaml.org,2002:"
@@ -120,6 +121,10 @@ def _decoded(path: Path) -> str:
 
 
 def _composed(path: Path, text: str) -> Node:
+    if (position := _too_many_brackets(text)) is not None:
+        line, column = _place_after(text[:position])
+        problem = f"more than {_MAX_OPEN_BRACKETS} brackets are open here"
+        raise _Unreadable(Finding("TR108", path, line, column, problem, "close them"))
     yaml = YAML(typ="safe", pure=True)  # the round-trip reader puts marks of its own into folded texts
     try:
         with warnings.catch_warnings():
@@ -136,6 +141,16 @@ def _composed(path: Path, text: str) -> Node:
     if root is None:
         raise _Unreadable(Finding("TR101", path, 0, 0, "is empty", "write version: 1, topics and routes"))
     return root
+
+
+def _too_many_brackets(text: str) -> int | None:
+    """Where so many brackets are open that reading on would take very long; None: nowhere."""
+    depth = 0
+    for bracket in re.finditer(r"[\[\]{}]", text):
+        depth = max(depth + (1 if bracket[0] in "[{" else -1), 0)
+        if depth > _MAX_OPEN_BRACKETS:
+            return bracket.start()
+    return None
 
 
 @dataclass(slots=True)

@@ -1,4 +1,5 @@
-"""Whatever bytes come: each record becomes an event or a letter, and each route a command, nothing or a letter."""
+# ruff: noqa: E501 - a case is a line
+"""Whatever bytes come: a record becomes an event or a letter, a route a command, nothing or a letter."""
 
 import json
 from base64 import b64encode
@@ -58,22 +59,21 @@ def table() -> RouteTable:
         return load_routes(path)
 
 
-def follow(record: Record, limits: Limits) -> None:
-    """The way of a record up to its commands; only a `RecordError` may end it."""
+def follow(record: Record, limits: Limits) -> list[str]:
+    """The way of a record up to its commands: the reasons of its letters; nothing else may end it."""
     routes = table()
     decoder = Decoder({name: topic.format for name, topic in routes.topics.items()}, limits, "cluster")
     try:
         event = decoder.decode(record)
     except RecordError as error:
-        assert error.reason
-        return
-    if isinstance(event, Tombstone):
-        return
-    for route in routes.routes_for(event):
+        return [error.reason]
+    reasons = []
+    for route in [] if isinstance(event, Tombstone) else routes.routes_for(event):
         try:
             route.command(event)
         except RecordError as error:
-            assert error.reason.startswith(f"route {route.name}: ")
+            reasons.append(error.reason.removeprefix(f"route {route.name}: "))
+    return reasons
 
 
 ATTRIBUTES = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}
@@ -177,7 +177,7 @@ def structured(text: str) -> Record:
 def test_every_record_ends_in_an_event_a_tombstone_or_a_letter_and_every_route_in_a_typed_answer(
     record: Record, limits: Limits
 ) -> None:
-    follow(record, limits)
+    assert all(follow(record, limits))
 
 
 GIVEN = {
@@ -206,7 +206,6 @@ GIVEN = {
 def test_every_event_that_a_person_writes_is_explained_or_refused(text: bytes, topic: str) -> None:
     try:
         record = record_in(text, topic)
-    except ConfigurationError as error:
-        assert str(error)
+    except ConfigurationError:
         return
-    follow(record, Limits())
+    assert all(follow(record, Limits()))
