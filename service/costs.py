@@ -27,6 +27,7 @@ _HANDED_OUT_BYTE = 60
 _PARSED_CHARACTER = 600
 _PATTERN_CHARACTER = 400
 _CALL = 100
+_NUMBER_BYTES = 8
 
 _SMALLEST, _LARGEST = 1 << 7, 1 << 40
 
@@ -70,7 +71,8 @@ class Size:
     @classmethod
     def within(cls, size_bytes: int) -> "Size":
         """How large a value can be whose JSON has `size_bytes`."""
-        return cls(size_bytes // 2 + 1, size_bytes, size_bytes, size_bytes)
+        largest = _NUMBER_BYTES * (size_bytes // 2 + 1)  # a list of digits
+        return cls(size_bytes // 2 + 1, size_bytes, largest, largest)
 
     @property
     def one_item(self) -> Sized:
@@ -139,7 +141,7 @@ class _Measure:
 
     def bytes(self, value: Any) -> int:
         if isinstance(value, str):
-            size = len(value) if value.isascii() else 4 * len(value)
+            size = len(value) if value.isascii() else len(value.encode("utf-8", "replace"))
             self.text = max(self.text, size)
             return size + 3
         if isinstance(value, Mapping):
@@ -150,7 +152,7 @@ class _Measure:
             sizes = [self.bytes(item) for item in value]
             self.item = max(self.item, max(sizes, default=0))
             return 2 + sum(sizes)
-        return 8
+        return _NUMBER_BYTES
 
 
 NUMBER = Size()

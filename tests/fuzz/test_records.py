@@ -67,8 +67,10 @@ def follow(record: Record, limits: Limits) -> list[str]:
         event = decoder.decode(record)
     except RecordError as error:
         return [error.reason]
+    if isinstance(event, Tombstone):
+        return []
     reasons = []
-    for route in [] if isinstance(event, Tombstone) else routes.routes_for(event):
+    for route in routes.routes_for(event):
         try:
             route.command(event)
         except RecordError as error:
