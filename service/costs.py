@@ -6,6 +6,8 @@ before an expression runs, from its syntax tree and the sizes of what the event 
 the machine: the same event always ends in the same way.
 """
 
+import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
@@ -25,7 +27,14 @@ _READ_CHARACTER = 2
 _COMPARED_BYTE = 10
 _HANDED_OUT_BYTE = 60
 _PARSED_CHARACTER = 600
-_PATTERN_CHARACTER = 400
+_PATTERN = 10_000
+_PATTERN_CHARACTER = 500
+_REPEATED = 10_000
+_UNICODE_CLASS = 2_500_000  # \pL: hundreds of ranges
+_MOST_OF_A_PATTERN = 600_000_000  # then RE2 refuses it
+_UNKNOWN_CHARACTER = 20_000_000  # \pL{50}
+_UNKNOWN_PATTERN = 400_000_000
+_UNKNOWN_LATER_CHARACTER = 45_000
 _CALL = 100
 _NUMBER_BYTES = 8
 
@@ -122,6 +131,11 @@ class Known:
         """The items of the longest of them."""
         return max((len(value) for value in self._values if isinstance(value, list | Mapping)), default=0)
 
+    @cached_property
+    def texts(self) -> Sequence[str]:
+        """Those of them that are texts."""
+        return [value for value in self._values if isinstance(value, str)]
+
     @property
     def one_item(self) -> Sized:
         """See `Sized`."""
@@ -205,7 +219,7 @@ class Cost:
     @property
     def is_always_too_much(self) -> bool:
         """Whether not even a plain event stays within the budget, or within the turns of the engine."""
-        reckoning = _Reckoning(PLAIN_EVENT)
+        reckoning = _Reckoning(PLAIN_EVENT, plain=True)
         return self._cost(reckoning, {}) > BUDGET or reckoning.most_turns > MAX_TURNS
 
     def within(self, size_bytes: int) -> int:
@@ -230,14 +244,20 @@ class _Node:
     parts: "tuple[_Node, ...]" = ()
     made: str = ""
     """Of a loop, the name of what it makes."""
-    text: int | None = None
-    """Of a constant, the bytes of its text."""
+    text: str | None = None
+    """Of a constant, where it is a text."""
 
 
 class _Reckoning:
-    """Adds up what an expression can cost."""
+    """Adds up what an expression can cost.
 
-    def __init__(self, others: Sized) -> None:
+    Args:
+        others: What the variables are of which nothing else is known.
+        plain: Whether nothing in them is there to do harm, as a pattern may be.
+    """
+
+    def __init__(self, others: Sized, *, plain: bool = False) -> None:
+        self._plain = plain
         self.cost = 0
         self.most_turns = 0
         self._others = others
@@ -246,7 +266,7 @@ class _Reckoning:
         """How large the value of `node` can be; what it takes to make it `turns` times is added."""
         match node.kind:
             case "constant":
-                return NUMBER if node.text is None else _text_of(node.text)
+                return NUMBER if node.text is None else Known([node.text])
             case "name":
                 return names.get(node.name, self._others)
             case "field":
@@ -285,6 +305,8 @@ class _Reckoning:
         self._pay(turns, _CALL)
         if node.name == "_+_":
             return self._plus([_kind_of(part) for part in node.parts], given, turns)
+        if node.name == "matches":
+            return self._matches(given[0], given[-1], turns)
         made, cost = _CALLS.get(node.name, _unknown)(given)
         self._pay(turns, cost)
         return made
@@ -302,6 +324,18 @@ class _Reckoning:
         self._pay(turns, both.text * _MADE_CHARACTER)
         return both
 
+    def _matches(self, text: Sized, pattern: Sized, turns: int) -> Sized:
+        if isinstance(pattern, Known):
+            compiled = max((_pattern(one) for one in pattern.texts), default=0)
+        elif self._plain:
+            compiled = _PATTERN + pattern.text * _PATTERN_CHARACTER
+        else:
+            compiled = min(pattern.text * _UNKNOWN_CHARACTER, _UNKNOWN_PATTERN)
+            compiled += pattern.text * _UNKNOWN_LATER_CHARACTER
+        # The engine compiles it in each turn.
+        self._pay(turns, compiled + text.text * (_READ_CHARACTER + pattern.text))
+        return NUMBER
+
     def _pay(self, times: int, cost: int) -> None:
         self.cost += times * cost
 
@@ -309,6 +343,8 @@ class _Reckoning:
 # --- functions: how large their value can be, and what it takes beyond a call ---
 
 _Made = tuple[Sized, int]
+_REPEATS = re.compile(r"\{(?:[0-9]*,)?([0-9]{1,9})\}")
+_UNICODE_CLASSES = re.compile(r"\\[pP]")
 
 
 def _text_of(size: int) -> Size:
@@ -332,9 +368,13 @@ def _searched(given: Sequence[Sized]) -> _Made:
     return NUMBER, given[0].text * _READ_CHARACTER + given[0].text * given[1].text // 32
 
 
-def _matched(given: Sequence[Sized]) -> _Made:
-    text, pattern = given
-    return NUMBER, text.text * (_READ_CHARACTER + pattern.text) + pattern.text * _PATTERN_CHARACTER
+def _pattern(text: str) -> int:
+    """What it takes to compile a pattern."""
+    repeats = min(math.prod(max(int(most), 1) for most in _REPEATS.findall(text)), 1_000)  # RE2 takes no more
+    classes = len(_UNICODE_CLASSES.findall(text)) * _UNICODE_CLASS
+    return min(
+        _PATTERN + len(text) * _PATTERN_CHARACTER + repeats * (_REPEATED + classes), _MOST_OF_A_PATTERN
+    )
 
 
 def _rewritten(given: Sequence[Sized]) -> _Made:
@@ -394,7 +434,6 @@ _CALLS: Mapping[str, Callable[[Sequence[Sized]], _Made]] = {
     **dict.fromkeys(("optional.of", "optional.ofNonZeroValue"), _first_of),
     **dict.fromkeys(("orValue", "or"), _one_of),
     "_?_:_": lambda given: _one_of(given[1:]),
-    "matches": _matched,
     "replace": _replaced,
     "split": _split,
     "join": _joined,
@@ -432,7 +471,7 @@ def _node(raw: bytes) -> _Node:
 
 def _constant(fields: _Fields) -> _Node:
     texts = [*fields.get(6, ()), *fields.get(7, ())]  # a string, bytes
-    return _Node("constant", text=len(texts[0]) if texts else None)
+    return _Node("constant", text=texts[0].decode("utf-8", "replace") if texts else None)
 
 
 def _name(fields: _Fields) -> _Node:

@@ -43,6 +43,7 @@ def evaluated(source: str, data: Any) -> Any:
         "data.lines.map(l, l.sku).join(',').size() + data.note.split('x').size()",
         "data.note.replace('x', 'yy').upperAscii().contains(data.id)",
         "'%s: %d lines'.format([data.id, size(data.lines)])",
+        r"data.id.matches('^\\pL-[0-9]+$') && data.id.matches(data.id) && data.note.matches('^.{1,900}')",
     ],
 )
 def test_what_people_write_passes_for_an_event_with_a_thousand_lines(source: str) -> None:
