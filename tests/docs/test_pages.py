@@ -83,13 +83,23 @@ def _takes(command: Any, name: str, words: list[str]) -> None:
         _takes(command.commands[given[0]], f"{name} {given[0]}", given[1:])
 
 
-def _with_its_files(words: list[str], folder: Path) -> Path:
-    """A folder in which every word that could be a path is one: the files of the page are not here."""
-    for word in words:
-        if re.fullmatch(r"[\w.-]+(?:/[\w.-]+)*", word) and not word.startswith("-"):
-            (folder / word).parent.mkdir(parents=True, exist_ok=True)
-            (folder / word).touch()
-    return folder
+def _paths_in(words: list[str], folder: Path) -> list[Path]:
+    """Where each word lies that could be a path: what the page speaks of is not here."""
+    named = [word for word in words if re.fullmatch(r"[\w.-]+(?:/[\w.-]+)*", word) and word[0] != "-"]
+    return [folder / word for word in named]
+
+
+def _as_nothing(_path: Path) -> None:
+    """It comes by the command."""
+
+
+def _as_file(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def _as_folder(path: Path) -> None:
+    path.mkdir(parents=True, exist_ok=True)
 
 
 COMMANDS = [
@@ -103,8 +113,18 @@ COMMANDS = [
 def test_every_command_and_each_of_its_options_is_known_to_the_command_line(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(_with_its_files(words, tmp_path))
-    _takes(typer.main.get_command(app), "turnout", words)
+    refused: list[typer.BadParameter] = []
+    for make in (_as_nothing, _as_file, _as_folder):
+        folder = tmp_path / make.__name__
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        for path in _paths_in(words, folder):
+            make(path)
+        try:
+            return _takes(typer.main.get_command(app), "turnout", words)
+        except typer.BadParameter as error:
+            refused.append(error)
+    raise refused[-1]
 
 
 def test_every_word_for_make_is_in_the_makefile() -> None:
@@ -304,7 +324,7 @@ MODULES = [
 
 
 def test_whole_modules_are_found_in_the_pages() -> None:
-    assert {"README.md", "docs/change.md"} <= {block.page for block in MODULES}
+    assert "docs/change.md" in {block.page for block in MODULES}
 
 
 @pytest.mark.parametrize("block", MODULES, ids=str)
