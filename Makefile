@@ -43,6 +43,10 @@ histories: $(VENV)/.dev ## Record anew what this version's own workflows must re
 soak: $(VENV)/.dev ## The crash test again and again, with new seeds (MINUTES=n, first seed: TURNOUT_SEED=n)
 	@exec $(BIN)/python -m tests.delivery.soak $(MINUTES)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## Arbitrary bytes, YAML and expressions, with many examples and new seeds (MINUTES=n)
+	@exec $(BIN)/python -m tests.fuzz $(MINUTES)
+
 .PHONY: bench
 bench: $(VENV)/.dev ## turnout beside a naive bridge and the bare SDK, about 10 minutes (ARGS='--only starts')
 	@$(BIN)/python -m tests.bench $(ARGS)

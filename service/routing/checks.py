@@ -47,6 +47,9 @@ CHECKS: Mapping[str, Check] = {
     "TR203": _error("a value is not what its key takes"),
     "TR204": _error("something is used that comes with a later version"),
     "TR205": _error("an expression does not compile: its syntax, its names or its types"),
+    "TR206": _error(
+        "an expression takes too long, whatever the event: its loops, or the texts that it makes"
+    ),
     # 3, what must fit together
     "TR301": _error("a route asks for nothing, or for several things"),
     "TR302": _error("keys exclude or need each other"),

@@ -63,12 +63,13 @@ def _unknown_key(document: Document, loc: Loc, known: list[str]) -> Finding:
 
 def _mistake(document: Document, loc: Loc, mistake: Mistake) -> Finding:
     cure = mistake.cure
+    code = "TR206" if mistake.too_much else "TR205"
     if loc[-1:] == (KEY,):
         return document.at_key("TR205", loc[:-1], f"{_subject(loc[:-1])}: {mistake.problem}", cure)
     if mistake.unfinished and (quoted := document.line_quoted(loc)):
         cure = f"` #` starts a YAML comment, which may have cut it; write {quoted}"
     problem = f"{_subject(loc)}: {mistake.problem}"
-    return document.at_value("TR205", loc, problem, cure, offset=mistake.offset)
+    return document.at_value(code, loc, problem, cure, offset=mistake.offset)
 
 
 def _subject(loc: Loc) -> str:

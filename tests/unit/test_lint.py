@@ -322,7 +322,7 @@ def test_findings_are_written_for_people_for_programs_and_for_pull_requests(
     path = written(tmp_path, CANCEL.replace("to: order/x", 'to: order/x, "100%\\n": 1'), "a,b.yaml")
     assert turnout(monkeypatch, str(path)) == 1
     cure = "known here: to, reason, namespace, missing, closed"
-    assert capsys.readouterr().out == f"{path}:7:27: error TR201 unknown key '100%\n'; {cure}\n"
+    assert capsys.readouterr().out == f"{path}:7:27: error TR201 unknown key '100%\\n'; {cure}\n"
     assert turnout(monkeypatch, str(path), "--format", "json") == 1
     assert orjson.loads(capsys.readouterr().out) == {
         "code": "TR201", "severity": "error", "path": str(path), "line": 7, "column": 27,
@@ -332,7 +332,7 @@ def test_findings_are_written_for_people_for_programs_and_for_pull_requests(
     name = str(path).replace(",", "%2C")
     assert (
         capsys.readouterr().out
-        == f"::error file={name},line=7,col=27,title=TR201::unknown key '100%25%0A'; {cure}\n"
+        == f"::error file={name},line=7,col=27,title=TR201::unknown key '100%25\\n'; {cure}\n"
     )
 
 
