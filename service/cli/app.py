@@ -7,7 +7,19 @@ from typing import TextIO, cast
 
 import typer
 
-from service.cli import closing, dev, letters, operate, parked, replay_check, routes, run, seek, switchboard
+from service.cli import (
+    closing,
+    dev,
+    letters,
+    operate,
+    parked,
+    replay,
+    replay_check,
+    routes,
+    run,
+    seek,
+    switchboard,
+)
 from service.cli.output import Output, OutputLost
 from service.errors import ConfigurationError, NotNow, Unreachable
 from service.lifecycle import leave
@@ -30,6 +42,7 @@ switchboard.add_to(app)
 letters.add_to(app)
 seek.add_to(app)
 parked.add_to(app)
+replay.add_to(app)
 replay_check.add_to(app)
 closing.add_to(app)
 routes.add_to(app)

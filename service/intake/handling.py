@@ -47,6 +47,7 @@ class Handling:
         pauses: What is paused.
         given_up: What people gave up on.
         metrics: Where outcomes are counted.
+        only: The one route that there is to carry out, whose letters also those of undecodable records are.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Handling:
         pauses: Pauses | None = None,
         given_up: GivenUp | None = None,
         metrics: Metrics | None = None,
+        only: str = "",
     ) -> None:
         self._decoder = decoder
         self._routes = routes
@@ -74,6 +76,7 @@ class Handling:
         self._pauses = pauses or Pauses()
         self._given_up = given_up or GivenUp()
         self._metrics = metrics or Metrics()
+        self._of_undecodable = About(route=only)
 
     async def handle(self, record: Record, assignment: Assignment) -> Sequence[Outcome]:
         """Carry out all that `record` leads to; returns when each command of it is durable.
@@ -88,7 +91,7 @@ class Handling:
         try:
             event = self._decoder.decode(record)
         except RecordError as error:
-            return [await self._give_up(record, assignment, error, _lines(record), About())]
+            return [await self._give_up(record, assignment, error, _lines(record), self._of_undecodable)]
         if isinstance(event, Tombstone):
             return [self._noted(Outcome(OutcomeKind.SKIPPED, detail="tombstone"), _lines(record))]
         self._say_if_reused(event)
