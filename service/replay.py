@@ -29,6 +29,7 @@ from service.pipeline import (
 )
 from service.replays.plan import Asked, Plan, make_plan, refuse_forgotten
 from service.replays.progress import replay_group
+from service.replays.rehearsal import rehearse
 from service.replays.running import Outcomes, Replay
 from service.replays.source import PastSource
 from service.replays.tally import Judge, Tally
@@ -78,7 +79,7 @@ async def rehearse_replay(settings: Settings, asked: Asked, told: Told) -> Resul
     connection = kafka_connection(settings.kafka)
     cluster = await cluster_with_topics(connection, table, settings.group)
     contracts = Contracts(find(settings.worker.packages).workflows)
-    judge, tally = Judge(make_decoder(settings, table, cluster), table, contracts), Tally()
+    judge = Judge(make_decoder(settings, table, cluster), table, contracts)
     client, pauses = await connect(), Pauses(names_of(table))
     await switchboard_looked_at(settings, client, pauses).begin()
     if name := pauses.holding(route.topic, route.name):
@@ -86,14 +87,7 @@ async def rehearse_replay(settings: Settings, asked: Asked, told: Told) -> Resul
     async with reader(connection) as reading:
         plan = await _plan(settings, client, table, route, asked, reading)
         told.planned(plan)
-        passed = 0
-        for partition, stretch in plan.stretches.items():
-            done = stretch.done
-            async for record in reading.read(partition, stretch.offsets):
-                if stretch.means(record.offset) and record.offset not in done:
-                    tally.add(judge.judge(record))
-                told.progressed(passed + record.offset + 1 - stretch.offsets.start)
-            passed += len(stretch.offsets)
+        tally = await rehearse(reading, plan, judge, progressed=told.progressed)
         return Result(tally, Counter(), reading.gone)
 
 

@@ -46,18 +46,14 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """The offsets of a partition that were handled without a route; `live`: it runs there now."""
+    """The offsets of a partition before `end` that were handled without a route; `live`: it runs now."""
 
     spans: Sequence[Span]
+    end: int
     live: bool
 
     def __contains__(self, offset: int) -> bool:
-        return any(offset in span for span in self.spans)
-
-    @property
-    def end(self) -> int:
-        """The offset after the last of them."""
-        return max((span.until.end for span in self.spans), default=0)
+        return offset < self.end and any(offset in span for span in self.spans)
 
 
 def past_of(route: str, log: RouteLog | None, now: Commit | None) -> Past | None:
@@ -70,7 +66,7 @@ def past_of(route: str, log: RouteLog | None, now: Commit | None) -> Past | None
         now: What the bridges' group has committed for it.
     """
     if log is None:
-        return Past((), live=False) if now is None else None
+        return before(None) if now is None else None
     if not log.whole and route in log.changes[0].began:
         return None
     try:
@@ -81,7 +77,7 @@ def past_of(route: str, log: RouteLog | None, now: Commit | None) -> Past | None
 
 def before(commit: Commit | None) -> Past:
     """All before a commit point."""
-    return Past((Span(Done(commit.offset)),) if commit else (), live=False)
+    return Past([Span(Done(commit.offset))], commit.offset, live=False) if commit else Past((), 0, live=False)
 
 
 def _spans(route: str, log: RouteLog, now: Commit | None) -> Past:
@@ -94,8 +90,9 @@ def _spans(route: str, log: RouteLog, now: Commit | None) -> Past:
             live = True
         elif live and route in change.ended:
             since, live = Done.by(change.at), False
-    if not live and now:
-        # Nothing ahead of the point: the next replay goes on behind what this one has seen, and what lies
-        # in between may still be handled without the route.
-        spans.append(Span(Done(now.offset), since))
-    return Past(spans, live)
+    if live:
+        return Past(spans, max(span.until.end for span in spans), live)
+    # Nothing ahead of the point: the next replay goes on behind what this one has seen, and what lies in
+    # between may still be handled without the route.
+    point = now.offset if now else 0
+    return Past([*spans, Span(Done(point), since)], point, live)

@@ -145,18 +145,18 @@ async def refuse_forgotten(
 def _stretch(route: Route, partition: Partition, known: _Known, asked: Asked) -> Stretch:
     held, handled = known.held[partition], known.handled.get(partition)
     past = past_of(route.name, RouteLog.read(known.logs.get(partition)), handled)
-    if past is None and route.keys.signal and not asked.until:
-        raise ConfigurationError(
-            f"it is not known since when route {route.name} runs on {partition}, and workflows know their "
-            "newest 1,000 signals again, no more: say --until TIME, a moment before its first start; where "
-            "bridges may read and write offsets of their group of route logs, it is known of later routes"
-        )
-    up_to = _up_to(past, handled)
+    unknown, up_to = past is None, _up_to(past, handled)
     past = past or before(handled)
     stop = min(past.end, held.stop)
     if (until := known.until.get(partition, stop)) < stop:
         stop, up_to = until, "to --until"
     since = max(known.since[partition], held.start)
+    if unknown and since < stop and route.keys.signal and not asked.until:
+        raise ConfigurationError(
+            f"it is not known since when route {route.name} runs on {partition}, and workflows know their "
+            "newest 1,000 signals again, no more: say --until TIME, a moment before its first start (bridges "
+            "note it of routes that are added later, where they may Read on the group <group>.routes)"
+        )
     replayed = Replayed.read(known.replayed.get(partition))
     if replayed is None or asked.again:
         begins = Replayed(since, Commit(since))

@@ -100,6 +100,8 @@ class Replay:
                     self._tell()
                 self._stop.set()
         except BaseExceptionGroup as group:
+            # What can no longer be stored is not gone on with.
+            await self._lanes.drain(frozenset(self._lanes.partitions()), timedelta())
             raise first_reason(group) from group
         self._tell()
 

@@ -1,18 +1,10 @@
 """`turnout replay` on real servers: a topic's past acts by one new route, once, in order, and no further."""
 
-import asyncio
-import re
-import signal
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from aiokafka.structs import TopicPartition
-
-from service.kafka.route_log import RouteLog, routes_group
 from service.local import LocalTemporal
-from tests.integration.letters import Ended, called, ended, listed, mend, start, told
+from tests.integration.letters import Ended, called, listed, mend, told
 from tests.integration.service import HEAD, Place, Site, site
 
 OLD = f"""{HEAD}\
