@@ -1,17 +1,26 @@
 """`turnout replay` on real servers: a topic's past acts by one new route, once, in order, and no further."""
 
+import asyncio
 import re
 import shlex
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import pytest
 from aiokafka.admin import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
+from service.errors import ConfigurationError, NotNow
 from service.local import LocalTemporal
-from tests.integration.letters import ROOT, Ended, called, listed, mend, start, told
-from tests.integration.service import HEAD, Place, Site, site
+from service.replay import Result, Told, rehearse_replay
+from service.replay import replay as replay_
+from service.replays.plan import Asked, Plan
+from tests.integration.letters import ROOT, called, mend, start, told
+from tests.integration.service import HEAD, Place, Site, headers_of, site
 
 DAY_MS = 86_400_000
 OLD = f"""{HEAD}\
@@ -61,8 +70,39 @@ async def placed(
     return [await here.send(type_, {"id": key, "n": n}, key=key, **how) for n in numbers for key in keys]
 
 
-async def replay(here: Site, *arguments: str, code: int = 0, route: str = "note") -> Ended:
-    return await called(here, "replay", "--route", route, "--from", "1h", *arguments, code=code)
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A replay in this process: what was planned for each partition, and what became of it."""
+
+    stretches: Sequence[str]
+    warnings: Sequence[str]
+    said: Sequence[str]
+    result: Result
+
+    @property
+    def tally(self) -> str:
+        return str(self.result.tally)
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        return {kind.value: count for kind, count in self.result.kinds.items()}
+
+
+async def replay(
+    here: Site, route: str = "note", days: float = 0.1, *, dry_run: bool = False, **asked: Any
+) -> Done:
+    """Replay within a block in which the service runs."""
+    plans, said = list[Plan](), list[str]()
+    told_to = Told(plans.append, lambda _: None, said.append)
+    what = Asked(route=route, since=datetime.now(UTC) - timedelta(days=days), **asked)
+    async with asyncio.timeout(60):
+        result = (
+            await rehearse_replay(here.settings, what, told_to)
+            if dry_run
+            else await replay_(here.settings, what, None, told_to, asyncio.Event())
+        )
+    (plan,) = plans
+    return Done([str(one) for one in plan.stretches.values()], plan.warnings, said, result)
 
 
 async def test_the_past_acts_by_the_new_route_alone_in_order_once_and_ends_where_that_went_live(
@@ -77,25 +117,22 @@ async def test_the_past_acts_by_the_new_route_alone_in_order_once_and_ends_where
         mend(here, NEW)
         async with here.running():
             await here.past(*await placed(here, keys, [6, 7]))
-            rehearsed = await replay(here, "--dry-run")
+            rehearsed = await replay(here, dry_run=True)
             assert await told(here, "new-a") == [6, 7]
-            done = await replay(here, code=1)
-            assert done.lines[:2] == rehearsed.lines[:2]
-            assert all(line.endswith("to where the route went live") for line in done.lines[:2])
+            done = await replay(here)
+            assert done.stretches == rehearsed.stretches
+            assert all(one.endswith("to where the route went live") for one in done.stretches)
+            assert done.tally == rehearsed.tally
             counts = "20 records; 15 commands (15 signal); 4 left out (3 by its `when`, 1 of another type)"
-            assert rehearsed.lines[2:] == [f"would be: {counts}; 1 letters (1 route)"]
-            assert done.lines[2:] == [
-                f"replayed: {counts}; 1 letters (1 route)",
-                "became: 15 accepted, 1 dead-lettered",
-            ]
-            again = await replay(here)
-            assert "replayed: 0 records" in again.lines[-1]
+            assert done.tally == f"{counts}; 1 letters (1 route)"
+            assert (done.kinds, rehearsed.kinds) == ({"accepted": 15, "dead-lettered": 1}, {})
+            assert (await replay(here)).result.tally.records == 0
             for key in keys:
                 # What was live before comes first: nothing waits for the past.
                 assert await told(here, f"new-{key}") == [6, 7, 0, 1, 2, 4, 5]
             assert await told(here, "old-a") == [*range(6), 9, 6, 7]
-        (letter,) = [one for one in await listed(here) if one["route"] == "note"]
-        assert letter["sends"] == 0
+        headers = [headers_of(letter) for letter in await here.letters(past[-1])]
+        assert sorted(one["turnout-route"] for one in headers) == ["note", "old"]
 
 
 async def test_killed_in_the_middle_and_said_again_each_effect_is_there_once_and_only_one_is_at_work(
@@ -114,20 +151,19 @@ async def test_killed_in_the_middle_and_said_again_each_effect_is_there_once_and
                 return len(await told(here, "new-a"))
 
             await here.until(begun)
-            refused = await replay(here, code=1)
-            assert f"another command is at work in group {here.group}.replay.note" in refused.err
+            alone = f"another command is at work in group {here.group}.replay.note"
+            with pytest.raises(ConfigurationError, match=alone):
+                await replay(here)
             process.kill()
             await process.communicate()
             before = sum([len(await told(here, f"new-{key}")) for key in keys])
             assert 0 < before < 78
-            done = await replay(here)
-            assert "goes on where a replay ended" in done.out
+            assert any("goes on where a replay ended" in one for one in (await replay(here)).stretches)
             for key in keys:
                 assert await told(here, f"new-{key}") == [n for n in range(40) if n != 3]
             # A start that is asked for again is known by its id.
-            await replay(here, route="begin")
-            again = await replay(here, "--again", route="begin")
-            assert again.lines[-1] == "became: 80 duplicate"
+            assert (await replay(here, "begin")).kinds == {"accepted": 80}
+            assert (await replay(here, "begin", again=True)).kinds == {"duplicate": 80}
             assert await here.runs("WorkflowType = 'Keep'") == sorted(
                 [f"begun-{key}-{n}" for key in keys for n in range(40)]
                 + [f"{what}-{key}" for what in ("old", "new") for key in keys]
@@ -141,25 +177,24 @@ async def test_before_the_route_goes_live_its_past_comes_first_and_the_rest_goes
         async with here.running():
             await here.past(*await placed(here, ["a"], [0, 1]), *await placed(here, ["a"], [2], "other"))
             mend(here, NEW + FOLLOW)
-            done = await replay(here)
-            assert done.lines[0].endswith("offsets 0 to 2, to where the bridges are, without the route")
+            (stretch,) = (await replay(here)).stretches
+            assert stretch == "offsets 0 to 2, to where the bridges are, without the route"
             await here.past(*await placed(here, ["a"], [4]))
         async with here.running():
             await here.past(*await placed(here, ["b"], [5]))
-            done = await replay(here)
-            assert done.lines[0].endswith(
-                "goes on where a replay ended: offsets 3 to 3, to where the route went live"
-            )
+            (stretch,) = (await replay(here)).stretches
+            assert stretch == "goes on where a replay ended: offsets 3 to 3, to where the route went live"
             await here.past(*await placed(here, ["a"], [6]))
             assert await told(here, "new-a") == [0, 1, 4, 6]
             # What comes too early for its workflow is parked, as by a bridge.
-            done = await replay(here, route="follow")
-            assert done.lines[-1] == "became: 1 parked"
-            await called(here, "pause", "follow", "--because", "ticket 4713")
-            paused = await replay(here, "--again", "--accept-repeats", route="follow", code=3)
-            assert re.search(r"paused: route follow since .* by .*: ticket 4713; resume it", paused.err)
-            rehearsed = await replay(here, "--again", "--accept-repeats", "--dry-run", route="follow")
-            assert "a replay is refused while this is paused: route follow" in rehearsed.lines[0]
+            assert (await replay(here, "follow")).kinds == {"parked": 1}
+            switchboard = here.client.get_workflow_handle(f"switchboard/{here.group}")
+            await switchboard.signal("pause", {"name": "follow", "because": "ticket 4713", "by": "ada"})
+            once_more = {"again": True, "accept_repeats": True}
+            with pytest.raises(NotNow, match=r"paused: route follow since .* by ada: ticket 4713; resume it"):
+                await replay(here, "follow", **once_more)
+            (said,) = (await replay(here, "follow", dry_run=True, **once_more)).said
+            assert said.startswith("a replay is refused while this is paused: route follow since")
 
 
 async def test_what_would_take_effect_twice_is_refused_and_what_kafka_has_deleted_is_said(
@@ -173,27 +208,22 @@ async def test_what_would_take_effect_twice_is_refused_and_what_kafka_has_delete
         mend(here, NEW + REPLY + BEGIN)
         async with here.running():
             await here.past(*await placed(here, ["a"], [4]))
-            live = await replay(here, "--from", "5d")
-            assert live.lines == [
-                f"{here.topics['in']}[0]: nothing, to where the route went live",
-                "replayed: 0 records; 0 commands; 0 left out; 0 letters",
-            ]
-            old_ones = ("--from", "5d")
-            refused = await replay(here, *old_ones, route="begin", code=1)
-            assert "Temporal remembers 1 days, and records are older" in refused.err
-            assert refused.err == (await replay(here, *old_ones, "--dry-run", route="begin", code=1)).err
+            assert (await replay(here, days=5)).stretches == ["nothing, to where the route went live"]
+            for dry_run in (True, False):
+                with pytest.raises(ConfigurationError, match="remembers 1 days, and records are older"):
+                    await replay(here, "begin", days=5, dry_run=dry_run)
             where = TopicPartition(here.topics["in"], 0)
             await here.admin.delete_records({where: RecordsToDelete(before_offset=1)})
-            done = await replay(here, *old_ones, "--accept-repeats", route="begin")
-            assert re.search(r"note: .*: what was written before .* is no longer in the topic", done.lines[0])
-            assert done.lines[-1] == "became: 2 accepted"
-        for route, said in {
-            "beginn": "there is no route beginn in .*; did you mean begin?",
-            "nothing-like-it": "there is no route nothing-like-it in .*; there are: answered, begin, note, old",
-            "answered": "route answered completes calls, and nobody waits",
-        }.items():
-            assert re.search(said, (await replay(here, route=route, code=1)).err)
-        assert "is not after --from" in (await replay(here, "--until", "2h", code=2)).err
+            done = await replay(here, "begin", days=5, accept_repeats=True)
+            assert re.search(r"what was written before .* is no longer in the topic", done.warnings[0])
+            assert done.kinds == {"accepted": 2}
+            for route, said in {
+                "beginn": "there is no route beginn in .*; did you mean begin?",
+                "no-such-one": "there is no route no-such-one in .*; there are: answered, begin, note, old",
+                "answered": "route answered completes calls, and nobody waits",
+            }.items():
+                with pytest.raises(ConfigurationError, match=said):
+                    await replay(here, route)
 
 
 # --- the documentation ---
