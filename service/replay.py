@@ -16,6 +16,7 @@ from service.errors import ConfigurationError, NotNow
 from service.intake.lanes import Window
 from service.intake.loop import lane_key_by
 from service.intake.pauses import Pauses
+from service.kafka.given_up import GivenUp
 from service.kafka.membership import only_member
 from service.kafka.reading import Reader, reader
 from service.lifecycle import in_the_background, patiently
@@ -27,6 +28,7 @@ from service.pipeline import (
     open_sink,
     switchboard_looked_at,
 )
+from service.replays.leaving_out import left_out
 from service.replays.plan import Asked, Plan, make_plan, refuse_forgotten
 from service.replays.progress import replay_group
 from service.replays.rehearsal import rehearse
@@ -79,13 +81,14 @@ async def rehearse_replay(settings: Settings, asked: Asked, told: Told) -> Resul
     connection = kafka_connection(settings.kafka)
     cluster = await cluster_with_topics(connection, table, settings.group)
     contracts = Contracts(find(settings.worker.packages).workflows)
-    judge = Judge(make_decoder(settings, table, cluster), table, contracts)
+    judge = Judge(make_decoder(settings, table, cluster), table, contracts, GivenUp())
     client, pauses = await connect(), Pauses(names_of(table))
     await switchboard_looked_at(settings, client, pauses).begin()
     if name := pauses.holding(route.topic, route.name):
         told.say(f"a replay is refused while this is paused: {pauses.why(name)}")
     async with reader(connection) as reading:
         plan = await _plan(settings, client, table, route, asked, reading)
+        judge.given_up.note(await left_out(reading, plan, judge, asked.leave_out, asked.by))
         told.planned(plan)
         tally = await rehearse(reading, plan, judge, progressed=told.progressed)
         return Result(tally, Counter(), reading.gone)
@@ -122,12 +125,14 @@ async def replay(
             raise NotNow(f"paused: {pauses.why(name)}; resume it, then say it again")
         async with only_member(connection, replay_group(settings.group, route.name), route.topic) as member:
             plan = await _plan(settings, client, table, route, asked, looking)
+            judge = Judge(pipeline.decoder, table, contracts, pipeline.given_up)
+            pipeline.given_up.note(await left_out(looking, plan, judge, asked.leave_out, asked.by))
             told.planned(plan)
             if plan.offsets:
                 running = Replay(
                     PastSource(reading, member, plan.stretches),
                     pipeline.handling,
-                    Judge(pipeline.decoder, table, contracts),
+                    judge,
                     tally,
                     lane_key_by(table.ordered_by_partition),
                     pipeline.waiting,

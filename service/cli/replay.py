@@ -8,8 +8,10 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from service.cli.moments import moment_of
+from service.cli.places import place_of
 from service.cli.printing import console, plain
 from service.cli.stopping import until_stopped
+from service.cli.who import user
 from service.dispatch.answers import OutcomeKind
 from service.replay import Result, Told, rehearse_replay, replay
 from service.replays.plan import Asked, Plan
@@ -41,6 +43,10 @@ def replay_(
             help="Also records older than what Temporal remembers: what took effect then does so again.",
         ),
     ] = False,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PLACE", help="A record that cannot get through: it becomes a letter, untried."),
+    ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Begin at --from also where the route was replayed before.")
     ] = False,
@@ -57,7 +63,15 @@ def replay_(
     end = moment_of(until, "--until")
     if end and end <= moment:
         raise typer.BadParameter("is not after --from", param_hint="--until")
-    asked = Asked(route=route, since=moment, until=end, again=again, accept_repeats=accept_repeats)
+    asked = Asked(
+        route=route,
+        since=moment,
+        until=end,
+        again=again,
+        accept_repeats=accept_repeats,
+        leave_out=frozenset(place_of(text, "--leave-out") for text in leave_out or ()),
+        by=user("unknown"),
+    )
     settings = load_settings()
     # What becomes of the records is counted: lines about each would be as many as these.
     configure_logging("error", settings.log.format)

@@ -11,7 +11,7 @@ from service.errors import RecordError, RouteError
 from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
 from service.events.reuse import IdsSeen
-from service.failures.letters import UNKNOWN, About, Letters
+from service.failures.letters import About, Letters
 from service.failures.parking import Parking
 from service.intake.pace import Pace
 from service.intake.pauses import PausedMeanwhile, Pauses
@@ -203,7 +203,7 @@ class Handling:
         abouts = () if unreadable else self._abouts(record)
         return [
             await self._give_up(record, assignment, error, _lines(record), about)
-            for about in abouts or (UNKNOWN,)
+            for about in abouts or (self._of_undecodable,)
         ]
 
     def _abouts(self, record: Record) -> Sequence[About]:

@@ -10,6 +10,7 @@ from service.intake.offset_map import decode
 from service.kafka.record import Commit, Partition, RecordReader
 from service.kafka.route_log import RouteLog, routes_group
 from service.redrive.guards import in_days
+from service.redrive.letterbox import Place
 from service.replays.past import Past, before, past_of
 from service.replays.progress import Replayed, replay_group
 from service.routing.table import Route
@@ -28,7 +29,7 @@ class Asked:
     """What a person asks for: a route, from when to when, and which rules do not hold.
 
     `until` is not included; without it, all that was handled without the route is meant. `again`: also what
-    was replayed before.
+    was replayed before. `by` leaves out records at some places.
     """
 
     route: str
@@ -36,6 +37,8 @@ class Asked:
     until: datetime | None = None
     again: bool = False
     accept_repeats: bool = False
+    leave_out: frozenset[Place] = frozenset()
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

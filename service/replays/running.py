@@ -15,6 +15,7 @@ from service.intake.pauses import Pauses
 from service.intake.readiness import Detail
 from service.intake.waiting import Abandoned, Assignment, WaitingRoom
 from service.kafka.record import Record
+from service.redrive.letterbox import Place
 from service.redrive.sender import Rate
 from service.replays.source import PastSource
 from service.replays.tally import COMMAND, Judge, Tally
@@ -139,4 +140,5 @@ def held_up(detail: Detail) -> Iterator[str]:
     if detail.waits:
         oldest = detail.waits[0]
         to = f" for {oldest.what.workflow_id}" if oldest.what.workflow_id else ""
-        yield f"{oldest.record} waits{to} since {round(detail.oldest_wait_seconds)} s: {oldest.answer}"
+        cure = f"; to give up on it, end this and add --leave-out {Place.of(oldest.record)}"
+        yield f"{oldest.record} waits{to} since {round(detail.oldest_wait_seconds)} s: {oldest.answer}{cure}"

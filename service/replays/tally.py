@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from service.dispatch.contracts import Contracts
-from service.errors import RecordError
+from service.errors import RecordError, Stage
 from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
+from service.kafka.given_up import GivenUp
 from service.kafka.record import Record
 from service.routing.commands import Cancel, Signal
 from service.routing.table import Route, RouteTable
@@ -26,14 +27,20 @@ COMMAND, NOTHING, LETTER = "commands", "left out", "letters"
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Says what a record becomes by the one route of `table`; what only Temporal knows is not asked."""
+    """Says what a record becomes by the one route of `table`, or by a person who gave up on it.
+
+    What only Temporal knows is not asked.
+    """
 
     decoder: Decoder
     table: RouteTable
     contracts: Contracts
+    given_up: GivenUp
 
     def judge(self, record: Record) -> Becomes:
         """What `record` becomes."""
+        if self.given_up.of(record):
+            return Becomes(LETTER, Stage.PERSON)
         try:
             event = self.decoder.decode(record)
             if isinstance(event, Tombstone):

@@ -12,6 +12,7 @@ from service.intake.loop import lane_key_by
 from service.intake.pace import Pace
 from service.intake.pauses import Pauses
 from service.intake.waiting import WaitingRoom
+from service.kafka.given_up import GivenUp
 from service.kafka.record import Commit, Partition, Record
 from service.kafka.route_log import RouteLog, routes_group
 from service.replays.plan import Asked, Plan, make_plan
@@ -105,17 +106,19 @@ class Run:
     def __init__(self, kafka: PastKafka, temporal: FakeTemporal, table: RouteTable, plan: Plan) -> None:
         self.tally, self._outcomes = Tally(), Outcomes()
         self.kinds = self._outcomes.kinds
+        self.given_up = GivenUp()
         self.pauses, self.said, self.progress = Pauses(), list[str](), list[int]()
         self.stop = asyncio.Event()
-        self._parts = (kafka, temporal, table, plan)
+        route = table.route(ROUTE)
+        assert route
+        alone = table.alone(route)
+        self.judge = Judge(decoder_of(alone), alone, no_contracts(), self.given_up)
+        self._parts = (kafka, temporal, alone, plan)
 
     async def go(
         self, rate: float | None = None, key_by: Callable[[Record], bytes | None] | None = None
     ) -> None:
-        kafka, temporal, whole, plan = self._parts
-        route = whole.route(ROUTE)
-        assert route
-        table, waiting = whole.alone(route), WaitingRoom()
+        (kafka, temporal, table, plan), waiting = self._parts, WaitingRoom()
         handling = Handling(
             decoder_of(table),
             table,
@@ -125,13 +128,14 @@ class Run:
             waiting=waiting,
             pace=Pace(8),
             pauses=self.pauses,
+            given_up=self.given_up,
             metrics=self._outcomes,
             only=ROUTE,
         )
         replay = Replay(
             PastSource(kafka, kafka, plan.stretches),
             handling,
-            Judge(decoder_of(table), table, no_contracts()),
+            self.judge,
             self.tally,
             key_by or lane_key_by(frozenset()),
             waiting,
@@ -151,7 +155,7 @@ async def rehearsed(kafka: PastKafka, table: RouteTable, plan: Plan) -> Tally:
     route = table.route(ROUTE)
     assert route
     alone = table.alone(route)
-    judge = Judge(decoder_of(alone), alone, no_contracts())
+    judge = Judge(decoder_of(alone), alone, no_contracts(), GivenUp())
     return await rehearse(kafka, plan, judge, progressed=lambda _: None)
 
 

@@ -11,14 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.errors import ConfigurationError, Unreachable
-from service.intake import loop
+from service.errors import ConfigurationError, NotNow, Unreachable
+from service.intake import loop, readiness
 from service.intake.offset_map import encode
 from service.kafka.record import Commit, Record
 from service.kafka.route_log import RouteLog
+from service.redrive.letterbox import Place
 from service.replays import running, source
+from service.replays.leaving_out import left_out
 from service.replays.plan import refuse_forgotten
 from service.replays.progress import Replayed, replay_group
+from service.routing.commands import Command
 from service.routing.table import RouteTable
 from tests.unit.fakes import paused
 from tests.unit.letter_world import GROUP, NOW, FakeTemporal, fact, table_in
@@ -346,6 +349,46 @@ async def test_a_pause_holds_it_and_is_told(table: RouteTable, monkeypatch: pyte
         assert not temporal.calls
         run.stop.set()
         await going
+
+
+async def test_what_waits_is_told_and_may_be_left_out_as_a_letter_of_the_route(
+    table: RouteTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "SAY_SECONDS", 0.0)
+    monkeypatch.setattr(readiness, "PATIENCE_SECONDS", 0.0)
+    kafka, temporal = PastKafka([lying(0), lying(1, "other"), lying(2)]), FakeTemporal()
+    kafka.handled(p0=Commit(3))
+    kafka.noted(p0=live_since(Commit(3)))
+
+    def refuse(command: Command) -> None:
+        if command.event.record.offset == 0:
+            raise NotNow("task queue is unknown")
+
+    temporal.before_call = refuse
+    run = Run(kafka, temporal, table, await plan_of(kafka, table))
+    going = asyncio.create_task(run.go())
+    while not any("task queue" in line for line in run.said):  # noqa: ASYNC110 - what it waits for is a line
+        await asyncio.sleep(0.001)
+    assert run.said[-1] == (
+        "shop.orders[0]@0 waits for customer/k since 0 s: task queue is unknown; "
+        "to give up on it, end this and add --leave-out shop.orders/0/0"
+    )
+    run.stop.set()
+    await going
+    plan = await plan_of(kafka, table)
+    run = Run(kafka, temporal, table, plan)
+    for place in (Place(P0, 1), Place(P0, 3), Place(P1, 0)):
+        with pytest.raises(ConfigurationError, match=f"{place} is not to be replayed"):
+            await left_out(kafka, plan, run.judge, [place], "ada")
+    run.given_up.note(await left_out(kafka, plan, run.judge, [Place(P0, 0)], "ada"))
+    await run.go()
+    (letter,) = kafka.letters()
+    assert (letter.record.offset, letter.about.route, letter.stage) == (0, ROUTE, "person")
+    assert letter.reason == "given up by ada: left out of a replay (it was not tried)"
+    assert str(run.tally) == (
+        "3 records; 1 commands (1 signal); 1 left out (1 of another type); 1 letters (1 person)"
+    )
+    assert [command.event.record.offset for command in temporal.effects] == [2]
 
 
 async def test_who_is_no_longer_alone_in_the_group_ends_with_that(table: RouteTable) -> None:
