@@ -12,6 +12,7 @@ from temporalio.client import Client
 from service.dispatch.answers import OutcomeKind
 from service.dispatch.contracts import Contracts
 from service.dispatch.identity import IdentityPlugin
+from service.dispatch.judging import judge_by
 from service.errors import ConfigurationError, NotNow
 from service.intake.lanes import Window
 from service.intake.loop import lane_key_by
@@ -77,10 +78,10 @@ async def rehearse_replay(settings: Settings, asked: Asked, told: Told) -> Resul
         Unreachable: Kafka or Temporal does not answer.
         ConfigurationError: Something is not as it must be.
     """
-    route, table = _one_route(settings, asked)
+    contracts = Contracts(find(settings.worker.packages).workflows)
+    route, table = _one_route(settings, asked, contracts)
     connection = kafka_connection(settings.kafka)
     cluster = await cluster_with_topics(connection, table, settings.group)
-    contracts = Contracts(find(settings.worker.packages).workflows)
     judge = Judge(make_decoder(settings, table, cluster), table, contracts, GivenUp())
     client, pauses = await connect(), Pauses(names_of(table))
     await switchboard_looked_at(settings, client, pauses).begin()
@@ -105,9 +106,9 @@ async def replay(
         ConfigurationError: Something is not as it must be, or the same route is replayed elsewhere.
         Stopped: `stop` was set before the first.
     """
-    route, table = _one_route(settings, asked)
-    connection, outcomes, tally = kafka_connection(settings.kafka), Outcomes(), Tally()
     contracts = Contracts(find(settings.worker.packages).workflows)
+    route, table = _one_route(settings, asked, contracts)
+    connection, outcomes, tally = kafka_connection(settings.kafka), Outcomes(), Tally()
     async with (
         open_sink(settings, connection, stop) as sink,
         reader(connection) as looking,
@@ -158,9 +159,9 @@ async def _plan(
     return plan
 
 
-def _one_route(settings: Settings, asked: Asked) -> tuple[Route, RouteTable]:
-    """The route, and a table with it alone."""
-    table = load_routes(settings.routes)
+def _one_route(settings: Settings, asked: Asked, contracts: Contracts) -> tuple[Route, RouteTable]:
+    """The route, and a table with it alone; what would stop a bridge's start is refused here, too."""
+    table = load_routes(settings.routes, judge_by(contracts))
     route = table.route(asked.route)
     if route is None:
         names = [one.name for one in table.routes]

@@ -15,6 +15,9 @@ from service.kafka.record import Commit
 LIMIT_BYTES = 4_096
 """What brokers take as metadata (`offset.metadata.max.bytes`)."""
 
+TOO_MANY = "too many routes"
+"""Kept where not even the routes that run now fit: then nothing is known."""
+
 _FORM = "v1:"
 
 
@@ -86,12 +89,12 @@ class RouteLog(_Kept):
             changes.append(_change(at, began=routes - before, ended=before - routes))
         return self.model_copy(update={"changes": tuple(changes)})
 
-    def as_commit(self) -> Commit | None:
-        """As it is kept: of changes that do not fit the oldest are forgotten; None where not one fits."""
+    def as_commit(self) -> Commit:
+        """As it is kept: of changes that do not fit the oldest are forgotten, and in the end all of it."""
         log = self
         while len(metadata := _FORM + log.model_dump_json(exclude_defaults=True)) > LIMIT_BYTES:
             if len(log.changes) == 1:
-                return None
+                return Commit(log.changes[0].offset, TOO_MANY)
             log = log._without_the_oldest()
         return Commit(log.changes[-1].offset, metadata)
 

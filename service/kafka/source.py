@@ -288,18 +288,16 @@ class KafkaSource:
                 partition: self._note_of(partition, at, noted.get(partition), whole=partition in unread)
                 for partition, at in begin.items()
             }
-            news = {place: note for place, note in notes.items() if note and note != noted.get(place)}
+            news = {place: note for place, note in notes.items() if note != noted.get(place)}
             if news:
                 await commit_for(self._consumer._client, group, news, kept=KEPT)  # noqa: SLF001
         except GroupAuthorizationFailedError:
             self._go_without("where routes begin is not noted", group)
 
-    def _note_of(
-        self, partition: Partition, at: Commit, noted: Commit | None, *, whole: bool
-    ) -> Commit | None:
+    def _note_of(self, partition: Partition, at: Commit, noted: Commit | None, *, whole: bool) -> Commit:
         before, routes = RouteLog.read(noted), self._routes[partition.topic]
         now = before.then(at, routes) if before else RouteLog.begin(at, routes, whole=whole)
-        return noted if now == before else now.as_commit()
+        return noted if noted and now == before else now.as_commit()
 
     def _go_without(self, what: str, group: str) -> None:
         """Say once that a right lacks without which all else goes on."""

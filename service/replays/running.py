@@ -18,7 +18,7 @@ from service.kafka.record import Record
 from service.redrive.letterbox import Place
 from service.redrive.sender import Rate
 from service.replays.source import PastSource
-from service.replays.tally import COMMAND, Judge, Tally
+from service.replays.tally import COMMAND, NOTHING, Judge, Tally
 from service.telemetry.metrics import Metrics
 
 LOOK_SECONDS, SAY_SECONDS = 0.05, 10.0
@@ -118,6 +118,9 @@ class Replay:
 
     async def _handle(self, records: Sequence[Record], assignment: Assignment) -> int:
         first = self._judge.judge(records[0])
+        if first.what == NOTHING:
+            self._tally.add(first)
+            return 1
         if self._rate:
             records = records[:1]
             if first.what == COMMAND:

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from service.dispatch.contracts import Contracts
 from service.errors import RecordError, Stage
+from service.events.cloudevents import type_by_headers
 from service.events.decoding import Decoder, Tombstone
+from service.events.envelope import MappedEnvelope
 from service.events.event import Event
 from service.kafka.given_up import GivenUp
 from service.kafka.record import Record
@@ -23,6 +25,7 @@ class Becomes(NamedTuple):
 
 
 COMMAND, NOTHING, LETTER = "commands", "left out", "letters"
+OF_ANOTHER_TYPE = Becomes(NOTHING, "of another type")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,22 @@ class Judge:
             return Becomes(LETTER, Stage.PERSON)
         try:
             event = self.decoder.decode(record)
-            if isinstance(event, Tombstone):
-                return Becomes(NOTHING, "tombstone")
+        except RecordError as error:
+            return OF_ANOTHER_TYPE if self._is_of_another_type(record) else Becomes(LETTER, error.stage)
+        if isinstance(event, Tombstone):
+            return Becomes(NOTHING, "tombstone")
+        try:
             (route,) = self.table.routes_for(event) or (None,)
-            return self._by(route, event) if route else Becomes(NOTHING, "of another type")
+            return self._by(route, event) if route else OF_ANOTHER_TYPE
         except RecordError as error:
             return Becomes(LETTER, error.stage)
+
+    def _is_of_another_type(self, record: Record) -> bool:
+        """Whether that is certain of a record that is no event."""
+        if isinstance(self.table.topics[record.topic].format.envelope, MappedEnvelope):
+            return False
+        (route,), type_ = self.table.routes, type_by_headers(record)
+        return bool(type_) and route.types is not None and type_ not in route.types
 
     def _by(self, route: Route, event: Event) -> Becomes:
         command = route.command(event)

@@ -81,7 +81,7 @@ class PastKafka(FakeKafka):
     def noted(self, **logs: RouteLog) -> None:
         """The bridges have noted this of partition `p0`, `p1`."""
         notes = {_place(name): log.as_commit() for name, log in logs.items()}
-        self.commits[routes_group(GROUP)].update({place: note for place, note in notes.items() if note})
+        self.commits[routes_group(GROUP)].update(notes)
 
 
 def live_since(commit: Commit, *, whole: bool = True) -> RouteLog:

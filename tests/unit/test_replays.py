@@ -59,7 +59,7 @@ routes:
     from: shop.stock
     start: {workflow: Count, id: "count/${data.id}", task_queue: stock, input: "${data}"}
 """
-KINDS = ["placed", "placed", "other", "torn", "left-out", "tombstone"]
+KINDS = ["placed", "placed", "other", "torn", "torn-other", "left-out", "tombstone"]
 
 
 @pytest.fixture
@@ -80,6 +80,8 @@ def lying(offset: int, kind: str = "placed", key: str = "k", partition: int = 0,
     match kind:
         case "torn":
             return fact(offset, **{**where, "value": b'{"id": '})
+        case "torn-other":
+            return fact(offset, **{**where, "value": b'{"id": ', "type": "other"})
         case "left-out":
             return fact(offset, **{**where, "value": b'{"id": "left-out"}'})
         case "tombstone":
