@@ -277,6 +277,14 @@ class RouteTable:
                 yield route.keys.signal.or_start
 
 
+def no_route_takes(event: Event) -> RouteError:
+    """Why an event becomes a letter that no route takes, where its topic does not say to skip it."""
+    return RouteError(
+        f"no route takes type {event.type} from {event.record.topic}",
+        cure="add one, or write `unmatched: skip` for the topic",
+    )
+
+
 class _Matching:
     """The routes of one topic by type; types that no route names share the routes without a type."""
 

@@ -1,0 +1,120 @@
+"""What would become of a record by one set of routes; what only Temporal knows is not asked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from service.dispatch.explaining import Explaining
+from service.errors import RecordError
+from service.events.decoding import Decoder, Tombstone
+from service.events.event import Event
+from service.kafka.raw import MENDED
+from service.kafka.record import Record
+from service.routing.commands import Cancel, Command, Complete, Rule, Signal, Start
+from service.routing.table import Route, RouteTable, no_route_takes
+
+
+class Becomes(StrEnum):
+    """What becomes of a record, or of one route's part of it."""
+
+    START = "start"
+    SIGNAL = "signal"
+    CANCEL = "cancel"
+    COMPLETE = "complete"
+    SKIPPED = "skipped"
+    """The route's `when` is false."""
+    UNMATCHED = "unmatched"
+    """No route takes its type, and its topic says to skip it."""
+    TOMBSTONE = "tombstone"
+    """Its value is null, and its topic says to skip it."""
+    LETTER = "letter"
+    HOLDS = "holds its lane"
+    """A defect: nobody knows what to do with it, so it waits until a person gives up on it."""
+    STOPS = "stops its partition"
+    """The client cannot read it, so nothing behind it is read until a person gives up on it."""
+    NOTHING = "nothing"
+    """No such route takes it."""
+
+
+FAILURES = frozenset({Becomes.LETTER, Becomes.HOLDS, Becomes.STOPS})
+COMMANDS = frozenset({Becomes.START, Becomes.SIGNAL, Becomes.CANCEL, Becomes.COMPLETE})
+
+_KINDS: dict[type[Command], Becomes] = {
+    Start: Becomes.START,
+    Signal: Becomes.SIGNAL,
+    Cancel: Becomes.CANCEL,
+    Complete: Becomes.COMPLETE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What becomes of a record by one route; `route` is empty where it is of the record as a whole.
+
+    `reason` is that of a failure, with the cure and without payload; `stage` is that of a letter.
+    """
+
+    becomes: Becomes
+    route: str = ""
+    type: str = ""
+    command: Command | None = None
+    stage: str = ""
+    reason: str = ""
+
+
+class Trial:
+    """One set of routes, asked what it would make of records; holds no state.
+
+    Args:
+        decoder: For the topics that the routes read.
+        table: The routes.
+        explaining: The same routes, with contracts and the secret of calls.
+    """
+
+    def __init__(self, decoder: Decoder, table: RouteTable, explaining: Explaining) -> None:
+        self._decoder = decoder
+        self._table = table
+        self._explaining = explaining
+
+    def effects(self, record: Record) -> Sequence[Effect]:
+        """One for each route that takes it, in file order, or one for the whole; none of a topic not read."""
+        if record.topic not in self._table.topics:
+            return ()
+        if any(name == MENDED for name, _ in record.headers):
+            reason = "the name of a header is not UTF-8; `turnout letters add` makes a letter of the record"
+            return [Effect(Becomes.STOPS, reason=reason)]
+        try:
+            event = self._decoder.decode(record)
+        except RecordError as error:
+            return [_letter(error)]
+        except Exception as defect:  # noqa: BLE001 - a record that shows one is what is looked for
+            return [_defect(defect)]
+        return [Effect(Becomes.TOMBSTONE)] if isinstance(event, Tombstone) else self._effects(event)
+
+    def _effects(self, event: Event) -> Sequence[Effect]:
+        if routes := self._table.routes_for(event):
+            return [self._effect(route, event) for route in routes]
+        if self._table.topics[event.record.topic].unmatched is Rule.SKIP:
+            return [Effect(Becomes.UNMATCHED, type=event.type)]
+        return [_letter(no_route_takes(event), type_=event.type)]
+
+    def _effect(self, route: Route, event: Event) -> Effect:
+        try:
+            command = self._explaining.command(route, event)
+        except RecordError as error:
+            return _letter(error, route.name, event.type)
+        except Exception as defect:  # noqa: BLE001 - see above
+            return _defect(defect, route.name, event.type)
+        if command is None:
+            return Effect(Becomes.SKIPPED, route.name, event.type)
+        return Effect(_KINDS[type(command)], route.name, event.type, command)
+
+
+def _letter(error: RecordError, route: str = "", type_: str = "") -> Effect:
+    reason = str(error).removeprefix(f"route {route}: ")
+    return Effect(Becomes.LETTER, route, type_, stage=error.stage.value, reason=reason)
+
+
+def _defect(defect: Exception, route: str = "", type_: str = "") -> Effect:
+    # Of others' errors only the name is known to hold no payload.
+    return Effect(Becomes.HOLDS, route, type_, reason=f"a defect: {type(defect).__name__}")
