@@ -16,7 +16,7 @@ from service.pipeline import kafka_connection, make_decoder, seal_of
 from service.routing.table import RouteTable, load_routes
 from service.settings import Settings
 from service.temporal.worker import find
-from service.trying.effects import Trial
+from service.trying.effects import Once, Trial
 from service.trying.tally import Tally
 from service.trying.walk import walk
 from service.trying.window import Held, newest
@@ -94,8 +94,9 @@ async def try_routes(
             held |= await _part(reading, whole, span)
         tried = Tried(held, missing, Tally())
         counted(sum(map(len, held.values())))
-        after = _trial(settings, to_try, to_try.table, cluster)
-        before = _trial(settings, to_try, to_try.before, cluster) if to_try.before else None
+        once = Once()
+        after = _trial(settings, to_try, to_try.table, cluster, once)
+        before = _trial(settings, to_try, to_try.before, cluster, once) if to_try.before else None
         complete = await walk(reading, held, after, before, tried.tally, moved=moved, stop=stop)
     return replace(tried, complete=complete)
 
@@ -106,6 +107,6 @@ async def _part(reading: Reader, held: Held, span: int | datetime) -> Held:
     return await reading.since(held, max((span - EPOCH) // timedelta(milliseconds=1), 0))
 
 
-def _trial(settings: Settings, to_try: ToTry, table: RouteTable, cluster: Cluster) -> Trial:
+def _trial(settings: Settings, to_try: ToTry, table: RouteTable, cluster: Cluster, once: Once) -> Trial:
     explaining = Explaining(table, to_try.contracts, seal_of(settings.calls))
-    return Trial(make_decoder(settings, table, cluster), table, explaining)
+    return Trial(make_decoder(settings, table, cluster), table, explaining, once)

@@ -52,6 +52,7 @@ class Schema:
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
+        self._schema = schema
         try:
             self._validator = jsonschema_rs.validator_for(
                 dict(schema),
@@ -61,6 +62,9 @@ class Schema:
             )
         except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
             raise SchemaMistakeError(str(error).splitlines()[0]) from error
+
+    def __repr__(self) -> str:
+        return f"Schema({self._schema!r})"
 
     def problems(self, value: Any) -> Iterator[Problem]:
         """All that is wrong with `value`, without any of its values."""

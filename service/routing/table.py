@@ -89,6 +89,11 @@ class Route:
         self.keys = keys
         self._allowed = allowed
 
+    @property
+    def rule(self) -> str:
+        """All that decides what it makes of an event, as text: of the same text they make the same."""
+        return repr((self.keys, sorted(self._allowed)))
+
     def command(self, event: Event) -> Command | None:
         """What to ask of Temporal because of `event`, or None if the route's `when` is false.
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import cache
+from operator import is_
 from typing import Any, NamedTuple
 
 from service.routing.commands import OrStart, StartOptions
@@ -29,11 +31,13 @@ class Difference(NamedTuple):
 
 def differences(before: Sequence[Effect], after: Sequence[Effect]) -> Iterator[Difference]:
     """All of one record. One that no command and no failure comes of, in whichever way, is the same."""
+    if len(before) == len(after) and all(map(is_, before, after)):  # of most records, and quick
+        return
     was = {effect.route: effect for effect in before}
     now = {effect.route: effect for effect in after}
     for route in dict.fromkeys([*now, *was]):
         one, other = was.get(route, Effect(Becomes.NOTHING)), now.get(route, Effect(Becomes.NOTHING))
-        if one.becomes in _NO_EFFECT and other.becomes in _NO_EFFECT:
+        if one is other or (one.becomes in _NO_EFFECT and other.becomes in _NO_EFFECT):
             continue
         if one.becomes is not other.becomes:
             yield Difference(route, one.becomes, other.becomes)
@@ -68,7 +72,7 @@ def _differing(one: Effect, other: Effect) -> Iterator[str]:
 
 
 def _of_commands(one: Any, other: Any) -> Iterator[str]:
-    for name in (field.name for field in fields(one) if field.name not in _NOT_COMPARED):
+    for name in _compared(one.__class__):
         was, now = getattr(one, name), getattr(other, name)
         if isinstance(was, OrStart) and isinstance(now, OrStart):
             yield from (f"{name} {inner}" for inner in _of_commands(was, now))
@@ -78,8 +82,15 @@ def _of_commands(one: Any, other: Any) -> Iterator[str]:
             yield NAMES.get(name, name)
 
 
+@cache
+def _compared(kind: type) -> Sequence[str]:
+    return [field.name for field in fields(kind) if field.name not in _NOT_COMPARED]
+
+
 def _same(one: Any, other: Any) -> bool:
     """Whether two values are the same JSON: for Python true is 1, and 1 is 1.0."""
+    if one is other:
+        return True
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(item, other[key]) for key, item in one.items())
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):

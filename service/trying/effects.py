@@ -1,8 +1,9 @@
 """What would become of a record by one set of routes; what only Temporal knows is not asked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, TypeVar
 
 from service.dispatch.explaining import Explaining
 from service.errors import RecordError
@@ -36,6 +37,8 @@ class Becomes(StrEnum):
     """No such route takes it."""
 
 
+T = TypeVar("T")
+
 FAILURES = frozenset({Becomes.LETTER, Becomes.HOLDS, Becomes.STOPS})
 COMMANDS = frozenset({Becomes.START, Becomes.SIGNAL, Becomes.CANCEL, Becomes.COMPLETE})
 
@@ -62,41 +65,68 @@ class Effect:
     reason: str = ""
 
 
+class Once:
+    """What was found out about the record at hand, by what decides it: sets of routes share most of it."""
+
+    def __init__(self) -> None:
+        self._record: Record | None = None
+        self._found: dict[Any, Any] = {}
+
+    def __call__(self, record: Record, key: Any, find: Callable[[], T]) -> T:
+        """What `find` returned for this record and `key`, now or before."""
+        if record is not self._record:
+            self._record, self._found = record, {}
+        if key not in self._found:
+            self._found[key] = find()
+        found: T = self._found[key]
+        return found
+
+
 class Trial:
-    """One set of routes, asked what it would make of records; holds no state.
+    """One set of routes, asked what it would make of records.
 
     Args:
         decoder: For the topics that the routes read.
         table: The routes.
         explaining: The same routes, with contracts and the secret of calls.
+        once: The same for all that are asked about the same records with the same contracts.
     """
 
-    def __init__(self, decoder: Decoder, table: RouteTable, explaining: Explaining) -> None:
+    def __init__(self, decoder: Decoder, table: RouteTable, explaining: Explaining, once: Once) -> None:
         self._decoder = decoder
         self._table = table
         self._explaining = explaining
+        self._once = once
+        self._formats = {name: repr(topic.format) for name, topic in table.topics.items()}
+        self._rules = {route.name: (self._formats[route.topic], route.rule) for route in table.routes}
 
     def effects(self, record: Record) -> Sequence[Effect]:
         """One for each route that takes it, in file order, or one for the whole; none of a topic not read."""
         if record.topic not in self._table.topics:
             return ()
+        decoded = self._once(record, self._formats[record.topic], lambda: self._decoded(record))
+        if isinstance(decoded, Effect):
+            return [decoded]
+        if routes := self._table.routes_for(decoded):
+            return [self._by_route(route, decoded) for route in routes]
+        if self._table.topics[record.topic].unmatched is Rule.SKIP:
+            return [Effect(Becomes.UNMATCHED, type=decoded.type)]
+        return [_letter(no_route_takes(decoded), type_=decoded.type)]
+
+    def _decoded(self, record: Record) -> Event | Effect:
         if any(name == MENDED for name, _ in record.headers):
             reason = "the name of a header is not UTF-8; `turnout letters add` makes a letter of the record"
-            return [Effect(Becomes.STOPS, reason=reason)]
+            return Effect(Becomes.STOPS, reason=reason)
         try:
             event = self._decoder.decode(record)
         except RecordError as error:
-            return [_letter(error)]
+            return _letter(error)
         except Exception as defect:  # noqa: BLE001 - a record that shows one is what is looked for
-            return [_defect(defect)]
-        return [Effect(Becomes.TOMBSTONE)] if isinstance(event, Tombstone) else self._effects(event)
+            return _defect(defect)
+        return Effect(Becomes.TOMBSTONE) if isinstance(event, Tombstone) else event
 
-    def _effects(self, event: Event) -> Sequence[Effect]:
-        if routes := self._table.routes_for(event):
-            return [self._effect(route, event) for route in routes]
-        if self._table.topics[event.record.topic].unmatched is Rule.SKIP:
-            return [Effect(Becomes.UNMATCHED, type=event.type)]
-        return [_letter(no_route_takes(event), type_=event.type)]
+    def _by_route(self, route: Route, event: Event) -> Effect:
+        return self._once(event.record, self._rules[route.name], lambda: self._effect(route, event))
 
     def _effect(self, route: Route, event: Event) -> Effect:
         try:
