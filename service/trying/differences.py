@@ -74,6 +74,8 @@ def _differing(one: Effect, other: Effect) -> Iterator[str]:
 def _of_commands(one: Any, other: Any) -> Iterator[str]:
     for name in _compared(one.__class__):
         was, now = getattr(one, name), getattr(other, name)
+        if was is now:
+            continue
         if isinstance(was, OrStart) and isinstance(now, OrStart):
             yield from (f"{name} {inner}" for inner in _of_commands(was, now))
         elif isinstance(was, StartOptions) and isinstance(now, StartOptions):
