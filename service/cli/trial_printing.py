@@ -57,6 +57,7 @@ def show(shown: Shown) -> None:
         _say(line)
     if shown.topics:
         _print(_topics(shown))
+    if shown.of_topics:
         _print(_routes(shown))
     if tally.failing:
         _say(f"\n{tally.failing} records would fail{_newly(shown)}")

@@ -55,7 +55,9 @@ class Note(BaseModel):
     @field_validator("id")
     @classmethod
     def breaks(cls, text: str) -> str:
-        return str(1 // (text != "secret"))
+        if text == "secret":
+            raise LookupError(text)
+        return text
 
 
 @workflow.defn
@@ -329,7 +331,14 @@ class Timestamps:
         }
 
 
-@given(st.lists(st.lists(st.integers(-1, 30), max_size=8), max_size=4), st.integers(1, 20), st.integers(0, 3))
+times_of_partition = st.lists(st.integers(-1, 9), max_size=8)
+
+
+@given(
+    st.lists(times_of_partition.map(sorted), max_size=4) | st.lists(times_of_partition, max_size=4),
+    st.integers(1, 20),
+    st.integers(0, 3),
+)
 @settings(deadline=None)
 def test_the_newest_are_as_many_as_asked_for_and_nothing_newer_is_left_out(
     times: list[list[int]], count: int, gone: int
