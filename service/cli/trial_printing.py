@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from service.routing.table import Route
 from service.trial import ToTry, Tried
 from service.trying.differences import described
 from service.trying.effects import COMMANDS, Becomes
-from service.trying.tally import Failure, Kind, Tally
+from service.trying.tally import Failure, Kind, Kinds, Tally
 
 WIDE = 200
 MOST_KINDS = 50
@@ -61,11 +60,13 @@ def show(shown: Shown) -> None:
         _print(_routes(shown))
     if tally.failing:
         _say(f"\n{tally.failing} records would fail{_newly(shown)}")
-        _kinds((_failure(failure), kind, kind.text) for failure, kind in tally.failures.by_number())
+        failures = tally.failures.by_number()
+        _kinds([(_failure(failure), kind, kind.text) for failure, kind in failures], tally.failures)
     if shown.against:
         _say(f"\n{tally.differing or 'no'} records would end otherwise than with {shown.against}")
         found = tally.differences.by_number()
-        _kinds((_of(difference.route), kind, described(difference)) for difference, kind in found)
+        told = [(_of(difference.route), kind, described(difference)) for difference, kind in found]
+        _kinds(told, tally.differences)
     if tally.failing or tally.differing:
         _say(f"\nlook at one: turnout routes explain TOPIC/PARTITION/OFFSET --routes {shown.routes}")
 
@@ -121,10 +122,12 @@ def _asks_for(route: Route) -> str:
     return "start" if keys.start else "cancel" if keys.cancel else "complete"
 
 
-def _kinds(kinds: Any) -> None:
-    for of, kind, text in islice(kinds, MOST_KINDS):
+def _kinds(told: Sequence[tuple[str, Kind, str]], kinds: Kinds[Any]) -> None:
+    for of, kind, text in told[:MOST_KINDS]:
         _say(f"{kind.count:>8}  {of}: {text}")
         _say(f"{'':>10}first: {', '.join(map(str, kind.first))}")
+    if more := kinds.count - sum(kind.count for _, kind, _ in told[:MOST_KINDS]):
+        _say(f"{more:>8}  of other kinds")
 
 
 def _failure(failure: Failure) -> str:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from service.dispatch.explaining import Explaining
-from service.errors import RecordError
+from service.errors import RecordError, TurnoutError
 from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
 from service.kafka.raw import MENDED
@@ -101,7 +101,11 @@ class Trial:
         self._rules = {route.name: (self._formats[route.topic], route.rule) for route in table.routes}
 
     def effects(self, record: Record) -> Sequence[Effect]:
-        """One for each route that takes it, in file order, or one for the whole; none of a topic not read."""
+        """One for each route that takes it, in file order, or one for the whole; none of a topic not read.
+
+        Raises:
+            NotNow: A neighbour that is to tell does not answer.
+        """
         if record.topic not in self._table.topics:
             return ()
         decoded = self._once(record, self._formats[record.topic], lambda: self._decoded(record))
@@ -121,6 +125,8 @@ class Trial:
             event = self._decoder.decode(record)
         except RecordError as error:
             return _letter(error)
+        except TurnoutError:
+            raise  # it is not known now
         except Exception as defect:  # noqa: BLE001 - a record that shows one is what is looked for
             return _defect(defect)
         return Effect(Becomes.TOMBSTONE) if isinstance(event, Tombstone) else event
@@ -133,6 +139,8 @@ class Trial:
             command = self._explaining.command(route, event)
         except RecordError as error:
             return _letter(error, route.name, event.type)
+        except TurnoutError:
+            raise
         except Exception as defect:  # noqa: BLE001 - see above
             return _defect(defect, route.name, event.type)
         if command is None:

@@ -13,11 +13,19 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, field_validator
 from temporalio import workflow
 
+from service.cli.trial_printing import MOST_KINDS as MOST_SHOWN
+from service.cli.trial_printing import Shown, show
 from service.dispatch.contracts import Contracts
 from service.dispatch.explaining import Explaining
+from service.errors import NotNow
+from service.events.decoding import Decoder, Tombstone
+from service.events.event import Event
+from service.events.strict_json import Limits
 from service.kafka.raw import MENDED
 from service.kafka.record import Headers, Partition, Record
 from service.redrive.letterbox import Place
+from service.routing.table import load_routes
+from service.trial import ToTry, Tried
 from service.trying.differences import Difference, described, differences, fails_newly
 from service.trying.effects import Becomes, Effect, Once, Trial
 from service.trying.tally import FIRST, MOST_KINDS, Kinds, Tally
@@ -131,6 +139,17 @@ def test_a_failure_is_told_with_stage_reason_and_cure(
     failed = trial(tmp_path).effects(record)[0]
     assert (failed.becomes, failed.stage) == (Becomes.LETTER, stage)
     assert failed.reason.startswith(reason)
+
+
+def test_what_is_not_known_now_is_no_defect_of_the_record(tmp_path: Path) -> None:
+    class Away(Decoder):
+        def decode(self, record: Record) -> Event | Tombstone:
+            raise NotNow("the registry does not answer")
+
+    table = table_in(tmp_path, ROUTES)
+    asked = Trial(Away({}, Limits(), ""), table, Explaining(table, Contracts([])), Once())
+    with pytest.raises(NotNow):
+        asked.effects(order())
 
 
 # --- differences ---
@@ -390,3 +409,25 @@ def test_the_walk_ends_when_it_is_told_to_and_says_so(tmp_path: Path) -> None:
         kafka, trial(tmp_path), {Partition("orders", 0): range(600)}, lambda _: stop.set(), stop
     )
     assert (complete, tally.records) == (False, STEP_RECORDS)
+
+
+# --- how it is told ---
+
+
+def test_people_see_the_most_frequent_kinds_and_how_many_others_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked, tally = trial(tmp_path / "routes"), Tally()
+    for n in range(MOST_SHOWN + 2):
+        for record in [order(f"t{chr(65 + n)}", offset=2 * n + m) for m in range(1 + (n == 1))]:
+            tally.add(record, asked.effects(record))
+    file = tmp_path / "routes" / "routes.yaml"
+    to_try = ToTry(load_routes(file), None, Contracts([]))
+    held = {Partition("orders", 0): range(2 * MOST_SHOWN + 4)}
+    show(Shown(file, None, to_try, Tried(held, [], tally), []))
+    told = capsys.readouterr().out.splitlines()
+    assert f"{MOST_SHOWN + 3} records would fail" in told
+    first = told.index(f"{MOST_SHOWN + 3} records would fail") + 1
+    assert told[first].startswith("       2  record, letter (route): no route takes type tB from orders")
+    assert told[first + 1] == "          first: orders/0/2, orders/0/3"
+    assert "       2  of other kinds" in told
