@@ -60,5 +60,6 @@ async def catching_up(settings: Settings, stop: asyncio.Event) -> AsyncIterator[
     connection, table = kafka_connection(settings.kafka), load_routes(settings.routes)
     async with open_sink(settings, connection, stop) as sink:
         client = await patiently(connect, settings.start_timeout, stop)
-        closings = Closings(client, make_publisher(connection, sink), Metrics())
+        metrics = Metrics()
+        closings = Closings(client, make_publisher(connection, sink, metrics), metrics)
         yield CatchingUp(client, make_search(settings, connection, client, table, closings))

@@ -252,9 +252,9 @@ async def _make_dispatcher(
     )
 
 
-def make_publisher(connection: Connection, sink: KafkaSink) -> KafkaResultPublisher:
+def make_publisher(connection: Connection, sink: KafkaSink, metrics: Metrics) -> KafkaResultPublisher:
     """What writes result events."""
-    return KafkaResultPublisher(sink, LookBack(lambda: reader(connection, "read_uncommitted")))
+    return KafkaResultPublisher(sink, LookBack(lambda: reader(connection, "read_uncommitted")), metrics)
 
 
 def seal_of(calls: CallsSettings) -> Seal | None:

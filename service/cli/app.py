@@ -7,8 +7,20 @@ from typing import TextIO, cast
 
 import typer
 
-from service.cli import closing, dev, letters, operate, parked, replay_check, routes, run, seek, switchboard
-from service.cli.output import Output, OutputLost
+from service.cli import (
+    closing,
+    dev,
+    init,
+    letters,
+    operate,
+    parked,
+    replay_check,
+    routes,
+    run,
+    seek,
+    switchboard,
+)
+from service.cli.output import Output, OutputLost, open_what_is_closed
 from service.errors import ConfigurationError, NotNow, Unreachable
 from service.lifecycle import leave
 
@@ -24,6 +36,7 @@ app = typer.Typer(
     add_completion=False,
 )
 run.add_to(app)
+init.add_to(app)
 dev.add_to(app)
 operate.add_to(app)
 switchboard.add_to(app)
@@ -37,6 +50,7 @@ routes.add_to(app)
 
 def main() -> None:
     """Run one command; exit 0 done, 1 something is wrong or lost, 2 usage, 3 a neighbour is not there."""
+    open_what_is_closed()
     with redirect_stdout(cast("TextIO", Output(sys.stdout))):
         code = _run()
     leave(code)

@@ -1,5 +1,9 @@
 """How things look on a terminal."""
 
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
 from rich.console import Console
 from rich.markup import escape
 
@@ -32,3 +36,16 @@ def text_of(raw: bytes | None, limit: int = 1_000_000) -> str:
     if not text.replace("\n", "").replace("\t", "").isprintable():
         text = f"0x{raw.hex()}"
     return text if len(text) <= limit else f"{text[:limit]}… ({len(raw)} bytes)"
+
+
+def json_of(value: Any) -> str:
+    """`value` as JSON in one line; spans of time and moments as people write them."""
+    return orjson.dumps(value, default=_as_text).decode()
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():g}s"
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)

@@ -1,5 +1,6 @@
 """The way of one record: decode, match, dispatch; with a letter where that cannot be done."""
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -244,7 +245,11 @@ class Handling:
             # Held for the call alone: a lane that waits must not keep others from calling.
             async with self._pace.call():
                 self._pauses.check(record, command.route)
-                return await way.go()
+                begun = time.monotonic()
+                try:
+                    return await way.go()
+                finally:
+                    self._metrics.called(type(command).__name__.lower(), time.monotonic() - begun)
 
         def look(answer: str) -> None:
             if said := self._given_up.first_of(event.record for event in command.events):

@@ -2,17 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import structlog
 
 from service.intake.lanes import Lanes
 from service.intake.pauses import Pauses, described
-from service.intake.readiness import Detail, detail
+from service.intake.readiness import Detail, detail, stall, told
 from service.intake.waiting import WaitingRoom
 from service.kafka.record import Commit, Partition, Record, RecordSource
+from service.telemetry.health import Health, Problem
 from service.telemetry.logs import in_the_log
 from service.telemetry.metrics import Metrics
 
@@ -43,6 +45,7 @@ class Intake:
         drain: How long to wait for calls in flight when partitions go or the service stops.
         pauses: What is paused, to be reported.
         metrics: Where what waits is shown.
+        health: Told that the loops turn.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Intake:
         drain: timedelta,
         pauses: Pauses | None = None,
         metrics: Metrics | None = None,
+        health: Health | None = None,
     ) -> None:
         self._lanes = lanes
         self._lane_key = lane_key
@@ -61,14 +65,17 @@ class Intake:
         self._drain = drain
         self._pauses = pauses or Pauses()
         self._metrics = metrics or Metrics()
+        self._health = health or Health(self._metrics)
         self._source: RecordSource | None = None
 
     def assigned(self, commits: Mapping[Partition, Commit]) -> None:
         """Take partitions on, from where the group has committed them."""
+        self._metrics.rebalanced()
         self._lanes.assign(commits)
 
     async def revoked(self, partitions: frozenset[Partition]) -> None:
         """Let `partitions` go: finish what has begun, commit it, forget them."""
+        self._metrics.rebalanced()
         await self._lanes.drain(partitions, self._drain)
         await self._commit()
         self._lanes.release(partitions)
@@ -83,7 +90,7 @@ class Intake:
                 self._keep_looking(source),
                 self._keep_reporting(),
                 self._keep_saying_pauses(),
-                self._keep_measuring(),
+                self._keep_measuring(source),
             )
             running = [tasks.create_task(job) for job in jobs]
             # A poll returns only after a rebalance, which can take a minute: it is not waited for.
@@ -95,6 +102,7 @@ class Intake:
 
     async def _keep_polling(self, source: RecordSource) -> None:
         while True:
+            self._health.turned("polling")
             room, held = self._lanes.room(), len(self._lanes.partitions())
             # Polled also when nothing has room: a member that does not poll is put out of its group.
             partitions = self._lanes.open_partitions() if room else []
@@ -113,6 +121,7 @@ class Intake:
 
     async def _keep_committing(self) -> None:
         while True:
+            self._health.turned("committing")
             with suppress(TimeoutError):
                 async with asyncio.timeout(COMMIT_SECONDS):
                     await self._lanes.commit_soon.wait()
@@ -131,6 +140,14 @@ class Intake:
         """What is paused, and what waits."""
         return detail(self._pauses, self._lanes, self._waiting)
 
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong now: that nothing moves."""
+        return stall(self._lanes, self._waiting)
+
+    def told(self) -> Mapping[str, Any]:
+        """What is good to know, as JSON."""
+        return told(self.detail(), len(self._lanes.partitions()))
+
     async def _keep_looking(self, source: RecordSource) -> None:
         """Learn what people give up on; the source asks for nothing while nothing is held."""
         while True:
@@ -138,9 +155,12 @@ class Intake:
             held = self._waiting.partitions(HELD_SECONDS) | self._lanes.held_back()
             self._lanes.stir(await source.look_up(held))
 
-    async def _keep_measuring(self) -> None:
+    async def _keep_measuring(self, source: RecordSource) -> None:
         while True:
+            due = time.monotonic() + MEASURE_SECONDS
             await asyncio.sleep(MEASURE_SECONDS)
+            self._metrics.loop_lag(time.monotonic() - due)
+            self._metrics.progress(self._lanes.progress(source.ends()))
             now = self.detail()
             self._metrics.measure(len(now.waits), now.oldest_wait_seconds)
 

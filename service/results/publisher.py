@@ -1,6 +1,7 @@
 """Publishes result events: the service's side of the activity `publish`."""
 
 import asyncio
+import time
 
 import structlog
 
@@ -8,6 +9,7 @@ from activities.ports import Published, ResultEvent
 from service.events.cloudevents import encode_binary
 from service.kafka.record import RecordSink
 from service.results.looking_back import LookBack, Sought
+from service.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -18,9 +20,10 @@ class KafkaResultPublisher:
     Implements `activities.ports.ResultPublisher`.
     """
 
-    def __init__(self, sink: RecordSink, look_back: LookBack) -> None:
+    def __init__(self, sink: RecordSink, look_back: LookBack, metrics: Metrics | None = None) -> None:
         self._sink = sink
         self._look_back = look_back
+        self._metrics = metrics or Metrics()
         self._under_way: dict[tuple[str, str, str], asyncio.Task[Published]] = {}
 
     async def publish(self, event: ResultEvent) -> Published:
@@ -53,5 +56,9 @@ class KafkaResultPublisher:
                     offset=found.offset,
                 )
                 return Published(topic=found.topic, partition=found.partition, offset=found.offset)
-        written = await self._sink.send(event.topic, key=key, value=value, headers=headers)
+        begun = time.monotonic()
+        try:
+            written = await self._sink.send(event.topic, key=key, value=value, headers=headers)
+        finally:
+            self._metrics.published(time.monotonic() - begun)
         return Published(topic=written.topic, partition=written.partition, offset=written.offset)

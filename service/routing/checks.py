@@ -70,6 +70,11 @@ CHECKS: Mapping[str, Check] = {
     "TR501": _warning("a route was renamed, so it acts again on what is delivered again"),
     "TR502": _warning("the id of a route's workflows changed, so those that run are not met any more"),
     "TR503": _warning("what makes an event of a topic a repeat changed"),
+    # 6, tests of routes
+    "TR601": _error("a test expects nothing, or a file holds no tests"),
+    "TR602": _error("a test expects something of a route that is not there"),
+    "TR603": _error("the event of a test is none that could come"),
+    "TR604": _error("two tests of a file have one name"),
 }
 
 

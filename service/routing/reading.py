@@ -55,6 +55,11 @@ class Document:
         """Its text by lines, as YAML counts them."""
         return _BREAKS.split(self._text)
 
+    def position(self, loc: Loc) -> tuple[int, int]:
+        """Line and column, from 1, of a value, or of what is nearest around where it would stand."""
+        mark = self._nearest(loc).start_mark
+        return mark.line + 1, mark.column + 1
+
     def place(self, loc: Loc) -> str:
         """Where a value stands, for people: `orders.yaml:12`."""
         return f"{self.path.name}:{self._nearest(loc).start_mark.line + 1}"
@@ -81,8 +86,8 @@ class Document:
         return Finding(code, self.path, mark.line + 1, column + 1, problem, cure)
 
 
-def read(path: Path) -> Document:
-    """The values of the YAML 1.2 file at `path`.
+def read(path: Path, *, if_empty: str = "write version: 1, topics and routes") -> Document:
+    """The values of the YAML 1.2 file at `path`; `if_empty` is said to do where nothing stands in it.
 
     Raises:
         ConfigurationError: It cannot be read, is no YAML, or uses what has no meaning here (tags,
@@ -90,7 +95,7 @@ def read(path: Path) -> Document:
     """
     try:
         text = _decoded(path)
-        root = _composed(path, text)
+        root = _composed(path, text, if_empty)
     except _Unreadable as error:
         raise ConfigurationError("unreadable", [error.finding]) from error
     building = _Building(path, text)
@@ -120,7 +125,7 @@ def _decoded(path: Path) -> str:
         raise _Unreadable(finding) from error
 
 
-def _composed(path: Path, text: str) -> Node:
+def _composed(path: Path, text: str, if_empty: str) -> Node:
     yaml = YAML(typ="safe", pure=True)  # the round-trip reader puts marks of its own into folded texts
     try:
         with warnings.catch_warnings():
@@ -135,7 +140,7 @@ def _composed(path: Path, text: str) -> Node:
         finding = Finding("TR102", path, 0, 0, problem, "check it with a YAML linter")
         raise _Unreadable(finding) from error
     if root is None:
-        raise _Unreadable(Finding("TR101", path, 0, 0, "is empty", "write version: 1, topics and routes"))
+        raise _Unreadable(Finding("TR101", path, 0, 0, "is empty", if_empty))
     return root
 
 

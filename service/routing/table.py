@@ -7,7 +7,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from activities.correlation import HEADER, Correlation, NotOurs
+from activities.correlation import HEADER, Correlation
+from activities.signing import NotOurs
 from service.errors import ConfigurationError, Finding, RouteError
 from service.events.envelope import MappedEnvelope, TopicFormat
 from service.events.event import Event
@@ -25,6 +26,7 @@ from service.routing.commands import (
 )
 from service.routing.consistency import inconsistencies
 from service.routing.contract import Contract, Part, Schema
+from service.routing.files import route_files
 from service.routing.findings import findings_of
 from service.routing.grammar import (
     CancelKeys,
@@ -317,8 +319,8 @@ class RoutesAsRead(NamedTuple):
 def load_routes(path: Path, judge: Judge = no_mistakes) -> RouteTable:
     """The table of the file at `path`, or of all *.yaml and *.yml files in that folder and below.
 
-    Files are read in the order of their paths; those in hidden folders are left out, since a mounted
-    Kubernetes ConfigMap keeps a second copy of each file in one. `judge` is asked about each route, too.
+    Files are read in the order of their paths, but for tests of routes; see `route_files`. `judge` is asked
+    about each route, too.
 
     Raises:
         ConfigurationError: Anything is wrong; with all findings, in the order of files and lines.
@@ -335,7 +337,7 @@ def read_routes(paths: Sequence[Path], judge: Judge = no_mistakes) -> RoutesAsRe
     documents: list[Document] = []
     files: list[RouteFile] = []
     try:
-        for name in dict.fromkeys(name for path in paths for name in _files(path)):
+        for name in dict.fromkeys(name for path in paths for name in route_files(path)):
             try:
                 documents.append(read(name))
             except ConfigurationError as error:
@@ -367,22 +369,6 @@ def _judged(document: Document, file: RouteFile, judge: Judge) -> Iterator[Findi
     for index, keys in enumerate(file.routes):
         for loc, problem, cure in judge(keys):
             yield document.at_value("TR405", ("routes", index, *loc), problem, cure)
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise _all_at_once(path, [Finding("TR101", path, 0, 0, "there is no such file or folder")])
-    found = (file for suffix in ("*.yaml", "*.yml") for file in path.rglob(suffix))
-    files = sorted(file for file in found if not _is_hidden(file.relative_to(path)))
-    if not files:
-        raise _all_at_once(path, [Finding("TR101", path, 0, 0, "holds no *.yaml or *.yml file")])
-    return files
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _all_at_once(path: Path, findings: Sequence[Finding]) -> ConfigurationError:

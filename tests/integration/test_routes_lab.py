@@ -88,6 +88,11 @@ def _run(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def _tests_of_the_page() -> str:
+    (text,) = re.findall(r"^```yaml\n(version: 1\ntests:\n.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    return str(text)
+
+
 def test_each_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
     for name in ("routes", "routes-that-run"):
         (tmp_path / name).symlink_to(ROOT / "deploy/demo/routes")
@@ -98,6 +103,10 @@ def test_each_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
         ended = _run(tmp_path, command)
         assert (ended.returncode, ended.stdout) == (0, ""), ended.stdout + ended.stderr
         assert re.fullmatch(r"\d+ routes in \d+ files: nothing found\n", ended.stderr)
+    for command in _commands("test"):
+        ended = _run(tmp_path, command)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert (tmp_path / "results.xml").exists()
     *without_servers, _live = _commands("explain")  # that one: see above
     people, programs, from_input = (_run(tmp_path, command) for command in without_servers)
     assert (
@@ -105,6 +114,15 @@ def test_each_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
     )
     assert orjson.loads(programs.stdout)["event"]["id"] == "E-1"
     assert "route order-placed: starts OrderFulfilment order/A-1 on orders" in from_input.stdout
+
+
+def test_the_tests_on_the_page_pass(tmp_path: Path) -> None:
+    (order, _) = re.findall(r"^```json\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    (tmp_path / "order.json").write_text(order)
+    (tmp_path / "routes").symlink_to(ROOT / "deploy/demo/routes")
+    (tmp_path / "payments.test.yaml").write_text(_tests_of_the_page())
+    ended = _run(tmp_path, "turnout routes test payments.test.yaml")
+    assert (ended.returncode, ended.stderr.splitlines()[0]) == (0, "5 tests in 1 files: 5 passed")
 
 
 def test_the_page_has_all_codes() -> None:
