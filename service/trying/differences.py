@@ -17,6 +17,9 @@ _NOT_COMPARED = frozenset({"route", "event", "others", "contract", "activity_id"
 _NO_EFFECT = frozenset({Becomes.SKIPPED, Becomes.UNMATCHED, Becomes.TOMBSTONE, Becomes.NOTHING})
 
 
+_NONE = Effect(Becomes.NOTHING)
+
+
 class Difference(NamedTuple):
     """How the outcome of one route, or of the record as a whole (`route` is empty), differs.
 
@@ -36,7 +39,7 @@ def differences(before: Sequence[Effect], after: Sequence[Effect]) -> Iterator[D
     was = {effect.route: effect for effect in before}
     now = {effect.route: effect for effect in after}
     for route in dict.fromkeys([*now, *was]):
-        one, other = was.get(route, Effect(Becomes.NOTHING)), now.get(route, Effect(Becomes.NOTHING))
+        one, other = was.get(route, _NONE), now.get(route, _NONE)
         if one is other or (one.becomes in _NO_EFFECT and other.becomes in _NO_EFFECT):
             continue
         if one.becomes is not other.becomes:

@@ -1,9 +1,8 @@
 """What would become of a record by one set of routes; what only Temporal knows is not asked."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from service.dispatch.explaining import Explaining
 from service.errors import RecordError, TurnoutError
@@ -50,8 +49,7 @@ _KINDS: dict[type[Command], Becomes] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(NamedTuple):
     """What becomes of a record by one route; `route` is empty where it is of the record as a whole.
 
     `reason` is that of a failure, with the cure and without payload; `stage` is that of a letter.
