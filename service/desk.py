@@ -122,7 +122,7 @@ async def explain(
         ConfigurationError: The routes or workflows are not as they must be.
     """
     table = load_routes(routes)
-    elsewhere = sum(route.topic != record.topic for route in table.routes)
+    elsewhere = sum(record.topic not in route.topics for route in table.routes)
     try:
         event = make_decoder(settings, table, cluster).decode(record)
     except RecordError as error:

@@ -291,7 +291,9 @@ async def _make_bridge(
         return source
 
     board = SwitchboardReader(SwitchboardClient(client, settings.group), pauses)
-    deliveries = ParkDeliveries(pipeline.dispatcher, pipeline.letters, paused=pauses.holding, metrics=metrics)
+    deliveries = ParkDeliveries(
+        pipeline.dispatcher, pipeline.letters, pipeline.parks, paused=pauses.holding, metrics=metrics
+    )
     parking = ParkingActivities(deliveries)
     closing, callbacks = settings.closing, pipeline.callbacks
     closings = Closings(client, publisher, metrics)

@@ -10,6 +10,7 @@ import typer
 from service.cli import (
     closing,
     dev,
+    documents,
     init,
     letters,
     operate,
@@ -46,6 +47,7 @@ parked.add_to(app)
 replay_check.add_to(app)
 closing.add_to(app)
 routes.add_to(app)
+documents.add_to(app)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import orjson
 from rich.console import Console
 from rich.markup import escape
 
+from service.documents.plain import plain as plain  # noqa: PLC0414 - for those who print
 from service.kafka.record import Record
 
 console = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -19,13 +20,6 @@ def show_record(record: Record) -> None:
     for name, value in record.headers:
         console.print(f"  {plain(name)}: {plain(text_of(value, 120))}", markup=False, style="dim")
     console.print(f"  {text_of(record.value, 2_000)}", markup=False)
-
-
-def plain(text: str) -> str:
-    """Text of others in one line; what a terminal would obey, or break the line at, as an escape."""
-    return "".join(
-        one if one.isprintable() or one == "\t" else one.encode("unicode_escape").decode() for one in text
-    )
 
 
 def text_of(raw: bytes | None, limit: int = 1_000_000) -> str:

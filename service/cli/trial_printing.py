@@ -32,10 +32,12 @@ class Shown:
     not_looked_at: Sequence[str]
 
     @property
-    def of_topics(self) -> Sequence[Route]:
-        """The routes that read one of the topics that were read."""
+    def by_route(self) -> Sequence[tuple[str, Route]]:
+        """The topics that were read, each with each route that reads it, in the order of the routes."""
         read = self.topics
-        return [route for route in self.to_try.table.routes if route.topic in read]
+        return [
+            (topic, route) for route in self.to_try.table.routes for topic in route.topics if topic in read
+        ]
 
     @property
     def topics(self) -> Sequence[str]:
@@ -56,7 +58,7 @@ def show(shown: Shown) -> None:
         _say(line)
     if shown.topics:
         _print(_topics(shown))
-    if shown.of_topics:
+    if shown.by_route:
         _print(_routes(shown))
     if tally.failing:
         _say(f"\n{tally.failing} records would fail{_newly(shown)}")
@@ -100,11 +102,11 @@ def _topics(shown: Shown) -> Table:
 def _routes(shown: Shown) -> Table:
     table = _table("route", "topic", "asks for", "commands", "skipped", *_FAILED)
     tally = shown.tried.tally
-    for route in shown.of_topics:
-        place = (route.topic, route.name)
+    for topic, route in shown.by_route:
+        place = (topic, route.name)
         asked = [tally.of(*place, *COMMANDS), tally.of(*place, Becomes.SKIPPED)]
         numbers = [*asked, *_failed(tally, *place)]
-        table.add_row(route.name, route.topic, _asks_for(route), *map(str, numbers))
+        table.add_row(route.name, topic, _asks_for(route), *map(str, numbers))
     return table
 
 
@@ -181,7 +183,7 @@ def as_json(shown: Shown) -> dict[str, Any]:
         "failing_newly": tally.failing_newly if shown.against else None,
         "differing": tally.differing if shown.against else None,
         "topics": [_topic_as_json(shown, topic) for topic in shown.topics],
-        "by_route": [_route_as_json(tally, route) for route in shown.of_topics],
+        "by_route": [_route_as_json(tally, topic, route) for topic, route in shown.by_route],
         "failures": [
             {**failure._asdict(), "reason": kind.text, **_counted(kind)}
             for failure, kind in tally.failures.by_number()
@@ -213,14 +215,14 @@ def _topic_as_json(shown: Shown, topic: str) -> dict[str, Any]:
     }
 
 
-def _route_as_json(tally: Tally, route: Route) -> dict[str, Any]:
+def _route_as_json(tally: Tally, topic: str, route: Route) -> dict[str, Any]:
     return {
         "route": route.name,
-        "topic": route.topic,
+        "topic": topic,
         "asks_for": _asks_for(route),
-        "commands": tally.of(route.topic, route.name, *COMMANDS),
-        "skipped": tally.of(route.topic, route.name, Becomes.SKIPPED),
-        **dict(zip(_FAILED, _failed(tally, route.topic, route.name), strict=True)),
+        "commands": tally.of(topic, route.name, *COMMANDS),
+        "skipped": tally.of(topic, route.name, Becomes.SKIPPED),
+        **dict(zip(_FAILED, _failed(tally, topic, route.name), strict=True)),
     }
 
 

@@ -119,8 +119,8 @@ class Examining:
 
     def _why_not_taken(self, name: str, event: Event) -> str:
         route = self._table.route(name)
-        if route and route.topic != event.record.topic:
-            return f"reads topic {route.topic}, and the event is from {event.record.topic}"
+        if route and event.record.topic not in route.topics:
+            return f"reads topic {' and '.join(route.topics)}, and the event is from {event.record.topic}"
         types = " or ".join((route.types if route else None) or ())
         return f"takes type {types}, and the event is of type {event.type}"
 
@@ -201,12 +201,12 @@ def said(command: Command | OrStart) -> dict[str, Any]:
         case Signal():
             own = _given(or_start=said(command.or_start) if command.or_start else None)
             own |= {} if command.or_start else {"missing": parked(command.missing)}
-            own |= {"to": command.workflow_id, "name": command.name, "closed": command.closed}
+            own |= {"to": _to(command), "name": command.name, "closed": command.closed}
             args = command.args[0] if command.batch else command.args
             return own | {"batch": command.batch} | _arguments(args) | namespace
         case Cancel():
             own = _given(reason=command.reason or None)
-            own |= {"to": command.workflow_id, "closed": command.closed}
+            own |= {"to": _to(command), "closed": command.closed}
             return own | {"missing": parked(command.missing)} | namespace
         case Complete():
             own = {"error": asdict(command.error)} if command.error else {"result": command.result}
@@ -214,6 +214,10 @@ def said(command: Command | OrStart) -> dict[str, Any]:
             return own | namespace
     msg = f"{type(command).__name__} is not a command"
     raise TypeError(msg)
+
+
+def _to(command: Signal | Cancel) -> Any:
+    return {"where": dict(command.where)} if command.where else command.workflow_id
 
 
 def _of_workflow(command: Start | OrStart) -> dict[str, Any]:

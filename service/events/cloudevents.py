@@ -13,7 +13,7 @@ from activities.ports import ResultEvent
 from service.errors import DecodeError
 from service.events.attributes import CORE, check_attributes, is_attribute_name
 from service.events.event import Event
-from service.events.headers import media_type, require_json, text_headers
+from service.events.headers import media_type, require_json, require_media_type, text_headers
 from service.events.strict_json import Limits, parse_json, refuse_large_integers
 from service.events.timestamps import rfc_3339
 from service.kafka.record import Headers, Record
@@ -152,8 +152,8 @@ def _binary(
     attributes = _header_attributes(headers)
     check_attributes(attributes)
     # Some producers repeat the content type as an attribute; both must name JSON.
-    require_json(content_type)
-    require_json(attributes.get("datacontenttype", ""))
+    for declared in (content_type, attributes.get("datacontenttype", "")):
+        require_json(declared) if record.value is not None else require_media_type(declared)
     return attributes, _binary_payload(record.value, limits)
 
 
@@ -190,7 +190,10 @@ def _structured(value: bytes, content_type: str, limits: Limits) -> tuple[_Attri
     attributes = {name: _member_text(name, member) for name, member in members.items() if member is not None}
     check_attributes(attributes)
     content_type = attributes.get("datacontenttype", "")
-    require_json(content_type)
+    if "data" in payload_members or payload_members.get("data_base64") is not None:
+        require_json(content_type)
+    else:
+        require_media_type(content_type)
     return attributes, _structured_payload(payload_members, content_type, limits)
 
 

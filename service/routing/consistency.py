@@ -11,6 +11,9 @@ from service.errors import Finding
 from service.routing.entries import ACTIONS, Entry, actions_of, named_in, root, routes_in
 from service.routing.reading import Document
 
+KEYS_OF_TOPICS_READ = frozenset({"format", "event", "key", "ordering", "tombstones", "unmatched"})
+"""They mean nothing for a topic that is only written to."""
+
 
 def inconsistencies(documents: Sequence[Document]) -> Iterator[Finding]:
     """Everything in `documents`, the files of one folder, that does not fit together."""
@@ -75,6 +78,10 @@ def _exclusive_keys(route: Entry) -> Iterator[Finding]:
         )
     elif complete and not {"result", "error"} & complete.keys.keys():
         yield route.at_value("TR302", "complete", "a reply without result or error", "write result: ${data}")
+    if signal and signal.below("to"):
+        for key in signal.keys.keys() & {"or_start", "batch"}:
+            cure = "write to: and an id" if key == "or_start" else "take it away"
+            yield signal.at_key("TR302", key, f"'{key}' with a workflow that is looked for", cure)
     if signal and {"missing", "or_start"} <= signal.keys.keys():
         yield signal.at_key("TR302", "missing", "'missing' never applies with 'or_start'", "leave it out")
 
@@ -96,10 +103,8 @@ def _repeated(named: Any, what: str) -> Iterator[Finding]:
 
 def _unknown_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Iterator[Finding]:
     out = {str(topic.loc[-1]): topic.keys.get("out") is True for topic in topics}
-    for route in routes:
-        name = route.text("from")
-        if name is None or "${" in name:
-            continue
+    reading = [(route, name) for route in routes for name in route.texts("from") if "${" not in name]
+    for route, name in reading:
         if name not in out:
             close = difflib.get_close_matches(name, out, 1)
             cure = f"did you mean {close[0]}?" if close else "declare it under topics:"
@@ -111,7 +116,7 @@ def _unknown_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Iterato
 
 
 def _unread_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Iterator[Finding]:
-    read = {route.text("from") for route in routes}
+    read = {name for route in routes for name in route.texts("from")}
     for topic in topics:
         name = str(topic.loc[-1])
         if name not in read and topic.keys.get("out") is not True:
@@ -136,7 +141,7 @@ def _unwritten_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Itera
 
 def _unused_keys_of_out_topic(topic: Entry) -> Iterator[Finding]:
     if topic.keys.get("out") is True:
-        for key in topic.keys.keys() & {"format", "event", "key", "ordering", "tombstones", "unmatched"}:
+        for key in topic.keys.keys() & KEYS_OF_TOPICS_READ:
             yield topic.at_key(
                 "TR306", key, f"'{key}' means nothing for a topic that is only written to", "leave it out"
             )

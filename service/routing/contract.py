@@ -45,14 +45,15 @@ class Problem(NamedTuple):
 class Schema:
     """A JSON Schema, of the draft that its `$schema` names, or 2020-12.
 
-    Nothing is fetched: a `$ref` stays within it. Checking takes bounded time, whatever the data.
+    Nothing is fetched: a `$ref` stays within it. Checking takes bounded time, whatever the data. `written` is
+    the schema as it was given.
 
     Raises:
         SchemaMistakeError: It is none, or refers to what it does not hold.
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        self._schema = schema
+        self.written = schema
         try:
             self._validator = jsonschema_rs.validator_for(
                 dict(schema),
@@ -64,7 +65,7 @@ class Schema:
             raise SchemaMistakeError(str(error).splitlines()[0]) from error
 
     def __repr__(self) -> str:
-        return f"Schema({self._schema!r})"
+        return f"Schema({self.written!r})"
 
     def problems(self, value: Any) -> Iterator[Problem]:
         """All that is wrong with `value`, without any of its values."""

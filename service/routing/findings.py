@@ -63,12 +63,13 @@ def _unknown_key(document: Document, loc: Loc, known: list[str]) -> Finding:
 
 def _mistake(document: Document, loc: Loc, mistake: Mistake) -> Finding:
     cure = mistake.cure
+    code = "TR206" if mistake.too_much else "TR205"
     if loc[-1:] == (KEY,):
         return document.at_key("TR205", loc[:-1], f"{_subject(loc[:-1])}: {mistake.problem}", cure)
     if mistake.unfinished and (quoted := document.line_quoted(loc)):
         cure = f"` #` starts a YAML comment, which may have cut it; write {quoted}"
     problem = f"{_subject(loc)}: {mistake.problem}"
-    return document.at_value("TR205", loc, problem, cure, offset=mistake.offset)
+    return document.at_value(code, loc, problem, cure, offset=mistake.offset)
 
 
 def _subject(loc: Loc) -> str:
@@ -99,15 +100,16 @@ def _below(model: Any, part: str | int) -> Any:
         return model
     for name, field in model.model_fields.items():
         if part == (field.alias or name):
-            return next(iter(_models_in(field.annotation)), None)
+            return next(iter(models_in(field.annotation)), None)
     return model
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a value of this type may be, or hold."""
     if _is_model(annotation):
         yield annotation
     for argument in get_args(annotation):
-        yield from _models_in(argument)
+        yield from models_in(argument)
 
 
 def _is_model(annotation: Any) -> bool:

@@ -127,10 +127,14 @@ class Start(OrStart):
     publish_closing: str = ""
 
 
+Sought = Annotated[dict[Literal["where"], dict[str, str]], Field(min_length=1)]
+"""What is looked for, by the names of search attributes, where no id is given."""
+
+
 class Signal(Keys):
     """What may be expected of a signal; with `batch`, `input` is of the one item that an event gives."""
 
-    to: str = ""
+    to: str | Sought = ""
     name: str = ""
     input: Any = None
     input_has: Any = None
@@ -145,7 +149,7 @@ class Signal(Keys):
 class Cancel(Keys):
     """What may be expected of a cancel."""
 
-    to: str = ""
+    to: str | Sought = ""
     reason: str = ""
     namespace: str = ""
     missing: RuleOrPark = Rule.DEAD_LETTER

@@ -37,9 +37,11 @@ from service.routing.grammar import (
     SignalKeys,
     StartKeys,
     TopicKeys,
+    WhereKeys,
     WorkflowKeys,
     rfc_3339,
 )
+from service.routing.lookups import SYSTEM, checked_value
 from service.routing.reading import Document, Loc, read
 from service.routing.shapes import Shape
 
@@ -86,7 +88,7 @@ class Route:
 
     def __init__(self, keys: RouteKeys, allowed: frozenset[str]) -> None:
         self.name = keys.name
-        self.topic = keys.topic
+        self.topics = keys.topics
         self.types = keys.types
         self.keys = keys
         self._allowed = allowed
@@ -145,7 +147,8 @@ class Route:
             route=self.name,
             event=event,
             namespace=self._namespace(keys.namespace, variables),
-            workflow_id=_id("to", keys.to, variables),
+            workflow_id="" if isinstance(keys.to, WhereKeys) else _id("to", keys.to, variables),
+            where=_where(keys.to, variables) if isinstance(keys.to, WhereKeys) else None,
             name=_id("name", keys.name, variables),
             args=([*_args(keys.input, None, variables)],)
             if keys.batch
@@ -163,7 +166,8 @@ class Route:
             route=self.name,
             event=event,
             namespace=self._namespace(keys.namespace, variables),
-            workflow_id=_id("to", keys.to, variables),
+            workflow_id="" if isinstance(keys.to, WhereKeys) else _id("to", keys.to, variables),
+            where=_where(keys.to, variables) if isinstance(keys.to, WhereKeys) else None,
             reason=_text("reason", reason, variables) if reason else "",
             missing=keys.missing,
             closed=keys.closed,
@@ -220,7 +224,10 @@ class RouteTable:
         self.out_topics = frozenset(name for name, keys in declared if keys.out)
         self._queues = {name: keys.inbox for file in files for name, keys in file.task_queues.items()}
         self._batching_topics = frozenset(
-            route.topic for route in self.routes if route.keys.signal and route.keys.signal.batch
+            topic
+            for route in self.routes
+            if route.keys.signal and route.keys.signal.batch
+            for topic in route.topics
         )
         self._matching = {topic: _Matching(topic, self.routes) for topic in self.topics}
 
@@ -247,6 +254,13 @@ class RouteTable:
     def search_attributes(self) -> set[str]:
         """The names of all search attributes that starts set; they must be registered."""
         return {name for keys in self._workflows() for name in keys.search_attributes}
+
+    @property
+    def looked_for(self) -> set[str]:
+        """The names of all search attributes that workflows are looked for by; they must be registered."""
+        actions = (route.keys.signal or route.keys.cancel for route in self.routes)
+        wheres = (action.to.where for action in actions if action and isinstance(action.to, WhereKeys))
+        return {name for where in wheres for name in where} - SYSTEM
 
     @property
     def namespaces(self) -> set[str]:
@@ -296,7 +310,7 @@ class _Matching:
     """The routes of one topic by type; types that no route names share the routes without a type."""
 
     def __init__(self, topic: str, routes: Sequence[Route]) -> None:
-        fitting = [route for route in routes if route.topic == topic]
+        fitting = [route for route in routes if topic in route.topics]
         self._any = tuple(route for route in fitting if route.types is None)
         named = {one for route in fitting for one in route.types or ()}
         self._by_type = {
@@ -325,9 +339,18 @@ def load_routes(path: Path, judge: Judge = no_mistakes) -> RouteTable:
     Raises:
         ConfigurationError: Anything is wrong; with all findings, in the order of files and lines.
     """
-    routes = read_routes([path], judge)
+    return load_all_routes([path], judge)
+
+
+def load_all_routes(paths: Sequence[Path], judge: Judge = no_mistakes) -> RouteTable:
+    """As `load_routes`, of several files or folders that are read as one.
+
+    Raises:
+        ConfigurationError: Anything is wrong; with all findings, in the order of files and lines.
+    """
+    routes = read_routes(paths, judge)
     if routes.findings:
-        raise _all_at_once(path, routes.findings)
+        raise _all_at_once(", ".join(map(str, paths)), routes.findings)
     return RouteTable(routes.files)
 
 
@@ -371,7 +394,7 @@ def _judged(document: Document, file: RouteFile, judge: Judge) -> Iterator[Findi
             yield document.at_value("TR405", ("routes", index, *loc), problem, cure)
 
 
-def _all_at_once(path: Path, findings: Sequence[Finding]) -> ConfigurationError:
+def _all_at_once(path: Path | str, findings: Sequence[Finding]) -> ConfigurationError:
     count = "1 mistake" if len(findings) == 1 else f"{len(findings)} mistakes"
     return ConfigurationError(f"the routes in {path} cannot be used: {count}", findings)
 
@@ -406,6 +429,10 @@ def _id(
 ) -> str:
     # A literal was checked when it was read.
     return template.literal or check(_text(key, template, variables), key)
+
+
+def _where(keys: WhereKeys, variables: Mapping[str, Any]) -> Mapping[str, str]:
+    return {name: _id(name, template, variables, checked_value) for name, template in keys.where.items()}
 
 
 def _args(one: Shape | None, several: Shape | None, variables: Mapping[str, Any]) -> tuple[Any, ...]:

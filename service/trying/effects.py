@@ -96,7 +96,7 @@ class Trial:
         self._explaining = explaining
         self._once = once
         self._formats = {name: repr(topic.format) for name, topic in table.topics.items()}
-        self._rules = {route.name: (self._formats[route.topic], route.rule) for route in table.routes}
+        self._rules = {route.name: route.rule for route in table.routes}
 
     def effects(self, record: Record) -> Sequence[Effect]:
         """One for each route that takes it, in file order, or one for the whole; none of a topic not read.
@@ -130,7 +130,8 @@ class Trial:
         return Effect(Becomes.TOMBSTONE) if isinstance(event, Tombstone) else event
 
     def _by_route(self, route: Route, event: Event) -> Effect:
-        return self._once(event.record, self._rules[route.name], lambda: self._effect(route, event))
+        key = (self._formats[event.record.topic], self._rules[route.name])
+        return self._once(event.record, key, lambda: self._effect(route, event))
 
     def _effect(self, route: Route, event: Event) -> Effect:
         try:

@@ -69,9 +69,9 @@ def written(folder: Path, *tests: str, routes: str = ROUTES) -> Path:
     return folder
 
 
-def failed(folder: Path, test: str) -> list[str]:
+def failed(folder: Path, test: str, routes: str = ROUTES) -> list[str]:
     """What went otherwise, by `problem: expected|got`."""
-    ready = examination(Settings(group="g"), [written(folder, test)], [folder], [])
+    ready = examination(Settings(group="g"), [written(folder, test, routes=routes)], [folder], [])
     (only,) = ready.tests.tests
     shown = [
         [None if side is ABSENT else side for side in (one.expected, one.got)]
@@ -151,6 +151,19 @@ def test_what_comes_as_it_is_expected_passes(tmp_path: Path, test: str) -> None:
 )  # fmt: skip
 def test_what_comes_otherwise_is_told_all_at_once(tmp_path: Path, test: str, faults: list[str]) -> None:
     assert failed(tmp_path, test) == faults
+
+
+def test_a_workflow_that_is_looked_for_is_expected_as_the_route_writes_it(tmp_path: Path) -> None:
+    looking = 'signal: {to: {where: {OrderNumber: "${data.n}"}}, name: told, input: 1}'
+    routes = f"{ROUTES}  - {{name: sought, from: [orders, cash], type: sought, {looking}}}\n"
+    event = "event: {type: sought, data: {n: A-1}}, topic: orders"
+    expected = "expect: {sought: {signal: {to: {where: {OrderNumber: @}}}}}"
+    assert failed(tmp_path, f"{event}, {expected.replace('@', 'A-1')}", routes) == []
+    assert failed(tmp_path, f"{event}, {expected.replace('@', 'A-2')}", routes) == [
+        'route sought: to.where.OrderNumber: "A-2"|"A-1"'
+    ]
+    other = "event: {topic: cash, headers: {type: sought}, value: {n: A-1}}"
+    assert failed(tmp_path, f"{other}, expect: {{sought: signal}}", routes) == []
 
 
 def test_a_correlation_that_others_signed_is_a_letter_unless_the_secret_is_known(
