@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import shlex
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -21,8 +20,8 @@ from service.settings import KafkaSettings, Settings
 from service.trial import Tried, routes_to_try, try_routes
 from tests.conftest import NewTopic
 from tests.integration.service import RouteText, event_headers
+from tests.pages import ROOT, page
 
-ROOT = Path(__file__).parents[2]
 ROUTES = """
 version: 1
 topics:
@@ -162,13 +161,8 @@ async def test_what_an_aborted_transaction_wrote_is_not_tried(kafka: str, orders
 # --- the command, as the documentation has it ---
 
 
-def _documented() -> list[str]:
-    text = (ROOT / "docs/routes-lab.md").read_text()
-    return re.findall(r"^turnout (routes try .*)$", text, re.MULTILINE)
-
-
-async def _run(orders: Orders, command: str) -> tuple[int, str, str]:
-    arguments = [orders.topic if one == "shop.orders" else one for one in shlex.split(command)]
+async def _run(orders: Orders, *command: str) -> tuple[int, str, str]:
+    arguments = [orders.topic if one == "shop.orders" else one for one in command]
     process = await asyncio.create_subprocess_exec(
         *[sys.executable, "-m", "service", *arguments],
         cwd=orders.folder,
@@ -194,7 +188,10 @@ async def test_each_command_of_the_page_tells_what_would_become_of_the_records(o
     await orders.write(0, now, vip=True)
     await orders.write(1, now)
     await orders.write(2, now, total=0)
-    alone, compared, programs = [await _run(orders, command) for command in _documented()]
+    alone, compared, programs = [
+        await _run(orders, *command)
+        for command in page("docs/routes-lab.md").section("try").commands("turnout")
+    ]
     code, out, errors = alone
     assert (code, errors) == (1, "")
     assert re.search(rf"^placed +{orders.topic} +start +1 +1 +1 +0 +0$", out, re.MULTILINE)
@@ -219,8 +216,8 @@ async def test_what_fails_now_too_does_not_fail_the_command_and_the_usage_is_che
     await orders.write(0, 0, total="much")
     orders.routes(ROUTES, "a")
     orders.routes(ROUTES.replace("order/", "orders/"), "b")
-    code, out, _ = await _run(orders, "routes try a --against b --last 5")
+    code, out, _ = await _run(orders, *["routes", "try", "a", "--against", "b", "--last", "5"])
     assert (code, "1 records would fail, none of them in a way that they do not now\n" in out) == (0, True)
-    code, out, errors = await _run(orders, "routes try a --topic elsewhere")
+    code, out, errors = await _run(orders, *["routes", "try", "a", "--topic", "elsewhere"])
     assert (code, out) == (2, "")
     assert "no route reads elsewhere" in errors

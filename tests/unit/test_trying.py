@@ -14,7 +14,7 @@ from pydantic import BaseModel, field_validator
 from temporalio import workflow
 
 from service.cli.trial_printing import MOST_KINDS as MOST_SHOWN
-from service.cli.trial_printing import Shown, show
+from service.cli.trial_printing import Shown, as_json, show
 from service.dispatch.contracts import Contracts
 from service.dispatch.explaining import Explaining
 from service.errors import NotNow
@@ -195,6 +195,27 @@ def test_what_differs_is_told_by_route(
 def test_an_event_with_another_id_differs_since_a_repeat_acts_again(tmp_path: Path) -> None:
     found = compare(tmp_path, cash("C-1"), ('"${data.id}"}}', '"id-${data.id}"}}'))
     assert found == [Difference("cash", START, START, ("event id",))]
+
+
+def test_another_way_to_find_the_workflow_differs(tmp_path: Path) -> None:
+    change = ('cancel: {to: "order/${data.id}"}', 'cancel: {to: {where: {OrderId: "${data.id}"}}}')
+    found = compare(tmp_path, order("withdrawn"), change)
+    assert found == [Difference("withdrawn", Becomes.CANCEL, Becomes.CANCEL, ("id", "where"))]
+
+
+def test_a_route_of_two_topics_is_counted_and_told_for_each(tmp_path: Path) -> None:
+    routes = ROUTES.replace("from: orders, type: withdrawn", "from: [orders, news], type: withdrawn")
+    asked, tally = trial(tmp_path / "routes", routes), Tally()
+    for topic in ("orders", "news", "news"):
+        record = order("withdrawn", topic=topic)
+        tally.add(record, asked.effects(record))
+    counts = [tally.of(topic, "withdrawn", Becomes.CANCEL) for topic in ("orders", "news")]
+    assert counts == [1, 2]
+    to_try = ToTry(load_routes(tmp_path / "routes"), None, Contracts([]))
+    held = {Partition(topic, 0): range(2) for topic in ("orders", "news")}
+    told = as_json(Shown(tmp_path, None, to_try, Tried(held, [], tally), []))["by_route"]
+    ours = [(one["topic"], one["commands"]) for one in told if one["route"] == "withdrawn"]
+    assert ours == [("orders", 1), ("news", 2)]
 
 
 def test_routes_of_a_record_that_swap_places_differ_in_their_order(tmp_path: Path) -> None:
