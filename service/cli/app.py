@@ -2,26 +2,13 @@
 
 import logging
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
+from importlib import import_module
 from typing import TextIO, cast
 
 import typer
 
-from service.cli import (
-    closing,
-    dev,
-    documents,
-    init,
-    letters,
-    operate,
-    parked,
-    replay,
-    replay_check,
-    routes,
-    run,
-    seek,
-    switchboard,
-)
 from service.cli.output import Output, OutputLost, open_what_is_closed
 from service.errors import ConfigurationError, NotNow, Unreachable
 from service.lifecycle import leave
@@ -30,26 +17,41 @@ OK, WRONG, UNREACHABLE, INTERRUPTED = 0, 1, 3, 130
 NOBODY_READS = 141
 """As shells tell of a program that wrote to a pipe that was closed."""
 
-app = typer.Typer(
-    name="turnout",
-    help="Kafka events start and signal Temporal workflows; their results go back to Kafka.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-run.add_to(app)
-init.add_to(app)
-dev.add_to(app)
-operate.add_to(app)
-switchboard.add_to(app)
-letters.add_to(app)
-seek.add_to(app)
-parked.add_to(app)
-replay.add_to(app)
-replay_check.add_to(app)
-closing.add_to(app)
-routes.add_to(app)
-documents.add_to(app)
+FAMILIES: Mapping[str, Sequence[str]] = {
+    "run": ("run", "bridge", "worker"),
+    "init": ("init",),
+    "dev": ("dev",),
+    "operate": ("emit", "tail"),
+    "switchboard": ("pause", "resume", "paused"),
+    "letters": ("letters",),
+    "seek": ("seek",),
+    "parked": ("parked",),
+    "replay": ("replay",),
+    "replay_check": ("replay-check",),
+    "closing": ("closing",),
+    "routes": ("routes",),
+    "documents": ("docs",),
+}
+"""The modules of the families in the order of the help, and the first words of their commands."""
+
+
+def make_app(words: Sequence[str] = ()) -> typer.Typer:
+    """The command line; of all families, or where `words` begin with a command's, of that one alone.
+
+    What the others import would take a second of each command.
+    """
+    app = typer.Typer(
+        name="turnout",
+        help="Kafka events start and signal Temporal workflows; their results go back to Kafka.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    app.callback()(lambda: None)  # else one command alone would be the whole of it
+    first = words[0] if words else ""
+    for family in [name for name, firsts in FAMILIES.items() if first in firsts] or FAMILIES:
+        import_module(f"service.cli.{family}").add_to(app, words[1:])
+    return app
 
 
 def main() -> None:
@@ -71,7 +73,7 @@ def _run() -> int:
 
 def _command() -> int:
     try:
-        app(prog_name="turnout")
+        make_app(sys.argv[1:])(prog_name="turnout")
     except SystemExit as ended:  # how typer ends, after it said what is wrong with the usage
         return ended.code if isinstance(ended.code, int) else OK
     except ConfigurationError as error:

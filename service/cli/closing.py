@@ -19,7 +19,7 @@ from service.settings import load_settings
 from service.telemetry.logs import configure_logging
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: typer.Typer, _words: Sequence[str]) -> None:
     """Add this family's commands."""
     app.command("closing")(closing)
 

@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +26,7 @@ FOLDER = Path(".turnout")
 GROUP = "dev"
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: typer.Typer, _words: Sequence[str]) -> None:
     """Add this family's commands."""
     app.command("dev")(dev)
 

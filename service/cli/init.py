@@ -1,5 +1,6 @@
 """`turnout init`: a folder to begin with, in which everything passes as it is."""
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +20,7 @@ FILES = (
 )
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: typer.Typer, _words: Sequence[str]) -> None:
     """Add this command."""
     app.command("init")(init)
 

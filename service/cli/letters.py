@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 import orjson
@@ -63,7 +63,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object per line, fo
 family = typer.Typer(help="Look at letters, send them again, discard them, or add one.", no_args_is_help=True)
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: typer.Typer, _words: Sequence[str]) -> None:
     """Add this family's commands."""
     app.add_typer(family, name="letters")
 

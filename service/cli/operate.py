@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from service.pipeline import kafka_connection
 from service.settings import load_settings
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: typer.Typer, _words: Sequence[str]) -> None:
     """Add this family's commands."""
     app.command("emit")(emit)
     app.command("tail")(tail)

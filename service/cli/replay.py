@@ -1,6 +1,7 @@
 """`turnout replay`: act on a topic's past by one new route."""
 
 import asyncio
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Annotated, Self
 
@@ -21,7 +22,7 @@ from service.telemetry.logs import configure_logging
 NOT_ALL = 1
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: typer.Typer, _words: Sequence[str]) -> None:
     """Add this family's command."""
     app.command("replay")(replay_)
 

@@ -29,7 +29,7 @@ way for what runs already: put the change behind workflow.patched("what-changes"
 build of its own with pinned workflows, or give the new way a new workflow type. docs/change.md says which."""
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: typer.Typer, _words: Sequence[str]) -> None:
     """Add this family's commands."""
     app.command("replay-check")(replay_check)
 

@@ -2,15 +2,15 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import orjson
 import typer
 
-from service.cli import explain, graph, route_tests, trying
 from service.dispatch.contracts import Contracts
 from service.dispatch.judging import judge_by
 from service.dispatch.near_names import near_names
@@ -22,15 +22,17 @@ from service.temporal.worker import find
 
 FOUND = 1
 
-family = typer.Typer(help="Look at routes before they run.", no_args_is_help=True)
+_OTHERS = {"explain": "explain", "graph": "graph", "test": "route_tests", "try": "trying"}
+"""The commands of this family that have modules of their own."""
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add this family's commands."""
-    explain.add_to(family)
-    graph.add_to(family)
-    route_tests.add_to(family)
-    trying.add_to(family)
+def add_to(app: typer.Typer, words: Sequence[str]) -> None:
+    """Add this family's commands; where `words` begin with one of them, no other module is loaded."""
+    family = typer.Typer(help="Look at routes before they run.", no_args_is_help=True)
+    family.command("lint")(lint_)
+    word = words[0] if words else ""
+    for name in [] if word == "lint" else [word] if word in _OTHERS else _OTHERS:
+        import_module(f"service.cli.{_OTHERS[name]}").add_to(family)
     app.add_typer(family, name="routes")
 
 
@@ -42,7 +44,6 @@ class Format(StrEnum):
     GITHUB = "github"
 
 
-@family.command("lint")
 def lint_(
     paths: Annotated[
         list[Path] | None,

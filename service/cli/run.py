@@ -1,6 +1,7 @@
 """`turnout run`, `bridge` and `worker`: the service itself."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated
 
@@ -21,7 +22,7 @@ Process = Annotated[
 ]
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: typer.Typer, _words: Sequence[str]) -> None:
     """Add this family's commands."""
     app.command("run")(run)
     app.command("bridge")(bridge)

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -16,7 +17,7 @@ _PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})")
 _OFFSET = re.compile(r"[0-9]{1,18}")
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: typer.Typer, _words: Sequence[str]) -> None:
     """Add this family's command."""
     app.command("seek")(seek_)
 

@@ -3,6 +3,7 @@
 import asyncio
 import difflib
 import socket
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -21,7 +22,7 @@ Name = Annotated[str, typer.Argument(help="A topic or a route.")]
 Anyway = Annotated[bool, typer.Option("--anyway", help="Take NAME though no topic or route is called so.")]
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: typer.Typer, _words: Sequence[str]) -> None:
     """Add this family's commands."""
     app.command("pause")(pause)
     app.command("resume")(resume)

@@ -20,7 +20,7 @@ import typer
 from ruamel.yaml import YAML
 from typer.core import TyperGroup
 
-from service.cli.app import app
+from service.cli.app import make_app
 from service.errors import RecordError
 from service.events.decoding import Decoder
 from service.events.given import record_in
@@ -121,7 +121,7 @@ def test_every_command_and_each_of_its_options_is_known_to_the_command_line(
         for path in _paths_in(words, folder):
             make(path)
         try:
-            return _takes(typer.main.get_command(app), "turnout", words)
+            return _takes(typer.main.get_command(make_app()), "turnout", words)
         except typer.BadParameter as error:
             refused.append(error)
     raise refused[-1]

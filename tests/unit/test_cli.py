@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+import typer
+from typer.core import TyperGroup
 
 from service.cli import app as app_module
 
@@ -196,7 +198,7 @@ def test_a_defect_of_ours_ends_with_1_and_its_traceback(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(app_module, "app", broken)
+    monkeypatch.setattr(app_module, "make_app", lambda _words: broken)
     assert exit_code(monkeypatch, "paused") == 1
     assert "this is a defect of turnout" in caplog.text
     assert "ZeroDivisionError" in caplog.text
@@ -218,3 +220,22 @@ def test_what_is_wrong_for_several_processes_is_said_once(monkeypatch: pytest.Mo
     ended = turnout("bridge", "--processes", "2")
     assert ended.returncode == 1
     assert ended.stderr.count("write a lower port, or fewer --processes") == 1
+
+
+def test_each_command_is_found_by_its_first_word_with_its_family_alone() -> None:
+    everything = typer.main.get_group(app_module.make_app()).commands
+    assert {name for firsts in app_module.FAMILIES.values() for name in firsts} == everything.keys()
+    for name in everything:
+        alone = typer.main.get_group(app_module.make_app([name])).commands
+        assert name in alone
+        assert len(alone) <= 3
+
+
+def test_each_command_of_routes_is_found_alone() -> None:
+    def routes(*words: str) -> set[str]:
+        group = typer.main.get_group(app_module.make_app(["routes", *words])).commands["routes"]
+        assert isinstance(group, TyperGroup)
+        return set(group.commands)
+
+    assert routes() == routes("--help") == {"lint", "explain", "graph", "test", "try"}
+    assert {name: routes(name) for name in routes()} == {name: {"lint", name} for name in routes()}
