@@ -45,8 +45,7 @@ def parse_json(text: bytes, limits: Limits, *, what: str = "value") -> Any:
     Raises:
         DecodeError: It is not such JSON; the text says where, without payload values.
     """
-    if len(text) > limits.value_bytes:
-        raise DecodeError(f"the {what} has {len(text)} bytes, more than {limits.value_bytes}")
+    check_size(text, limits, what=what)
     if _exceeds_depth(text, limits.depth):
         raise DecodeError(f"the {what} is nested deeper than {limits.depth} levels")
     refuse_large_integers(text, what=what)
@@ -54,6 +53,16 @@ def parse_json(text: bytes, limits: Limits, *, what: str = "value") -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise _not_json(text, what, error) from error
+
+
+def check_size(encoded: bytes, limits: Limits, *, what: str = "value") -> None:
+    """Refuse what is larger than `limits` say.
+
+    Raises:
+        DecodeError: It is; the text says by how much.
+    """
+    if len(encoded) > limits.value_bytes:
+        raise DecodeError(f"the {what} has {len(encoded)} bytes, more than {limits.value_bytes}")
 
 
 def refuse_large_integers(text: bytes, *, what: str = "value") -> None:

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from service.durations import parse_duration
 from service.errors import RouteError
+from service.events.json_schema import Schema, SchemaMistakeError
 from service.expressions import (
     ENVELOPE_VARIABLES,
     ROUTE_VARIABLES,
@@ -24,7 +25,6 @@ from service.expressions import (
     checked_task_queue,
 )
 from service.routing.commands import Rule
-from service.routing.contract import Schema, SchemaMistakeError
 from service.routing.shapes import Shape, ShapeMistakesError
 
 LATER = "not in this version yet: "

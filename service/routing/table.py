@@ -11,6 +11,7 @@ from activities.correlation import HEADER, Correlation, NotOurs
 from service.errors import ConfigurationError, Finding, RouteError
 from service.events.envelope import MappedEnvelope, TopicFormat
 from service.events.event import Event
+from service.events.json_schema import Schema
 from service.expressions import Template, checked_id, checked_task_queue
 from service.routing.commands import (
     CallError,
@@ -24,7 +25,7 @@ from service.routing.commands import (
     StartOptions,
 )
 from service.routing.consistency import inconsistencies
-from service.routing.contract import Contract, Part, Schema
+from service.routing.contract import Contract, Part
 from service.routing.findings import findings_of
 from service.routing.grammar import (
     CancelKeys,
