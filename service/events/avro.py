@@ -29,7 +29,7 @@ class AvroCodec:
         ConfigurationError: The extra `registry` is not installed.
     """
 
-    format: BytesFormat = "avro"
+    format: BytesFormat | None = "avro"
     content_type = "application/avro"
 
     def __init__(self, text: str, references: Sequence[str] = (), limits: Limits | None = None) -> None:

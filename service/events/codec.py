@@ -17,10 +17,11 @@ class SchemaCodec(Protocol):
     """One schema: from bytes without their frame to plain JSON, and back.
 
     Neither method blocks, and both take bounded time, whatever they are given. `format` is the one that a
-    topic declares; `content_type` is what a record says that is written with it.
+    topic declares, None of a schema that cannot be used; `content_type` is what a record says that is
+    written with it.
     """
 
-    format: BytesFormat
+    format: BytesFormat | None
     content_type: str
 
     def decode(self, payload: bytes, *, what: str = "value") -> Decoded:

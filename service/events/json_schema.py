@@ -8,6 +8,7 @@ import jsonschema_rs
 
 from service.errors import TurnoutError
 
+MOST_PROBLEMS = 5
 BACKTRACKS = 10_000
 """Of one match of a `pattern` with lookaround, which else may take for ever; others take linear time. What
 needs more does not fit."""

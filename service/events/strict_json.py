@@ -1,5 +1,6 @@
 """JSON as the service accepts it: UTF-8, within limits, never rounded."""
 
+import json
 import re
 from dataclasses import dataclass
 from itertools import accumulate
@@ -63,6 +64,21 @@ def check_size(encoded: bytes, limits: Limits, *, what: str = "value") -> None:
     """
     if len(encoded) > limits.value_bytes:
         raise DecodeError(f"the {what} has {len(encoded)} bytes, more than {limits.value_bytes}")
+
+
+def encode_json(data: Any) -> bytes:
+    """`data` in JSON that `parse_json` takes.
+
+    Raises:
+        ValueError: It holds NaN, infinity or an integer beyond 64 bits.
+    """
+    # Not orjson, which writes null for NaN.
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    try:
+        refuse_large_integers(text, what="data")
+    except DecodeError as error:
+        raise ValueError(f"it is no JSON that all read: {error}") from error
+    return text
 
 
 def refuse_large_integers(text: bytes, *, what: str = "value") -> None:

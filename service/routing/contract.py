@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from service.events.json_schema import Schema, path_of
-
-MOST_PROBLEMS = 5
+from service.events.json_schema import MOST_PROBLEMS, Schema, path_of
 
 
 class Misfit(NamedTuple):
