@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,6 +19,7 @@ from service.dispatch.contracts import Contracts
 from service.dispatch.identity import IdentityPlugin
 from service.dispatch.judging import judge_by
 from service.errors import first_reason
+from service.events.cloudevents import Encoding
 from service.failures.deliveries import ParkDeliveries
 from service.failures.letter_topic import LetterTopicWatch
 from service.intake.lanes import Lanes, Window
@@ -29,7 +30,15 @@ from service.kafka.sink import KafkaSink
 from service.kafka.source import KafkaSource
 from service.kafka.watchdog import WatchedSource, fresh_look
 from service.lifecycle import Stopped, patiently
-from service.pipeline import kafka_connection, make_pipeline, make_publisher, make_search, open_sink, seal_of
+from service.pipeline import (
+    encodings_with_registry,
+    kafka_connection,
+    make_pipeline,
+    make_publisher,
+    make_search,
+    open_sink,
+    seal_of,
+)
 from service.results.closing import Closings
 from service.results.receiver import Receiver, receiving
 from service.results.sweeper import Sweeper
@@ -73,6 +82,10 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
     contracts = Contracts(found.workflows if roles.bridge else ())
     table = load_routes(settings.routes, judge_by(contracts)) if roles.bridge else None
     connection = kafka_connection(settings.kafka)
+    # A worker alone knows from the routes how results are written, if there is a registry at all.
+    encodings = await encodings_with_registry(
+        settings, table or (load_routes(settings.routes) if settings.registry.url else None), stop
+    )
     metrics = Metrics()
     async with served(metrics, settings.metrics.address), open_sink(settings, connection, stop) as sink:
         client = await patiently(lambda: connect([IdentityPlugin()]), settings.start_timeout, stop)
@@ -80,7 +93,9 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
         # Not with a version: it would begin on this one, whichever is current (seen with server 1.32).
         eager = frozenset({settings.worker.task_queue} if roles.worker and not version else ())
         bridge = (
-            await _make_bridge(settings, connection, sink, client, table, contracts, eager, metrics, stop)
+            await _make_bridge(
+                settings, connection, sink, client, table, contracts, eager, metrics, encodings, stop
+            )
             if table
             else None
         )
@@ -89,7 +104,9 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
                 if bridge:
                     tasks.create_task(bridge.run(stop))
                 if roles.worker:
-                    tasks.create_task(_work(settings, connection, client, found, version, sink, stop))
+                    tasks.create_task(
+                        _work(settings, connection, client, found, version, sink, encodings, stop)
+                    )
         except BaseExceptionGroup as group:
             # One of the roles ended them all: it alone is the reason.
             raise first_reason(group) from group
@@ -102,9 +119,10 @@ async def _work(
     found: Found,
     version: WorkerDeploymentVersion | None,
     sink: KafkaSink,
+    encodings: Mapping[str, Encoding],
     stop: asyncio.Event,
 ) -> None:
-    publisher = make_publisher(connection, sink)
+    publisher = make_publisher(connection, sink, encodings)
     worker = make_worker(
         client,
         settings.worker.task_queue,
@@ -219,6 +237,7 @@ async def _make_bridge(
     contracts: Contracts,
     eager: frozenset[str],
     metrics: Metrics,
+    encodings: Mapping[str, Encoding],
     stop: asyncio.Event,
 ) -> Bridge:
     pipeline = await make_pipeline(settings, connection, sink, client, table, contracts, eager, metrics, stop)
@@ -257,7 +276,7 @@ async def _make_bridge(
     deliveries = ParkDeliveries(pipeline.dispatcher, pipeline.letters, paused=pauses.holding, metrics=metrics)
     parking = ParkingActivities(deliveries)
     closing, callbacks = settings.closing, pipeline.callbacks
-    closings = Closings(client, make_publisher(connection, sink), metrics)
+    closings = Closings(client, make_publisher(connection, sink, encodings), metrics)
     search = make_search(settings, connection, client, table, closings)
     sweeping = SweepingActivities(
         Sweeper(search, every=closing.sweep_every, lag=closing.visibility_lag, ends=not closing.sweep)

@@ -5,6 +5,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 BytesFormat = Literal["json", "avro", "json-schema"]
 """How values are written. Another format is a name here, and a `SchemaCodec` in `schemas.compiled`."""
 
+SubjectStrategy = Literal["topic-name", "record-name", "topic-record-name"]
+"""What a registry keeps a schema under: `<topic>-value`, its full name, or `<topic>-<full name>`."""
+
 
 class Decoded(NamedTuple):
     """What bytes mean: plain JSON, and the full name of the schema that they were written by."""

@@ -18,7 +18,7 @@ from uuid import UUID
 from service.errors import ConfigurationError, NotNow, Unreachable
 from service.events.avro import MISSING_EXTRA
 from service.events.framing import SchemaId
-from service.events.schemas import Reference, RegisteredSchema, UnknownSchema
+from service.events.schemas import FORMATS, Reference, RegisteredSchema, UnknownSchema
 
 ANSWER_SECONDS = 10.0
 """For one answer. Apicurio 3.3.3 was seen never to answer at all where it logs a 404."""
@@ -35,7 +35,8 @@ SCHEMA_UNKNOWN, SUBJECT_UNKNOWN, VERSION_UNKNOWN = 40403, 40401, 40402
 _UNKNOWN = frozenset({SCHEMA_UNKNOWN, SUBJECT_UNKNOWN, VERSION_UNKNOWN})
 """What a registry itself says. The 404 of a proxy, or of another kind of server, has no such code."""
 
-TYPES = {"avro": "AVRO", "json-schema": "JSON"}
+TYPES = {format_: type_ for type_, format_ in FORMATS.items()}
+"""What registries call the formats of topics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,18 @@ class RegistryAccess:
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
+
+
+class NoRegistry:
+    """Implements `SchemaSource` where there is none."""
+
+    async def schema(self, schema_id: SchemaId) -> RegisteredSchema:
+        """See `SchemaSource.schema`.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        raise ConfigurationError(f"schema {schema_id} is in a schema registry; set TURNOUT_REGISTRY__URL")
 
 
 class _Answer(NamedTuple):

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -14,6 +14,9 @@ from service.events.framing import SchemaId
 from service.events.json_schema import SchemaMistakeError
 from service.events.json_schema_codec import JsonSchemaCodec
 from service.events.strict_json import Limits
+
+FORMATS: Mapping[str, BytesFormat] = {"AVRO": "avro", "JSON": "json-schema"}
+"""The formats of topics by what registries call the types of schemas."""
 
 KEPT = 1_000
 """Schemas. A topic has few, and a version of one is another."""
@@ -37,6 +40,10 @@ class RegisteredSchema:
     type: str
     text: str
     references: Sequence[Reference] = ()
+
+
+NamedCodec = AvroCodec | JsonSchemaCodec
+"""Codecs that know the full names of their schema: of each branch, if it is a union."""
 
 
 class UnknownSchema(Exception):  # noqa: N818 - an answer, not a fault
@@ -150,16 +157,27 @@ class _Unknown(NamedTuple):
 
 def compiled(registered: RegisteredSchema, limits: Limits, name: str) -> SchemaCodec:
     """The codec of a schema; of one that cannot be used it refuses everything, with the reason."""
+    format_ = FORMATS.get(registered.type)
+    if format_ is None:
+        return _Unusable(f"{name} is of type {registered.type[:20]}, which is not read yet")
     try:
-        match registered.type:
-            case "AVRO":
-                return AvroCodec(registered.text, [text for _, text in registered.references], limits)
-            case "JSON":
-                return JsonSchemaCodec(registered.text, dict(registered.references), limits)
-            case other:
-                return _Unusable(f"{name} is of type {other[:20]}, which is not read yet")
+        return codec_of(format_, registered.text, registered.references, limits)
     except SchemaMistakeError as error:
         return _Unusable(f"{name} cannot be used: {error}")
+
+
+def codec_of(
+    format_: BytesFormat, text: str, references: Sequence[Reference] = (), limits: Limits | None = None
+) -> NamedCodec:
+    """The codec of the schema `text`. Here another format comes in.
+
+    Raises:
+        SchemaMistakeError: It is no schema of that format that can be used.
+        ConfigurationError: The extra `registry` is not installed.
+    """
+    if format_ == "avro":
+        return AvroCodec(text, [one.text for one in references], limits)
+    return JsonSchemaCodec(text, {one.name: one.text for one in references}, limits)
 
 
 class _Unusable:

@@ -1,11 +1,12 @@
 """Publishes result events: the service's side of the activity `publish`."""
 
 import asyncio
+from collections.abc import Mapping
 
 import structlog
 
 from activities.ports import Published, ResultEvent
-from service.events.cloudevents import encode_binary
+from service.events.cloudevents import Encoding, encode_binary
 from service.kafka.record import RecordSink
 from service.results.looking_back import LookBack, Sought
 
@@ -15,12 +16,17 @@ log = structlog.get_logger(__name__)
 class KafkaResultPublisher:
     """Writes result events as CloudEvents in binary mode; the key is the subject.
 
+    Data are JSON, or what `encodings` say for the topic.
+
     Implements `activities.ports.ResultPublisher`.
     """
 
-    def __init__(self, sink: RecordSink, look_back: LookBack) -> None:
+    def __init__(
+        self, sink: RecordSink, look_back: LookBack, encodings: Mapping[str, Encoding] | None = None
+    ) -> None:
         self._sink = sink
         self._look_back = look_back
+        self._encodings = encodings or {}
         self._under_way: dict[tuple[str, str, str], asyncio.Task[Published]] = {}
 
     async def publish(self, event: ResultEvent) -> Published:
@@ -41,7 +47,7 @@ class KafkaResultPublisher:
         return await asyncio.shield(publishing)
 
     async def _publish(self, event: ResultEvent) -> Published:
-        key, value, headers = encode_binary(event)
+        key, value, headers = encode_binary(event, self._encodings.get(event.topic))
         if event.tried_since:
             sought = Sought(event.topic, key, event.source, event.id, event.tried_since)
             if found := await self._look_back.find(sought):

@@ -11,6 +11,9 @@ from service.errors import Finding
 from service.routing.entries import ACTIONS, Entry, actions_of, named_in, root, routes_in
 from service.routing.reading import Document
 
+_OF_READING = frozenset({"event", "key", "ordering", "tombstones", "unmatched"})
+_OF_SCHEMAS = frozenset({"subject", "schema", "register"})
+
 
 def inconsistencies(documents: Sequence[Document]) -> Iterator[Finding]:
     """Everything in `documents`, the files of one folder, that does not fit together."""
@@ -26,6 +29,7 @@ def inconsistencies(documents: Sequence[Document]) -> Iterator[Finding]:
     yield from _unwritten_topics(routes, topics)
     for topic in topics:
         yield from _unused_keys_of_out_topic(topic)
+        yield from _schema_is_said(topic)
     inboxes = {
         str(q.loc[-1]) for d in documents for q in named_in(d, "task_queues") if q.keys.get("inbox") is True
     }
@@ -135,11 +139,27 @@ def _unwritten_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Itera
 
 
 def _unused_keys_of_out_topic(topic: Entry) -> Iterator[Finding]:
-    if topic.keys.get("out") is True:
-        for key in topic.keys.keys() & {"format", "event", "key", "ordering", "tombstones", "unmatched"}:
-            yield topic.at_key(
-                "TR306", key, f"'{key}' means nothing for a topic that is only written to", "leave it out"
-            )
+    keys = topic.keys
+    if keys.get("out") is True:
+        unused, what = _OF_READING, "is only written to"
+        if keys.get("format", "json") == "json":
+            unused, what = unused | _OF_SCHEMAS, "is only written to, in JSON"
+    else:
+        unused, what = _OF_SCHEMAS, "is read"
+    for key in sorted(keys.keys() & unused):
+        yield topic.at_key("TR306", key, f"'{key}' means nothing for a topic that {what}", "leave it out")
+
+
+def _schema_is_said(topic: Entry) -> Iterator[Finding]:
+    """What is registered must be said; so must what a subject is named for."""
+    keys = topic.keys
+    if keys.get("out") is not True or keys.get("format", "json") == "json" or "schema" in keys:
+        return
+    if keys.get("register") is True:
+        yield topic.at_key("TR302", "register", "'register' without 'schema'", "write which: schema: FILE")
+    if topic.text("subject") in {"record-name", "topic-record-name"}:
+        cure = "write schema: FILE, or one for each type of event: schema: {TYPE: FILE}"
+        yield topic.at_key("TR302", "subject", "a subject named for a record, without 'schema'", cure)
 
 
 def _batch_needs_inbox(route: Entry, inboxes: set[str]) -> Iterator[Finding]:

@@ -5,13 +5,15 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from service.durations import parse_duration
 from service.errors import RouteError
+from service.events.codec import BytesFormat, SubjectStrategy
+from service.events.envelope import KeyFormat
 from service.events.json_schema import Schema, SchemaMistakeError
 from service.expressions import (
     ENVELOPE_VARIABLES,
@@ -164,17 +166,38 @@ def _choice(value: Any, allowed: tuple[str, ...]) -> str:
     return str(value)
 
 
-def _bytes_format(value: Any) -> Literal["json"]:
-    if value in {"avro", "json-schema"}:
-        refuse(f"{LATER}format: {value}", "write format: json instead")
-    _choice(value, ("json",))
-    return "json"
+def _bytes_format(value: Any) -> Any:
+    if value == "protobuf":
+        refuse(f"{LATER}format: protobuf", "send Avro, JSON Schema or JSON")
+    return _choice(value, get_args(BytesFormat))
 
 
 def _key_format(value: Any) -> Any:
-    if value == "avro":
-        refuse(f"{LATER}key: avro", "write key: bytes instead")
-    return _choice(value, ("text", "json", "bytes"))
+    return _choice(value, get_args(KeyFormat))
+
+
+def _subject_strategy(value: Any) -> Any:
+    return _choice(value, get_args(SubjectStrategy))
+
+
+def _schema_files(value: Any, info: ValidationInfo) -> dict[str, str]:
+    """The text of each schema file, by the type of event that it is of; `""` is any."""
+    files = value if isinstance(value, dict) else {"": value}
+    if not files:
+        refuse("is empty", "write a path, or one for each type of event")
+    folder: Path = (info.context or {}).get("folder", Path())
+    return {str(type_): _schema_text(folder / _text(file)) for type_, file in files.items()}
+
+
+def _schema_text(file: Path) -> str:
+    try:
+        text = file.read_text()
+        json.loads(text)
+    except OSError as error:
+        refuse(f"names {file}, which cannot be read: {error.strerror}", "the path is from this file's folder")
+    except (ValueError, RecursionError) as error:
+        refuse(f"names {file}, which is no JSON: {error}")
+    return text
 
 
 def _envelope(value: Any) -> Any:
@@ -275,12 +298,17 @@ class TopicKeys(_Keys):
     """A topic; `event` None is CloudEvents, `tombstones` None refuses null values."""
 
     out: bool = False
-    format: Annotated[Literal["json"], PlainValidator(_bytes_format)] = "json"
+    format: Annotated[BytesFormat, PlainValidator(_bytes_format)] = "json"
     event: Annotated[EventMapping | None, BeforeValidator(_envelope)] = None
-    key: Annotated[Literal["text", "json", "bytes"], PlainValidator(_key_format)] = "text"
+    key: Annotated[KeyFormat, PlainValidator(_key_format)] = "text"
     ordering: Annotated[Literal["key", "partition"], GIVEN] = "key"
     tombstones: Annotated[Literal["skip", "event"] | None, GIVEN] = None
     unmatched: RuleName = Rule.DEAD_LETTER
+    subject: Annotated[SubjectStrategy, PlainValidator(_subject_strategy)] = "topic-name"
+    schemas: Annotated[dict[str, str], PlainValidator(_schema_files)] = Field(
+        default_factory=dict, alias="schema"
+    )
+    register_: Annotated[bool, GIVEN] = Field(default=False, alias="register")
 
 
 class OptionKeys(_Keys):

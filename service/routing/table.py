@@ -1,7 +1,7 @@
 """The table of routes: from an event to the commands it leads to."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from activities.correlation import HEADER, Correlation, NotOurs
 from service.errors import ConfigurationError, Finding, RouteError
+from service.events.codec import BytesFormat, SubjectStrategy
 from service.events.envelope import MappedEnvelope, TopicFormat
 from service.events.event import Event
 from service.events.json_schema import Schema
@@ -39,6 +40,7 @@ from service.routing.grammar import (
     WorkflowKeys,
     rfc_3339,
 )
+from service.routing.out_schemas import unusable_schemas
 from service.routing.reading import Document, Loc, read
 from service.routing.shapes import Shape
 
@@ -73,6 +75,21 @@ class Topic:
     format: TopicFormat
     ordering: Literal["key", "partition"] = "key"
     unmatched: Rule = Rule.DEAD_LETTER
+
+
+@dataclass(frozen=True, slots=True)
+class OutFormat:
+    """How the results of a topic are written by schemas: which, under what name, and who registers them.
+
+    `schemas` holds the text of each by the type of event that it is of, `""` being any; without one, the
+    newest that the registry has is taken.
+    """
+
+    topic: str
+    format: BytesFormat
+    subject: SubjectStrategy = "topic-name"
+    schemas: Mapping[str, str] = field(default_factory=dict)
+    register: bool = False
 
 
 class Route:
@@ -212,6 +229,11 @@ class RouteTable:
         declared = [(name, keys) for file in files for name, keys in file.topics.items()]
         self.topics = {name: _topic(name, keys) for name, keys in declared if not keys.out}
         self.out_topics = frozenset(name for name, keys in declared if keys.out)
+        self.out_formats = {
+            name: OutFormat(name, keys.format, keys.subject, keys.schemas, keys.register_)
+            for name, keys in declared
+            if keys.out and keys.format != "json"
+        }
         self._queues = {name: keys.inbox for file in files for name, keys in file.task_queues.items()}
         self._batching_topics = frozenset(
             route.topic for route in self.routes if route.keys.signal and route.keys.signal.batch
@@ -340,6 +362,7 @@ def read_routes(paths: Sequence[Path], judge: Judge = no_mistakes) -> RoutesAsRe
             findings += findings_of(document, error)
         else:
             files.append(file)
+            findings += unusable_schemas(document, file)
             findings += _judged(document, file, judge)
     if not findings and not any(file.routes for file in files):
         findings.append(Finding("TR309", paths[0], 0, 0, "no routes", "write at least one under routes:"))
@@ -383,7 +406,8 @@ def _topic(name: str, keys: TopicKeys) -> Topic:
     envelope: Literal["cloudevents"] | MappedEnvelope = "cloudevents"
     if mapping:
         envelope = MappedEnvelope(mapping.type, mapping.id, mapping.subject, mapping.source, mapping.time)
-    return Topic(name, TopicFormat(name, envelope, keys.key, keys.tombstones), keys.ordering, keys.unmatched)
+    format_ = TopicFormat(name, envelope, keys.key, keys.tombstones, keys.format)
+    return Topic(name, format_, keys.ordering, keys.unmatched)
 
 
 # --- parts of a command ---
