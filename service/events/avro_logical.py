@@ -78,10 +78,7 @@ def _decimal(schema: Mapping[str, Any]) -> Logical | None:
         if len(str(abs(unscaled))) > precision:
             raise SchemaMisfit(f"has more than {precision} digits")
         length = size or (unscaled if unscaled >= 0 else ~unscaled).bit_length() // 8 + 1
-        try:
-            return unscaled.to_bytes(length, "big", signed=True)
-        except OverflowError:
-            raise SchemaMisfit(f"does not fit {length} bytes") from None
+        return unscaled.to_bytes(length, "big", signed=True)  # a fixed of too few was refused as a schema
 
     return Logical(to_json, from_json)
 
