@@ -193,7 +193,7 @@ class Registry:
         references: dict[str, Reference] = {}
         await self._collect(content, references, set())
         type_ = str(content.get("schemaType") or "AVRO")
-        return RegisteredSchema(type_, str(content.get("schema")), list(references.values()))
+        return RegisteredSchema(type_, str(content.get("schema")), tuple(references.values()))
 
     async def _collect(self, content: Mapping[str, Any], into: dict[str, Reference], begun: set[str]) -> None:
         """Fetch what a schema uses, each after what it uses itself."""
