@@ -15,13 +15,13 @@ from typing import Any
 
 FILE = Path(__file__).parent / "confluent-kafka-2.16.1.json"
 
-ITEM = {
+ITEM: dict[str, Any] = {
     "type": "record",
     "name": "Item",
     "namespace": "shop",
     "fields": [{"name": "sku", "type": "string"}, {"name": "count", "type": "int"}],
 }
-ORDER = {
+ORDER: dict[str, Any] = {
     "type": "record",
     "name": "Order",
     "namespace": "shop",
