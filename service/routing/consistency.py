@@ -28,7 +28,7 @@ def inconsistencies(documents: Sequence[Document]) -> Iterator[Finding]:
     yield from _unread_topics(routes, topics)
     yield from _unwritten_topics(routes, topics)
     for topic in topics:
-        yield from _unused_keys_of_out_topic(topic)
+        yield from _unused_keys_of_topic(topic)
         yield from _schema_is_said(topic)
     inboxes = {
         str(q.loc[-1]) for d in documents for q in named_in(d, "task_queues") if q.keys.get("inbox") is True
@@ -138,16 +138,14 @@ def _unwritten_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Itera
         yield start.at_value("TR310", "publish_closing", problem, cure)
 
 
-def _unused_keys_of_out_topic(topic: Entry) -> Iterator[Finding]:
-    keys = topic.keys
-    if keys.get("out") is True:
-        unused, what = _OF_READING, "is only written to"
-        if keys.get("format", "json") == "json":
-            unused, what = unused | _OF_SCHEMAS, "is only written to, in JSON"
-    else:
-        unused, what = _OF_SCHEMAS, "is read"
-    for key in sorted(keys.keys() & unused):
-        yield topic.at_key("TR306", key, f"'{key}' means nothing for a topic that {what}", "leave it out")
+def _unused_keys_of_topic(topic: Entry) -> Iterator[Finding]:
+    is_out = topic.keys.get("out") is True
+    unused = {key: "that is only written to" for key in _OF_READING if is_out}
+    if not is_out or topic.keys.get("format", "json") == "json":
+        why = "that is written in JSON" if is_out else "that is read"
+        unused |= dict.fromkeys(_OF_SCHEMAS, why)
+    for key in sorted(topic.keys.keys() & unused.keys()):
+        yield topic.at_key("TR306", key, f"'{key}' means nothing for a topic {unused[key]}", "leave it out")
 
 
 def _schema_is_said(topic: Entry) -> Iterator[Finding]:
