@@ -6,20 +6,16 @@ signed, so that nobody else can complete what we wait for.
 
 import base64
 import binascii
-import hmac
 import json
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+
+from activities.signing import NotOurs, Signer, urlsafe
 
 HEADER = "correlation"
 """The header by which requests carry it, and replies should."""
 
 VERSION = "1"
-_SIGNATURE_BYTES = 16
-
-
-class NotOurs(ValueError):  # noqa: N818 - of a text, not a fault of ours
-    """The text is no correlation, or not one that we signed; it says which, without the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +44,12 @@ class Seal:
     """
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        if not all(secrets) or not secrets:
-            raise ValueError("a seal needs a secret")
-        self._secrets = [secret.encode() for secret in secrets]
+        self._signer = Signer(secrets)
 
     def sealed(self, correlation: Correlation) -> str:
         """`correlation` as text of letters, digits, `.`, `_` and `-`."""
-        content = _encoded(json.dumps(astuple(correlation), ensure_ascii=False).encode())
-        return f"{VERSION}.{content}.{_signature(self._secrets[0], content)}"
+        content = urlsafe(json.dumps(astuple(correlation), ensure_ascii=False).encode())
+        return f"{VERSION}.{content}.{self._signer.signature(_said(content))}"
 
     def opened(self, text: str) -> Correlation:
         """What `text` says.
@@ -64,7 +58,7 @@ class Seal:
             NotOurs: We did not sign it.
         """
         correlation, content, signature = _parts(text)
-        if not any(hmac.compare_digest(_signature(one, content), signature) for one in self._secrets):
+        if not self._signer.signed(_said(content), signature):
             raise NotOurs("it is not signed by us")
         return correlation
 
@@ -72,7 +66,7 @@ class Seal:
 def _parts(text: str) -> tuple[Correlation, str, str]:
     version, _, rest = text.partition(".")
     content, _, signature = rest.partition(".")
-    if version != VERSION or not signature.isascii():
+    if version != VERSION:
         raise NotOurs("it is no correlation of ours")
     try:
         parts = json.loads(_decoded(content))
@@ -84,13 +78,8 @@ def _parts(text: str) -> tuple[Correlation, str, str]:
     return Correlation(*parts), content, signature
 
 
-def _signature(secret: bytes, content: str) -> str:
-    digest = hmac.digest(secret, f"turnout {VERSION} {content}".encode(), "sha256")
-    return _encoded(digest[:_SIGNATURE_BYTES])
-
-
-def _encoded(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+def _said(content: str) -> str:
+    return f"turnout {VERSION} {content}"
 
 
 def _decoded(text: str) -> bytes:

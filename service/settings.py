@@ -313,8 +313,8 @@ class LogSettings(_Part):
     format: Literal["auto", "json", "text"] = "auto"
 
 
-class MetricsSettings(_Part):
-    """Where Prometheus finds the metrics, `host:port`; empty serves none."""
+class _Served(_Part):
+    """Where something is served, `host:port`; empty serves it nowhere."""
 
     address: str = ""
 
@@ -322,6 +322,14 @@ class MetricsSettings(_Part):
     @classmethod
     def _host_and_port(cls, value: str) -> str:
         return _address(value, example="127.0.0.1:9090") if value else value
+
+
+class MetricsSettings(_Served):
+    """Where Prometheus finds the metrics, `host:port`; empty serves none."""
+
+
+class HealthSettings(_Served):
+    """Where probes ask for `/livez` and `/readyz`, `host:port`; empty serves none."""
 
 
 class Settings(BaseSettings):
@@ -343,6 +351,7 @@ class Settings(BaseSettings):
     registry: RegistrySettings = RegistrySettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+    health: HealthSettings = HealthSettings()
 
     def for_process(self, number: int) -> "Settings":
         """Those of the `number`-th of several processes, from 1: what only one can have is each one's own.
@@ -352,27 +361,29 @@ class Settings(BaseSettings):
         """
         instance = self.kafka.group_instance_id
         kafka = {"group_instance_id": f"{instance}-{number}" if instance else instance}
-        metrics = {"address": _nth_port(self.metrics.address, number)}
+        metrics = {"address": _nth_port(self.metrics.address, number, "TURNOUT_METRICS__ADDRESS")}
+        health = {"address": _nth_port(self.health.address, number, "TURNOUT_HEALTH__ADDRESS")}
         # Temporal calls one address: there the first listens for all.
         closing = {"url": self.closing.called_at, "address": ""} if number > 1 else {}
         return self.model_copy(
             update={
                 "kafka": self.kafka.model_copy(update=kafka),
                 "metrics": self.metrics.model_copy(update=metrics),
+                "health": self.health.model_copy(update=health),
                 "closing": self.closing.model_copy(update=closing),
             }
         )
 
 
-def _nth_port(address: str, number: int) -> str:
+def _nth_port(address: str, number: int, setting: str) -> str:
     if not address:
         return address
     host, _, first = address.rpartition(":")
     port = int(first) + number - 1
     if port >= 1 << 16:
         msg = (
-            f"TURNOUT_METRICS__ADDRESS={address}: process {number} would serve its metrics on port {port}, "
-            "and there are none beyond 65535; write a lower port, or fewer --processes"
+            f"{setting}={address}: process {number} would listen on port {port}, and there are none beyond "
+            "65535; write a lower port, or fewer --processes"
         )
         raise ConfigurationError(msg)
     return f"{host}:{port}"

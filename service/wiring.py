@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,12 +14,12 @@ from temporalio.common import WorkerDeploymentVersion
 from temporalio.worker import Worker
 
 from activities.parking import ParkingActivities
+from activities.ports import ResultPublisher
 from activities.sweeping import SweepingActivities
 from service.dispatch.contracts import Contracts
 from service.dispatch.identity import IdentityPlugin
 from service.dispatch.judging import judge_by
 from service.errors import first_reason
-from service.events.cloudevents import Encoding
 from service.failures.deliveries import ParkDeliveries
 from service.failures.letter_topic import LetterTopicWatch
 from service.intake.lanes import Lanes, Window
@@ -44,8 +44,10 @@ from service.results.receiver import Receiver, receiving
 from service.results.sweeper import Sweeper
 from service.routing.table import RouteTable, load_routes
 from service.settings import Settings, WorkerSettings
+from service.telemetry.health import Asked, Health
 from service.telemetry.metrics import Metrics, served
-from service.temporal.client import connect
+from service.telemetry.probes import probed
+from service.temporal.client import check_answers, connect
 from service.temporal.sweep import begin_sweep
 from service.temporal.switchboard import SwitchboardClient
 from service.temporal.versions import deployment_version
@@ -57,6 +59,9 @@ from workflows.switchboard import Switchboard
 log = structlog.get_logger(__name__)
 
 WORKER_MARGIN_SECONDS = 5.0
+AWAY_SECONDS = 15.0
+"""For so long Temporal may be away before we are not ready: a failover is over by then."""
+
 SERVICE_GRACE = timedelta(seconds=1)
 """What turnout's own activities were about to do, another bridge does at once."""
 
@@ -83,46 +88,62 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
     table = load_routes(settings.routes, judge_by(contracts)) if roles.bridge else None
     connection = kafka_connection(settings.kafka)
     # A worker alone knows from the routes how results are written, if there is a registry at all.
-    encodings = await encodings_with_registry(
-        settings, table or (load_routes(settings.routes) if settings.registry.url else None), stop
-    )
+    topics = table or (load_routes(settings.routes) if settings.registry.url else None)
     metrics = Metrics()
-    async with served(metrics, settings.metrics.address), open_sink(settings, connection, stop) as sink:
+    health = Health(metrics)
+    async with (
+        served(metrics, settings.metrics.address),
+        probed(health, settings.health.address),
+        open_sink(settings, connection, stop) as sink,
+    ):
         client = await patiently(lambda: connect([IdentityPlugin()]), settings.start_timeout, stop)
         # What the bridge starts on this queue may begin here at once, without a round by way of the server.
         # Not with a version: it would begin on this one, whichever is current (seen with server 1.32).
         eager = frozenset({settings.worker.task_queue} if roles.worker and not version else ())
+        encodings = await encodings_with_registry(settings, topics, stop)
+        publisher = make_publisher(connection, sink, encodings)
         bridge = (
             await _make_bridge(
-                settings, connection, sink, client, table, contracts, eager, metrics, encodings, stop
+                settings, connection, sink, publisher, client, table, contracts, eager, metrics, health, stop
             )
             if table
             else None
         )
         try:
             async with asyncio.TaskGroup() as tasks:
-                if bridge:
-                    tasks.create_task(bridge.run(stop))
+                watching = tasks.create_task(_watch(health, sink, client, stop))
+                doing = [tasks.create_task(bridge.run(stop))] if bridge else []
                 if roles.worker:
-                    tasks.create_task(
-                        _work(settings, connection, client, found, version, sink, encodings, stop)
-                    )
+                    doing.append(tasks.create_task(_work(settings, client, found, version, publisher, stop)))
+                    if not bridge:
+                        health.started()
+                await asyncio.wait(doing)
+                watching.cancel()
         except BaseExceptionGroup as group:
             # One of the roles ended them all: it alone is the reason.
             raise first_reason(group) from group
 
 
+async def _watch(health: Health, sink: KafkaSink, client: Client, stop: asyncio.Event) -> None:
+    """Keep `health` with how things are, until this is cancelled."""
+    temporal = Asked("Temporal", partial(check_answers, client), AWAY_SECONDS)
+    health.watch(sink.problems)
+    health.watch(temporal)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(health.keep_looking())
+        tasks.create_task(temporal.keep_asking())
+        await stop.wait()
+        health.stopping()
+
+
 async def _work(
     settings: Settings,
-    connection: Connection,
     client: Client,
     found: Found,
     version: WorkerDeploymentVersion | None,
-    sink: KafkaSink,
-    encodings: Mapping[str, Encoding],
+    publisher: ResultPublisher,
     stop: asyncio.Event,
 ) -> None:
-    publisher = make_publisher(connection, sink, encodings)
     worker = make_worker(
         client,
         settings.worker.task_queue,
@@ -190,6 +211,7 @@ class Bridge:
     receiver: Receiver | None
     receiver_address: str
     begin_sweep: Callable[[], Awaitable[None]] | None
+    health: Health
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until `stop` is set; then drain, commit and leave the group."""
@@ -214,6 +236,11 @@ class Bridge:
         # What is loaded by now stays: the collector need not look at it with each record.
         gc.collect()
         gc.freeze()
+        self.health.watch(source.problems)
+        self.health.watch(self.intake.problems)
+        self.health.watch(self.letter_topic.told)
+        self.health.tell("intake", self.intake.told)
+        self.health.started()
         log.info("bridge ready")
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -232,15 +259,17 @@ async def _make_bridge(
     settings: Settings,
     connection: Connection,
     sink: KafkaSink,
+    publisher: ResultPublisher,
     client: Client,
     table: RouteTable,
     contracts: Contracts,
     eager: frozenset[str],
     metrics: Metrics,
-    encodings: Mapping[str, Encoding],
+    health: Health,
     stop: asyncio.Event,
 ) -> Bridge:
     pipeline = await make_pipeline(settings, connection, sink, client, table, contracts, eager, metrics, stop)
+    health.watch(pipeline.decoder.problems)
     pauses = pipeline.pauses
     window = Window(
         settings.intake.window_records, settings.intake.window_bytes, settings.intake.partition_records
@@ -252,6 +281,7 @@ async def _make_bridge(
         drain=settings.intake.drain,
         pauses=pauses,
         metrics=metrics,
+        health=health,
     )
 
     def new_source() -> KafkaSource:
@@ -276,7 +306,7 @@ async def _make_bridge(
     deliveries = ParkDeliveries(pipeline.dispatcher, pipeline.letters, paused=pauses.holding, metrics=metrics)
     parking = ParkingActivities(deliveries)
     closing, callbacks = settings.closing, pipeline.callbacks
-    closings = Closings(client, make_publisher(connection, sink, encodings), metrics)
+    closings = Closings(client, publisher, metrics)
     search = make_search(settings, connection, client, table, closings)
     sweeping = SweepingActivities(
         Sweeper(search, every=closing.sweep_every, lag=closing.visibility_lag, ends=not closing.sweep)
@@ -300,4 +330,5 @@ async def _make_bridge(
         receiver=Receiver(callbacks, closings) if callbacks and closing.address else None,
         receiver_address=closing.address,
         begin_sweep=partial(begin_sweep, client, settings.group, began) if closing.sweep else None,
+        health=health,
     )

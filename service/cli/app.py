@@ -8,7 +8,7 @@ from typing import TextIO, cast
 import typer
 
 from service.cli import closing, dev, letters, operate, parked, replay_check, routes, run, seek, switchboard
-from service.cli.output import Output, OutputLost
+from service.cli.output import Output, OutputLost, open_what_is_closed
 from service.errors import ConfigurationError, NotNow, Unreachable
 from service.lifecycle import leave
 
@@ -37,6 +37,7 @@ routes.add_to(app)
 
 def main() -> None:
     """Run one command; exit 0 done, 1 something is wrong or lost, 2 usage, 3 a neighbour is not there."""
+    open_what_is_closed()
     with redirect_stdout(cast("TextIO", Output(sys.stdout))):
         code = _run()
     leave(code)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -38,6 +38,8 @@ def closing(
     moment = moment_of(since, "--since")
     if moment is None:
         raise typer.BadParameter("is empty", param_hint="--since")
+    if moment > datetime.now(UTC):
+        raise typer.BadParameter(f"{since} is still to come, so nothing closed since", param_hint="--since")
     asyncio.run(_catch_up(moment, dry_run=dry_run))
 
 

@@ -1,6 +1,8 @@
 """Standard output that may be full, or closed at its other end."""
 
 import errno
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -14,6 +16,17 @@ class OutputLost(TurnoutError):  # noqa: N818 - a state of what we write to
     def __init__(self, error: OSError) -> None:
         super().__init__(f"the output cannot be written: {error.strerror}")
         self.closed = error.errno == errno.EPIPE
+
+
+def open_what_is_closed() -> None:
+    """Have what is written to a standard stream that was closed before we began (`>&-`) go nowhere.
+
+    Also so that no connection gets its number, to which others than us may still write.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)  # the least that is free, so that of the stream
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w"))
 
 
 class Output:

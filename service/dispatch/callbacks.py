@@ -7,8 +7,6 @@ continue-as-new and resets.
 Source: `StartWorkflowExecutionRequest.completion_callbacks`, and what Temporal Server 1.32.0 calls.
 """
 
-import base64
-import hmac
 import json
 import re
 import uuid
@@ -23,6 +21,7 @@ from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.signing import NotOurs, Signer
 from service.errors import ConfigurationError
 from service.temporal.client import no_answer
 from service.temporal.closed import Run
@@ -44,10 +43,6 @@ class Called:
     topic: str
 
 
-class NotOurs(ValueError):  # noqa: N818 - of a call, not a fault of ours
-    """The call is none that we asked for; it says why, without what the call holds."""
-
-
 class Callbacks:
     """Asks for callbacks, and tells those that it asked for from all other calls.
 
@@ -58,14 +53,12 @@ class Callbacks:
     """
 
     def __init__(self, url: str, secrets: Sequence[str]) -> None:
-        if not all(secrets) or not secrets:
-            raise ValueError("callbacks need a secret")
         self.url = url
-        self._secrets = [secret.encode() for secret in secrets]
+        self._signer = Signer(secrets)
 
     def asked_for(self, namespace: str, workflow_id: str, topic: str) -> Callback:
         """The callback by which `topic` is told how the workflow ended."""
-        signature = _signature(self._secrets[0], namespace, workflow_id, topic)
+        signature = self._signer.signature(_said(namespace, workflow_id, topic))
         return Callback(
             nexus=Callback.Nexus(url=self.url, header={TOPIC_HEADER: topic, SIGNATURE_HEADER: signature})
         )
@@ -80,11 +73,8 @@ class Callbacks:
         if not link:
             raise NotOurs("it does not say which workflow has closed")
         run, topic = Run(*map(unquote, link.groups())), headers.get(TOPIC_HEADER, "")
-        signature = headers.get(SIGNATURE_HEADER, "").encode()
-        if not any(
-            hmac.compare_digest(_signature(one, run.namespace, run.workflow_id, topic).encode(), signature)
-            for one in self._secrets
-        ):
+        said = _said(run.namespace, run.workflow_id, topic)
+        if not self._signer.signed(said, headers.get(SIGNATURE_HEADER, "")):
             raise NotOurs("its signature is none of ours")
         return Called(run, topic)
 
@@ -132,6 +122,5 @@ def _how_to_allow(client: Client, url: str, said: str) -> str:
     )
 
 
-def _signature(secret: bytes, namespace: str, workflow_id: str, topic: str) -> str:
-    said = json.dumps(["turnout closing 1", namespace, workflow_id, topic])
-    return base64.urlsafe_b64encode(hmac.digest(secret, said.encode(), "sha256")).rstrip(b"=").decode()
+def _said(namespace: str, workflow_id: str, topic: str) -> str:
+    return json.dumps(["turnout closing 1", namespace, workflow_id, topic])

@@ -13,7 +13,8 @@ from temporalio.client import AsyncActivityHandle, Client
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
-from activities.correlation import NotOurs, Seal
+from activities.correlation import Seal
+from activities.signing import NotOurs
 from service.dispatch.answers import Meaning, Outcome, OutcomeKind, meaning_of, said
 from service.dispatch.identity import command_id, completed_by
 from service.errors import NotNow, RejectedError
@@ -99,6 +100,9 @@ class Completing:
             return Outcome(OutcomeKind.ACCEPTED, complete.route, complete.workflow_id, "by an earlier try")
         if meaning_of(error) is Meaning.NO_CALL and (call.waits or (not call.seen and _is_young(complete))):
             raise NotNow(f"workflow {complete.workflow_id} does not call {complete.activity_id} yet")
+        if meaning_of(error) is Meaning.CLOSED and call.run_is_open:
+            # A reset closed the run that was asked, and began this one, which may make the same call.
+            raise NotNow(f"workflow {complete.workflow_id} began a new run just now")
         if complete.late is Rule.SKIP:
             return Outcome(
                 OutcomeKind.SKIPPED, complete.route, complete.workflow_id, "the reply is late", rule="late"
@@ -113,8 +117,11 @@ class Completing:
         """What the history holds of the call."""
         ended_by: dict[int, str] = {}
         left_behind = False
+        run_is_open: bool | None = None
         try:
             async for event in self._events(complete):
+                if run_is_open is None:
+                    run_is_open = event.event_type not in _CLOSED
                 if event.event_type in _ENDS:
                     end = getattr(event, _ENDS[event.event_type])
                     ended_by[end.scheduled_event_id] = getattr(end, "identity", "")
@@ -122,7 +129,8 @@ class Completing:
                     scheduled = event.activity_task_scheduled_event_attributes
                     if scheduled.activity_id == complete.activity_id:
                         nobody = "" if left_behind else None
-                        return _Call(seen=True, ended_by=ended_by.get(event.event_id, nobody))
+                        ended = ended_by.get(event.event_id, nobody)
+                        return _Call(seen=True, ended_by=ended, run_is_open=run_is_open)
                 elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
                     # What comes now is of a run that continued as new: no call of it waits any more.
                     ended_by, left_behind = {}, True
@@ -132,7 +140,7 @@ class Completing:
                 raise NotNow(said(problem)) from problem
             if meaning is not Meaning.MISSING:
                 raise
-        return _Call(seen=False)
+        return _Call(seen=False, run_is_open=bool(run_is_open))
 
     async def _events(self, complete: Complete) -> AsyncIterator[HistoryEvent]:
         """The newest events of the workflow first, through the runs that it continued from."""
@@ -160,9 +168,13 @@ class Completing:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """What is known of a call; `ended_by` is whose answer, or other end, it had (None: it has none)."""
+    """What is known of a call; `ended_by` is whose answer, or other end, it had (None: it has none).
+
+    `run_is_open` is of the workflow's newest run, whether it makes the call or not.
+    """
 
     seen: bool
+    run_is_open: bool
     ended_by: str | None = None
 
     @property
@@ -175,6 +187,15 @@ _ENDS = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: "activity_task_failed_event_attributes",
     EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: "activity_task_timed_out_event_attributes",
     EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED: "activity_task_canceled_event_attributes",
+}
+
+_CLOSED = {
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW,
 }
 
 

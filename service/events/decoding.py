@@ -1,7 +1,7 @@
 """From a record to an event, as its topic declares it."""
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from service.events.schemas import SchemaNeeded, Schemas
 from service.events.strict_json import Limits, parse_json
 from service.events.values import GivenValues, JsonValues, RegistryValues, Values
 from service.kafka.record import Record
+from service.telemetry.health import Problem
 
 SCHEMA_FORMATS: Sequence[BytesFormat] = ("avro", "json-schema")
 """Those of which a schema registry keeps the schemas."""
@@ -74,6 +75,10 @@ class Decoder:
                 if self._schemas is None:
                     raise
                 await self._schemas.fetch(needed.schema_id)
+
+    def problems(self) -> Iterable[Problem]:
+        """What is wrong with the registry, if it was asked lately; a part of `Health`."""
+        return self._schemas.problems() if self._schemas else ()
 
     async def prepare(self, record: Record) -> None:
         """Fetch the schemas that `record` needs, as far as they are to be had now: for `decode`."""

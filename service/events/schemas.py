@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ from service.events.framing import SchemaId
 from service.events.json_schema import SchemaMistakeError
 from service.events.json_schema_codec import JsonSchemaCodec
 from service.events.strict_json import Limits
+from service.telemetry.health import Problem
 
 FORMATS: Mapping[str, BytesFormat] = {"AVRO": "avro", "JSON": "json-schema"}
 """The formats of topics by what registries call the types of schemas."""
@@ -24,6 +25,13 @@ KEPT = 1_000
 UNKNOWN_SECONDS = 60.0
 """For how long the registry must have said that it does not know a schema, before that is believed: one that
 was registered just now may not have reached each of its nodes."""
+
+
+AWAY_SECONDS = 15.0
+"""For how long a registry may be away before the process is not ready."""
+
+FORGOTTEN_SECONDS = 30.0
+"""After that nobody waits for it any more: a record that does has it asked more often."""
 
 
 class Reference(NamedTuple):
@@ -89,6 +97,12 @@ class Schemas:
         self._codecs: OrderedDict[SchemaId, SchemaCodec] = OrderedDict()
         self._fetching: dict[SchemaId, asyncio.Task[None]] = {}
         self._unknown: OrderedDict[SchemaId, _Unknown] = OrderedDict()
+        self._away: _Away | None = None
+
+    def problems(self) -> Iterator[Problem]:
+        """Whether the registry is away, as far as anyone has asked it lately; a part of `Health`."""
+        if self._away and self._clock() - self._away.at < FORGOTTEN_SECONDS:
+            yield Problem("schema registry", self._away.answer, patience_seconds=AWAY_SECONDS)
 
     def get(self, schema_id: SchemaId) -> SchemaCodec:
         """The codec of that schema.
@@ -127,7 +141,12 @@ class Schemas:
         try:
             registered = await self._source.schema(schema_id)
         except UnknownSchema as error:
+            self._away = None
             raise self._not_known(schema_id, str(error)) from error
+        except NotNow as error:
+            self._away = _Away(str(error), self._clock())
+            raise
+        self._away = None
         self._unknown.pop(schema_id, None)
         self._codecs[schema_id] = compiled(registered, self._limits, f"schema {schema_id}")
         if len(self._codecs) > KEPT:
@@ -146,6 +165,13 @@ class Schemas:
             f"the schema registry does not know schema {schema_id}: {answer}",
             cure="register it, or point TURNOUT_REGISTRY__URL to the registry that its producer uses",
         )
+
+
+class _Away(NamedTuple):
+    """What was answered, or not, and when that was."""
+
+    answer: str
+    at: float
 
 
 class _Unknown(NamedTuple):

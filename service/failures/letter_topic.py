@@ -1,6 +1,7 @@
 """What a letter topic must be, so that no letter is refused, replaced or gone before someone looks."""
 
 import asyncio
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from service.errors import Unreachable
 from service.failures.letters import DEFAULT_MAX_MESSAGE_BYTES, HEADROOM_BYTES, letter_topic
 from service.kafka.admin import Admin
 from service.kafka.connection import Connection
+from service.telemetry.health import Problem
 from service.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -113,12 +115,17 @@ class LetterTopicWatch:
         self._topic = letter_topic(group)
         self._sources = tuple(sources)
         self._metrics = metrics
-        self._problems: Sequence[str] = ()
+        self._problems: Mapping[str, bool] = {}
 
     @property
     def problems(self) -> Sequence[str]:
         """What was wrong when we last looked, each with its cure."""
-        return self._problems
+        return [*self._problems]
+
+    def told(self) -> Iterator[Problem]:
+        """The problems, for health: not ready while letters would be lost, or could not be written."""
+        for problem, fatal in self._problems.items():
+            yield Problem(f"letters: {problem}", problem, patience_seconds=0 if fatal else math.inf)
 
     async def keep_looking(self) -> None:
         """Look each minute, and say what is wrong when that changes; for ever."""
@@ -144,10 +151,12 @@ class LetterTopicWatch:
         self._problems = problems
         self._metrics.letter_topic(len(problems))
 
-    async def _look(self) -> Sequence[str]:
+    async def _look(self) -> Mapping[str, bool]:
+        """All problems, and of each whether it is fatal."""
         async with Admin.connected(self._connection) as admin:
             cluster, missing = await admin.cluster_with([self._topic])
             if missing:
-                return [f"topic {self._topic} is gone, or we may not see it: records that need it wait"]
+                return {f"topic {self._topic} is gone, or we may not see it: records that need it wait": True}
             found = await weaknesses_of(admin, self._topic, self._sources, cluster.brokers)
-            return [weakness.told(self._topic, self._connection.bootstrap_servers) for weakness in found]
+            servers = self._connection.bootstrap_servers
+            return {weakness.told(self._topic, servers): weakness.fatal for weakness in found}

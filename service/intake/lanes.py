@@ -1,6 +1,7 @@
 """Lanes: the queue of one ordering key; one record at a time in order, lanes side by side."""
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -124,6 +125,8 @@ class Lanes:
         self.commit_soon = asyncio.Event()
         """Set when a lane should not wait for the next regular commit."""
         self._finished = asyncio.Event()
+        self.finished_at = time.monotonic()
+        """When a record was last finished, or we began."""
 
     def assign(self, commits: Mapping[Partition, Commit]) -> None:
         """Begin to hold partitions, with nothing in flight; what their maps say is done is not done again."""
@@ -264,6 +267,7 @@ class Lanes:
         held.tracker.finish(record.offset)
         held.unstored[key] += 1
         self._finished.set()
+        self.finished_at = time.monotonic()
         if held.unstored[key] >= LANE_RECORDS // 2:
             self.commit_soon.set()
 

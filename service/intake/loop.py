@@ -2,17 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import structlog
 
 from service.intake.lanes import Lanes
 from service.intake.pauses import Pauses, described
-from service.intake.readiness import Detail, detail
+from service.intake.readiness import Detail, detail, stall, told
 from service.intake.waiting import WaitingRoom
 from service.kafka.record import Commit, Partition, Record, RecordSource
+from service.telemetry.health import Health, Problem
 from service.telemetry.logs import in_the_log
 from service.telemetry.metrics import Metrics
 
@@ -43,6 +45,7 @@ class Intake:
         drain: How long to wait for calls in flight when partitions go or the service stops.
         pauses: What is paused, to be reported.
         metrics: Where what waits is shown.
+        health: Told that the loops turn.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Intake:
         drain: timedelta,
         pauses: Pauses | None = None,
         metrics: Metrics | None = None,
+        health: Health | None = None,
     ) -> None:
         self._lanes = lanes
         self._lane_key = lane_key
@@ -61,6 +65,7 @@ class Intake:
         self._drain = drain
         self._pauses = pauses or Pauses()
         self._metrics = metrics or Metrics()
+        self._health = health or Health(self._metrics)
         self._source: RecordSource | None = None
 
     def assigned(self, commits: Mapping[Partition, Commit]) -> None:
@@ -95,6 +100,7 @@ class Intake:
 
     async def _keep_polling(self, source: RecordSource) -> None:
         while True:
+            self._health.turned("polling")
             room, held = self._lanes.room(), len(self._lanes.partitions())
             # Polled also when nothing has room: a member that does not poll is put out of its group.
             partitions = self._lanes.open_partitions() if room else []
@@ -113,6 +119,7 @@ class Intake:
 
     async def _keep_committing(self) -> None:
         while True:
+            self._health.turned("committing")
             with suppress(TimeoutError):
                 async with asyncio.timeout(COMMIT_SECONDS):
                     await self._lanes.commit_soon.wait()
@@ -130,6 +137,14 @@ class Intake:
     def detail(self) -> Detail:
         """What is paused, and what waits."""
         return detail(self._pauses, self._lanes, self._waiting)
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong now: that nothing moves."""
+        return stall(self._lanes, self._waiting)
+
+    def told(self) -> Mapping[str, Any]:
+        """What is good to know, as JSON."""
+        return told(self.detail(), len(self._lanes.partitions()))
 
     async def _keep_looking(self, source: RecordSource) -> None:
         """Learn what people give up on; the source asks for nothing while nothing is held."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from operator import itemgetter
 from typing import Any
@@ -23,10 +24,17 @@ from aiokafka.errors import (
 from service.errors import ConfigurationError, NotNow
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
 from service.kafka.record import Headers, RecordTooLarge, Written
+from service.telemetry.health import Problem
 
 log = structlog.get_logger(__name__)
 
 CLOSE_SECONDS = 5.0
+METADATA_SECONDS = 30.0
+"""How often the cluster is asked what there is, whether anything is written or not."""
+
+AWAY_SECONDS = 15.0
+"""For so long no broker may answer before we are not ready: a failover is over by then."""
+
 FATAL = (
     InvalidProducerEpoch,
     InvalidProducerIdMapping,
@@ -87,6 +95,16 @@ class KafkaSink:
                 raise ConfigurationError(msg) from error
             except (KafkaError, TimeoutError) as error:
                 raise await self._connection.why_unreachable(heard) from error
+
+    def problems(self) -> Iterator[Problem]:
+        """Whether no broker has answered for longer than they are asked again."""
+        if self._producer is None:
+            yield Problem("Kafka", "there is no producer: no broker answers", patience_seconds=AWAY_SECONDS)
+            return
+        last_ms = self._producer.client.cluster._last_successful_refresh_ms  # noqa: SLF001 - no public word
+        silent = time.time() - last_ms / 1000
+        if silent > METADATA_SECONDS + AWAY_SECONDS:
+            yield Problem("Kafka", f"no broker has answered for {silent:.0f} s")
 
     async def stop(self) -> None:
         """Let what is on its way be acknowledged for a few seconds, then close; later sends raise NotNow."""
@@ -177,7 +195,7 @@ class KafkaSink:
             # which other clients write, and of which we have to make letters.
             "value_serializer": itemgetter(0),
             "request_timeout_ms": 30_000,
-            "metadata_max_age_ms": 30_000,
+            "metadata_max_age_ms": int(METADATA_SECONDS * 1000),
         }
 
     async def _replace(self, producer: AIOKafkaProducer | None, error: Exception) -> None:

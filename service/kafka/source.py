@@ -136,6 +136,18 @@ class KafkaSource:
         """Since when (`time.monotonic`) each poll asks for a partition, and none has got a record of it."""
         return self._unanswered
 
+    def held_by_transactions(self) -> Mapping[Partition, int]:
+        """Partitions of which we have all but what an open transaction holds, and from which offset on."""
+        held: dict[Partition, int] = {}
+        for partition in self._unanswered if self.settled else ():
+            place = TopicPartition(*partition)
+            if place not in self._consumer.assignment():
+                continue
+            stable, end = self._consumer.last_stable_offset(place), self._consumer.highwater(place)
+            if stable is not None and end is not None and stable < end:
+                held[partition] = stable
+        return held
+
     @property
     def settled(self) -> bool:
         """Whether we are a member that has its part of the partitions, be it none."""

@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -24,6 +24,7 @@ from service.kafka.connection import Connection
 from service.kafka.groups import committed
 from service.kafka.record import Commit, Partition, Record
 from service.kafka.source import POLL_SECONDS, KafkaSource
+from service.telemetry.health import Problem
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +38,9 @@ he last saw may have been true for a moment only."""
 LOOK_SECONDS = 10.0
 RETRY_SECONDS = 2.0
 MOST_DOUBLINGS = 6
+
+STOPPED = "decide where it goes on, and say so: the reason names the command"
+HANGING = "where its producer has died: kafka-transactions.sh find-hanging, then abort"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,22 @@ class WatchedSource:
     def stopped(self) -> Mapping[Partition, str]:
         """Partitions that a person must look at, with the reason."""
         return self._source.stopped if self._source else {}
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong now with our part in the group."""
+        source = self._source
+        if source is None:
+            yield Problem("kafka client", "it is replaced by a new one", patience_seconds=self._patience)
+            return
+        if not source.settled:
+            text = "no part in the group yet: there is a rebalance, or its coordinator does not answer"
+            patience = source.rebalance_seconds + self._patience
+            yield Problem("kafka group", text, patience_seconds=patience)
+        for partition, reason in source.stopped.items():
+            yield Problem(f"stopped {partition}", reason, STOPPED)
+        for partition, offset in source.held_by_transactions().items():
+            text = f"records from {partition}@{offset} on wait for a transaction that is open"
+            yield Problem(f"transaction {partition}", text, HANGING, patience_seconds=self._patience)
 
     async def start(self) -> None:
         """Join the group.

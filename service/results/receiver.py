@@ -6,25 +6,20 @@ secret that is wrong for an hour delays events, and loses none.
 """
 
 import asyncio
-import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 import structlog
-import uvicorn
 from temporalio.service import RPCError
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from service.dispatch.callbacks import Callbacks, Called, NotOurs
-from service.errors import ConfigurationError, TurnoutError
+from activities.signing import NotOurs
+from service.dispatch.callbacks import Callbacks, Called
+from service.errors import TurnoutError
 from service.results.closing import Closings
+from service.serving import Receive, Scope, Send, serving
 
 log = structlog.get_logger(__name__)
-
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 TAKE_SECONDS = 8.0
 """Temporal waits for 10 s (`callback.request.timeout`), and takes a later answer for none."""
@@ -43,7 +38,7 @@ class Receiver:
         self._said = -SAY_SECONDS
         self._refused = 0
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         headers = {
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
@@ -112,58 +107,12 @@ async def receiving(receiver: Receiver | None, address: str) -> AsyncIterator[No
     if receiver is None:
         yield
         return
-    listener = _listener(address)
-    config = uvicorn.Config(
+    async with serving(
         receiver,
-        loop="none",
-        http=_Connection,
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        limit_concurrency=CALLS_AT_ONCE,
-        timeout_graceful_shutdown=int(TAKE_SECONDS) + 1,
-    )
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    log.info("callbacks are taken", address=address)
-    try:
+        address,
+        "TURNOUT_CLOSING__ADDRESS",
+        at_once=CALLS_AT_ONCE,
+        grace_seconds=TAKE_SECONDS,
+    ):
+        log.info("callbacks are taken", address=address)
         yield
-    finally:
-        server.should_exit = True
-        await serving
-
-
-class _Connection(H11Protocol):
-    """One on which no call comes is ended: uvicorn would keep it, and each counts among `CALLS_AT_ONCE`."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.loop.call_later(TAKE_SECONDS, self._end_if_silent)
-
-    def _end_if_silent(self) -> None:
-        if self.cycle is None:
-            self.transport.close()  # type: ignore[unreachable]  # uvicorn sets it to None, and types it never so
-
-
-class _Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the process: uvicorn would take them from it."""
-        yield
-
-
-def _listener(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, int(port)), family=family, backlog=CALLS_AT_ONCE)
-    except OSError as error:
-        msg = f"TURNOUT_CLOSING__ADDRESS={address}: nothing can listen there: {error.strerror or error}"
-        raise ConfigurationError(msg) from error

@@ -2,11 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 
+import structlog
 from temporalio.service import RPCError
 
 from activities.ports import NotYet, Swept
 from service.errors import Unreachable
 from service.results.left_out import LeftOut, Search
+
+log = structlog.get_logger(__name__)
 
 
 class Sweeper:
@@ -26,11 +29,21 @@ class Sweeper:
         self._every = every
         self._lag = lag
         self._ends = ends
+        self._waits_for = ""
 
     async def sweep(self, since: datetime) -> Swept:
         """Publish what closed since then; see `ClosingSweeper.sweep`."""
         if self._ends:
             return Swept(until=since, again_in=None)
+        try:
+            swept = await self._sweep(since)
+        except NotYet as error:
+            self._tell(str(error))
+            raise
+        self._tell("")
+        return swept
+
+    async def _sweep(self, since: datetime) -> Swept:
         until = max(since, datetime.now(UTC) - self._lag)
         try:
             left_out = await self._search.left_out(since)
@@ -42,6 +55,12 @@ class Sweeper:
         if refused:
             raise NotYet("; ".join(refused.values()))
         return Swept(until=until, again_in=self._every)
+
+    def _tell(self, reason: str) -> None:
+        """Log what it waits for, once: it is tried again within a minute."""
+        if reason and reason != self._waits_for:
+            log.warning("sweep of closings waits", reason=reason)
+        self._waits_for = reason
 
 
 def _said(_one: LeftOut, _place: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from activities.correlation import HEADER, Correlation, NotOurs
+from activities.correlation import HEADER, Correlation
+from activities.signing import NotOurs
 from service.errors import ConfigurationError, Finding, RouteError
 from service.events.codec import BytesFormat, SubjectStrategy
 from service.events.envelope import MappedEnvelope, TopicFormat

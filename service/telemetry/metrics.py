@@ -92,6 +92,11 @@ class Metrics:
             ["by"],
             registry=self.registry,
         )
+        self._ready = Gauge(
+            "turnout_ready",
+            "1 while the process is ready; /readyz says what is wrong.",
+            registry=self.registry,
+        )
         self._paused_now: frozenset[tuple[str, str]] = frozenset()
         self._floods = Floods(clock)
         self._flooding = dict.fromkeys(WATCHED, False)
@@ -120,6 +125,10 @@ class Metrics:
     def closing(self, by: str) -> None:
         """Count an event that tells how a workflow ended."""
         self._closings.labels(by).inc()
+
+    def ready(self, ready: bool) -> None:
+        """Show whether the process is ready."""
+        self._ready.set(ready)
 
     def letter_topic(self, problems: int) -> None:
         """Show how much is wrong with the letter topic."""

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, GetSystemInfoRequest
 from temporalio.client import Client, Plugin
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
@@ -91,6 +91,18 @@ async def check_namespace(client: Client, namespace: str) -> None:
                 f"`temporal operator namespace create -n {namespace}` or name another"
             )
             raise ConfigurationError(msg) from error
+        raise no_answer(client, error) from error
+
+
+async def check_answers(client: Client) -> None:
+    """See that Temporal answers.
+
+    Raises:
+        Unreachable: It does not.
+    """
+    try:
+        await client.workflow_service.get_system_info(GetSystemInfoRequest())
+    except RPCError as error:
         raise no_answer(client, error) from error
 
 

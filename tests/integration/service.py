@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from pydantic import SecretStr
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest, ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -34,6 +35,7 @@ from service.settings import (
     TemporalSettings,
     WorkerSettings,
 )
+from service.temporal.client import for_namespace
 from service.wiring import Roles, serve
 from tests.servers import create_topic
 
@@ -447,3 +449,18 @@ def _log_to(lines: list[structlog.typing.EventDict]) -> Iterator[None]:
         yield
     finally:
         structlog.configure(**before)
+
+
+async def register_namespace(client: Client, namespace: str) -> None:
+    """Create a namespace, and wait until the server goes by it."""
+    request = RegisterNamespaceRequest(namespace=namespace)
+    request.workflow_execution_retention_period.FromTimedelta(timedelta(days=1))
+    await client.workflow_service.register_namespace(request)
+    nobody = for_namespace(client, namespace).get_workflow_handle("nobody")
+    async with asyncio.timeout(30):
+        while True:
+            with pytest.raises(RPCError) as answer:
+                await nobody.describe()
+            if "workflow not found" in answer.value.message:
+                return
+            await asyncio.sleep(0.2)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +10,16 @@ from pathlib import Path
 import pytest
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, CancelledError
 
 from activities.correlation import HEADER, Correlation, Seal
 from service.dispatch.meeting import met_by
 from service.local import LocalTemporal
 from service.routing.commands import Complete
+from service.temporal.client import for_namespace
+from service.wiring import Roles
 from tests.integration.flows import Ask, Asked
-from tests.integration.service import CALLS_SECRET, Place, Said, Site, headers_of, site
+from tests.integration.service import CALLS_SECRET, Place, Said, Site, headers_of, register_namespace, site
 from tests.unit.records import event
 from workflows.results import result_id
 
@@ -135,15 +138,7 @@ async def test_a_reply_while_the_next_attempt_backs_off_is_taken(running: Site) 
     here = running
     await ask(here, "slow", Asked(topic=here.topics["out"], again=0.3))
     request = await here.until(lambda: requested(here, "slow"))
-
-    async def backs_off() -> bool:
-        description = await here.workflow("slow").describe()
-        scheduled = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
-        return any(
-            p.attempt > 1 and p.state == scheduled for p in description.raw_description.pending_activities
-        )
-
-    await here.until(backs_off)
+    await here.until(lambda: backs_off(here, "slow"))
     await reply(here, "answered", {"n": 5}, to=request)
     assert await here.workflow("slow").result() == 5
     assert len({request["ce_id"] for request in await requests(here, "slow")}) == 1
@@ -236,6 +231,40 @@ async def test_a_cancelled_workflow_tells_the_other_side(running: Site) -> None:
     assert (await here.started("cancelled")).status is WorkflowExecutionStatus.CANCELED
 
 
+async def test_a_cancellation_between_two_attempts_takes_back_what_was_asked(running: Site) -> None:
+    here = running
+    await ask(here, "given-up", Asked(topic=here.topics["out"], again=0.3))
+    request = await here.until(lambda: requested(here, "given-up"))
+    await here.until(lambda: backs_off(here, "given-up"))
+    await here.workflow("given-up").cancel()
+    with pytest.raises(WorkflowFailureError) as ended:
+        await here.workflow("given-up").result()
+    assert isinstance(ended.value.cause, CancelledError)
+    (taken,) = await requests(here, "given-up", "asked.cancelled")
+    assert json.loads(taken["value"]) == {"request_id": request["ce_id"]}
+
+
+async def test_a_reply_reaches_a_workflow_of_another_namespace_than_the_bridge(
+    kafka: str, temporal: LocalTemporal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"asking-{uuid.uuid4().hex[:8]}"
+    async with (
+        site(kafka, temporal.address, tmp_path, ROUTES) as here,
+        here.running(Roles(bridge=True, worker=False)),
+    ):
+        await here.until(here.members)
+        await register_namespace(here.client, name)
+        monkeypatch.setenv("TEMPORAL_NAMESPACE", name)
+        async with here.running(Roles(bridge=False, worker=True)):
+            here.client = for_namespace(here.client, name)
+            await ask(here, "abroad")
+            request = await here.until(lambda: requested(here, "abroad"))
+            assert Correlation.read(request[HEADER]).namespace == name
+            await here.past(place := await reply(here, "answered", {"n": 9}, to=request))
+            assert await here.workflow("abroad").result() == 9
+            assert here.said(place) == [ACCEPTED]
+
+
 async def test_a_reply_that_is_delivered_again_after_a_crash_changes_nothing(
     kafka: str, temporal: LocalTemporal, tmp_path: Path
 ) -> None:
@@ -272,6 +301,13 @@ async def requests(here: Site, name: str, kind: str = "asked") -> list[Mapping[s
 async def requested(here: Site, name: str) -> Mapping[str, str]:
     """The first request of a workflow, or nothing."""
     return next(iter(await requests(here, name)), {})
+
+
+async def backs_off(here: Site, name: str) -> bool:
+    """Whether an attempt of the workflow's call is over, and the next has not begun."""
+    pending = (await here.workflow(name).describe()).raw_description.pending_activities
+    scheduled = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+    return any(p.attempt > 1 and p.state == scheduled for p in pending)
 
 
 async def reply(here: Site, kind: str, data: object, *, to: Mapping[str, str], **how: str) -> Place:

@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.service import RPCError
 
 from service.expressions import MAX_ID_BYTES
 from service.failures import parking, parks
 from service.local import Child, LocalTemporal
 from service.settings import TemporalSettings
 from service.temporal.client import for_namespace
-from tests.integration.service import HEAD, Place, Site, headers_of, site
+from tests.integration.service import HEAD, Place, Site, headers_of, register_namespace, site
 from tests.servers import random_port
 from workflows.park import MEMO, ParkStatus
 
@@ -181,7 +179,7 @@ async def test_a_target_in_another_namespace_has_its_park_in_ours(
     name = f"elsewhere-{uuid.uuid4().hex[:8]}"
     routes = ROUTES.replace("name: note, input", f"namespace: {name}, name: note, input", 1)
     async with site(kafka, temporal.address, tmp_path, routes, topics=["in", "elsewhere"]) as here:
-        await _register(here.client, name)
+        await register_namespace(here.client, name)
         here.settings = here.settings.model_copy(
             update={"temporal": TemporalSettings(search_attributes=False)}
         )
@@ -388,21 +386,6 @@ async def _status(here: Site, name: str) -> ParkStatus:
 
 async def _has_members(here: Site, count: int) -> bool:
     return await here.members() == count
-
-
-async def _register(client: Client, namespace: str) -> None:
-    """Create a namespace, and wait until the server goes by it."""
-    request = RegisterNamespaceRequest(namespace=namespace)
-    request.workflow_execution_retention_period.FromTimedelta(timedelta(days=1))
-    await client.workflow_service.register_namespace(request)
-    nobody = for_namespace(client, namespace).get_workflow_handle("nobody")
-    async with asyncio.timeout(30):
-        while True:
-            with pytest.raises(RPCError) as answer:
-                await nobody.describe()
-            if "workflow not found" in answer.value.message:
-                return
-            await asyncio.sleep(0.2)
 
 
 @asynccontextmanager

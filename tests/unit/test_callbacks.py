@@ -6,7 +6,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from service.dispatch.callbacks import Callbacks, Called, NotOurs
+from activities.signing import NotOurs
+from service.dispatch.callbacks import Callbacks, Called
 from service.temporal.closed import Run
 
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=60)
@@ -80,5 +81,5 @@ def test_the_first_secret_signs_and_all_are_accepted() -> None:
     with pytest.raises(NotOurs):
         old.read(headers(both, RUN, "t"))
     for none in ([], [""]):
-        with pytest.raises(ValueError, match="need a secret"):
+        with pytest.raises(ValueError, match="takes a secret"):
             Callbacks("http://here/", none)

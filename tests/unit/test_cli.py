@@ -83,11 +83,24 @@ def test_output_that_nobody_reads_any_more_ends_as_shells_expect_without_a_word(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "closed", "code"), [("--help", ">&-", 0), ("paused", "2>&-", 1), ("fly", "<&- >&- 2>&-", 2)]
+)
+def test_streams_that_are_closed_change_nothing_but_what_is_said(
+    arguments: str, closed: str, code: int
+) -> None:
+    command = f"{sys.executable} -W error -m service {arguments} {closed}"
+    ended = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == code
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         [],
         ["fly"],
         ["emit"],
+        ["closing", "--since", "2999-01-01T00:00:00Z"],
         ["emit", "t"],
         ["emit", "t", "--type", "x", "--data", "{"],
         ["tail", "t", "--last", "x"],

@@ -93,6 +93,10 @@ def started(continued_from: str = "") -> HistoryEvent:
     return one
 
 
+def ended(id_: int, how: str = "TERMINATED") -> HistoryEvent:
+    return HistoryEvent(event_id=id_, event_type=EventType.Value(f"EVENT_TYPE_WORKFLOW_EXECUTION_{how}"))
+
+
 def page(*newest_first: HistoryEvent, more: bytes = b"") -> GetWorkflowExecutionHistoryReverseResponse:
     return GetWorkflowExecutionHistoryReverseResponse(
         history=History(events=newest_first), next_page_token=more
@@ -209,11 +213,27 @@ async def test_a_young_reply_waits_for_a_call_that_is_not_made_yet_and_an_old_on
         await dispatcher.dispatch(old)
 
 
-async def test_a_reply_for_a_closed_workflow_never_waits(wire: Wire, dispatcher: Dispatcher) -> None:
+@pytest.mark.parametrize(
+    "how", ["COMPLETED", "FAILED", "TIMED_OUT", "CANCELED", "TERMINATED", "CONTINUED_AS_NEW"]
+)
+async def test_a_reply_for_a_closed_workflow_never_waits(
+    wire: Wire, dispatcher: Dispatcher, how: str
+) -> None:
     wire.answers[COMPLETED].append(CLOSED)
-    wire.answers[HISTORY].append(page(scheduled(5), started()))
+    wire.answers[HISTORY].append(page(ended(6, how), scheduled(5), started()))
     with pytest.raises(RejectedError, match="late"):
         await dispatcher.dispatch(young(REPLY))
+
+
+@pytest.mark.parametrize("so_far", [[scheduled(5), started()], [started()]], ids=["calls", "calls later"])
+async def test_a_reply_that_meets_a_reset_is_for_the_run_that_the_reset_began(
+    wire: Wire, dispatcher: Dispatcher, so_far: list[HistoryEvent]
+) -> None:
+    wire.answers[COMPLETED].append(CLOSED)
+    wire.answers[HISTORY].append(page(*so_far))
+    with pytest.raises(NotNow, match="began a new run"):
+        await dispatcher.dispatch(REPLY)
+    assert (await dispatcher.dispatch(REPLY)).kind is OutcomeKind.ACCEPTED
 
 
 async def test_a_reply_that_came_already_is_found_pages_and_runs_ago(

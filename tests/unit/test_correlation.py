@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.correlation import Correlation, NotOurs, Seal
+from activities.correlation import Correlation, Seal
+from activities.signing import NotOurs
 
 PARTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 CORRELATIONS = st.builds(Correlation, PARTS, PARTS, PARTS)
@@ -65,5 +66,5 @@ def test_another_secret_does_not_open_it_and_an_old_one_does() -> None:
 
 @pytest.mark.parametrize("secrets", [[], [""], ["a", ""]])
 def test_an_empty_secret_signs_nothing(secrets: list[str]) -> None:
-    with pytest.raises(ValueError, match="needs a secret"):
+    with pytest.raises(ValueError, match="takes a secret"):
         Seal(secrets)

@@ -203,7 +203,7 @@ def rules() -> Iterator[dict[str, Any]]:
 
 def test_each_alert_has_what_prometheus_and_people_need() -> None:
     found = list(rules())
-    assert len({rule["alert"] for rule in found}) == len(found) == 4
+    assert len({rule["alert"] for rule in found}) == len(found) == 5
     for rule in found:
         assert rule.keys() <= {"alert", "expr", "for", "labels", "annotations"}
         assert rule["annotations"].keys() == {"summary", "description"}

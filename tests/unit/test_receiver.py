@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.ports import Published
+from service import serving
 from service.dispatch.callbacks import Callbacks
 from service.errors import ConfigurationError, NotNow
 from service.results import receiver
@@ -139,7 +140,7 @@ async def test_it_answers_over_http_also_to_chunks_and_on_one_connection() -> No
 async def test_a_connection_on_which_no_call_comes_is_ended(
     monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
-    monkeypatch.setattr(receiver, "TAKE_SECONDS", 0.1)
+    monkeypatch.setattr(serving, "SILENT_SECONDS", 0.1)
     address = f"127.0.0.1:{random_port()}"
     async with receiving(Receiver(CALLBACKS, Answering(PUBLISHED)), address), asyncio.timeout(10):
         reader, writer = await asyncio.open_connection(*address.split(":"))

@@ -1,6 +1,7 @@
 """The schemas that are known here: fetched once, waited for, and given up on only when a registry says so."""
 
 import asyncio
+from contextlib import suppress
 from uuid import UUID
 
 import pytest
@@ -8,7 +9,14 @@ import pytest
 from service.errors import DecodeError, NotNow
 from service.events import schemas as module
 from service.events.framing import SchemaId
-from service.events.schemas import UNKNOWN_SECONDS, RegisteredSchema, SchemaNeeded, Schemas
+from service.events.schemas import (
+    AWAY_SECONDS,
+    FORGOTTEN_SECONDS,
+    UNKNOWN_SECONDS,
+    RegisteredSchema,
+    SchemaNeeded,
+    Schemas,
+)
 from service.events.strict_json import Limits
 from tests.unit.registries import Clock, FakeSource, avro
 
@@ -71,6 +79,28 @@ async def test_an_outage_is_waited_for_and_never_becomes_a_verdict() -> None:
     source.away = False
     await schemas.fetch(7)
     assert schemas.get(7)
+
+
+async def test_a_registry_that_is_away_is_a_problem_for_as_long_as_someone_asks() -> None:
+    source, clock = FakeSource({7: INT}), Clock()
+    schemas = known_here(source, clock)
+    source.away = True
+    with pytest.raises(NotNow):
+        await schemas.fetch(7)
+    clock.now += FORGOTTEN_SECONDS - 1
+    (problem,) = schemas.problems()
+    assert (problem.what, problem.text) == ("schema registry", "the registry is away")
+    assert problem.patience_seconds == AWAY_SECONDS
+    clock.now += 1
+    assert [*schemas.problems()] == []
+    with pytest.raises(NotNow):
+        await schemas.fetch(7)
+    assert [*schemas.problems()]
+    source.away = False
+    for schema_id in (7, 8):
+        with suppress(NotNow):
+            await schemas.fetch(schema_id)
+        assert [*schemas.problems()] == []
 
 
 async def test_a_schema_that_the_registry_does_not_know_for_a_minute_is_given_up_on() -> None:

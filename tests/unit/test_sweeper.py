@@ -1,0 +1,66 @@
+"""The service's side of the sweep: how far it is swept, and what is said of one that cannot be done."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+import pytest
+from structlog.testing import capture_logs
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.ports import NotYet
+from service.errors import Unreachable
+from service.results.left_out import LeftOut, Said, Search
+from service.results.sweeper import Sweeper
+
+SINCE = datetime(2026, 11, 24, tzinfo=UTC)
+BUSY = RPCError("busy", RPCStatusCode.RESOURCE_EXHAUSTED, b"")
+AWAY = Unreachable("Kafka is away")
+
+
+class World:
+    """A search that fails in these ways, one after the other, and else finds nothing; "" takes all."""
+
+    def __init__(self, *ways: Exception | str) -> None:
+        self._ways = list(ways)
+
+    async def left_out(self, since: datetime) -> Sequence[LeftOut]:
+        assert since == SINCE
+        if self._ways and isinstance(error := self._ways[0], Exception):
+            del self._ways[0]
+            raise error
+        return []
+
+    async def publish(self, left_out: Sequence[LeftOut], said: Said, *, by: str) -> Mapping[str, str]:
+        reason = self._ways.pop(0) if self._ways else ""
+        return {"shop.results": str(reason)} if reason else {}
+
+
+def sweeper(*ways: Exception | str, ends: bool = False) -> Sweeper:
+    search = cast(Search, World(*ways))
+    return Sweeper(search, every=timedelta(minutes=1), lag=timedelta(hours=1), ends=ends)
+
+
+async def test_what_visibility_may_not_know_yet_is_swept_again() -> None:
+    swept = await sweeper().sweep(SINCE)
+    assert swept.again_in == timedelta(minutes=1)
+    assert timedelta(minutes=59) < datetime.now(UTC) - swept.until < timedelta(minutes=61)
+
+
+async def test_one_that_is_not_wanted_any_more_asks_nobody() -> None:
+    swept = await sweeper(AWAY, ends=True).sweep(SINCE)
+    assert (swept.until, swept.again_in) == (SINCE, None)
+
+
+async def test_what_it_waits_for_is_logged_once_and_again_after_it_went_well() -> None:
+    gone = "topic shop.results is not there"
+    sweeping = sweeper(gone, gone, AWAY, BUSY, "", gone)
+    with capture_logs() as logs:
+        for reason in (gone, gone, "Kafka is away", "Temporal answered RESOURCE_EXHAUSTED: busy"):
+            with pytest.raises(NotYet, match=reason):
+                await sweeping.sweep(SINCE)
+        await sweeping.sweep(SINCE)
+        with pytest.raises(NotYet):
+            await sweeping.sweep(SINCE)
+    said = [entry["reason"] for entry in logs if entry["event"] == "sweep of closings waits"]
+    assert said == [gone, "Kafka is away", "Temporal answered RESOURCE_EXHAUSTED: busy", gone]
