@@ -20,6 +20,10 @@ class _Written(NamedTuple):
     codec: SchemaCodec
 
 
+class DoesNotFit(ValueError):  # noqa: N818 - of data, as one says it of them
+    """Data do not fit the schema of their topic."""
+
+
 class SchemaEncoding:
     """Writes data by the schema of their event's type, with its id before it; implements `Encoding`."""
 
@@ -36,7 +40,7 @@ class SchemaEncoding:
         try:
             return framed(written.schema_id, written.codec.encode(data))
         except ValueError as error:
-            raise ValueError(f"data of an event of type {event_type} for {self._topic}: {error}") from error
+            raise DoesNotFit(f"data of an event of type {event_type} for {self._topic}: {error}") from error
 
 
 async def make_encodings(

@@ -11,6 +11,9 @@ from service.errors import Finding
 from service.routing.entries import ACTIONS, Entry, actions_of, named_in, root, routes_in
 from service.routing.reading import Document
 
+CLOSING_TYPE = "turnout.workflow.closed"
+"""The type of events that tell how workflows ended."""
+
 _OF_READING = frozenset({"event", "key", "ordering", "tombstones", "unmatched"})
 _OF_SCHEMAS = frozenset({"subject", "schema", "register"})
 
@@ -125,8 +128,18 @@ def _unread_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Iterator
 
 def _unwritten_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Iterator[Finding]:
     out = {str(topic.loc[-1]): topic.keys.get("out") is True for topic in topics}
+    without_schema = {
+        str(topic.loc[-1])
+        for topic in topics
+        if (schemas := topic.below("schema")) and CLOSING_TYPE not in schemas.keys
+    }
     for start in (route.below("start") for route in routes):
         name = start.text("publish_closing") if start else None
+        if start and name in without_schema:
+            problem = f"topic '{name}' has no schema for how workflows end"
+            yield start.at_value(
+                "TR310", "publish_closing", problem, f"write schema: {{{CLOSING_TYPE}: FILE}}"
+            )
         if start is None or name is None or "${" in name or out.get(name):
             continue
         if name in out:

@@ -405,3 +405,16 @@ def test_what_results_are_written_by_is_read_from_beside_the_file(tmp_path: Path
     (out,) = load_routes(written(tmp_path, routes)).out_formats.values()
     assert (out.topic, out.format, out.subject, out.register) == ("done", "avro", "record-name", True)
     assert out.schemas == {"a": (tmp_path / "a.json").read_text(), "b": '"int"'}
+
+
+def test_a_topic_that_is_told_how_workflows_end_needs_a_schema_for_that(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('"int"')
+    done = "{orders: {}, done: {out: true, format: avro, schema: {shop.paid: a.json}}}"
+    routes = START.replace("{orders: {}}", done) + "publish_closing: done}"
+    (refusal,) = refused(written(tmp_path, routes))
+    assert refusal == (
+        "r.yaml:6:65: topic 'done' has no schema for how workflows end; "
+        "write schema: {turnout.workflow.closed: FILE}"
+    )
+    for schema in ("{turnout.workflow.closed: a.json}", "a.json"):
+        load_routes(written(tmp_path, routes.replace("{shop.paid: a.json}", schema)))
