@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.errors import ConfigurationError, DecodeError
-from service.events.avro_reading import Cursor, Readers
+from service.events.avro_reading import Cursor, Readers, read_long
 from service.events.avro_writing import Writers
 from service.events.codec import BytesFormat, Decoded, SchemaMisfit
 from service.events.json_schema import SchemaMistakeError
@@ -80,8 +80,9 @@ class AvroCodec:
 
     def _branch(self, at: Cursor) -> str:
         """The name of the branch that the bytes begin with, without taking them."""
-        index = at.encoded[0] >> 1 if at.encoded else 0
-        return self.names[index] if index < len(self.names) else ""
+        index = read_long(at)
+        at.position = 0
+        return self.names[index] if 0 <= index < len(self.names) else ""
 
 
 def _parsed(text: str, named: dict[str, Any]) -> Any:

@@ -169,10 +169,10 @@ def _too_deep(deepest: int) -> SchemaMisfit:
 
 def _block(at: Cursor) -> int:
     """How many items the next block of an array or a map holds; 0 ends it."""
-    count = _long(at, 0)
+    count = read_long(at)
     if count < 0:
         count = -count
-        _long(at, 0)  # the block's size, for those that skip it
+        read_long(at)  # the block's size, for those that skip it
     # Also keeps items that take no bytes, like nulls, from going on for ever.
     if count > at.left():
         raise SchemaMisfit("has more items than there are bytes left")
@@ -182,7 +182,7 @@ def _block(at: Cursor) -> int:
 
 def _union(branches: Sequence[Reader]) -> Reader:
     def read(at: Cursor, depth: int) -> Any:
-        index = _long(at, depth)
+        index = read_long(at, depth)
         if not 0 <= index < len(branches):
             raise SchemaMisfit("names a branch that its union has not")
         return branches[index](at, depth)
@@ -192,7 +192,7 @@ def _union(branches: Sequence[Reader]) -> Reader:
 
 def _enum(symbols: Sequence[str]) -> Reader:
     def read(at: Cursor, depth: int) -> str:
-        index = _long(at, depth)
+        index = read_long(at, depth)
         if not 0 <= index < len(symbols):
             raise SchemaMisfit("names a symbol that its enum has not")
         symbol = symbols[index]
@@ -240,7 +240,8 @@ def _boolean(at: Cursor, _depth: int) -> bool:
     raise SchemaMisfit("is neither true nor false")
 
 
-def _long(at: Cursor, _depth: int) -> int:
+def read_long(at: Cursor, _depth: int = 0) -> int:
+    """A number of at most 64 bits, which is also an index or a length."""
     encoded, start = at.encoded, at.position
     number = shift = 0
     for position in range(start, min(start + 10, len(encoded))):
@@ -256,7 +257,7 @@ def _long(at: Cursor, _depth: int) -> int:
 
 
 def _int(at: Cursor, depth: int) -> int:
-    number = _long(at, depth)
+    number = read_long(at, depth)
     if number not in _INTS:
         raise SchemaMisfit("is beyond 32 bits, as an int is")
     return number
@@ -277,7 +278,7 @@ def _finite(number: float) -> float:
 
 
 def _raw(at: Cursor, depth: int) -> bytes:
-    return at.take(_long(at, depth))
+    return at.take(read_long(at, depth))
 
 
 def _bytes(at: Cursor, depth: int) -> str:
@@ -285,7 +286,7 @@ def _bytes(at: Cursor, depth: int) -> str:
 
 
 def _string(at: Cursor, depth: int) -> str:
-    raw = at.take(_long(at, depth))
+    raw = at.take(read_long(at, depth))
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -296,7 +297,7 @@ _PRIMITIVES: Mapping[str, Reader] = {
     "null": _null,
     "boolean": _boolean,
     "int": _int,
-    "long": _long,
+    "long": read_long,
     "float": _float,
     "double": _double,
     "bytes": _bytes,

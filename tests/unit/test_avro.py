@@ -414,11 +414,19 @@ def test_a_schema_uses_the_named_types_of_others() -> None:
         ({"type": "record", "name": "R", "namespace": "a.b", "fields": []}, {}, "a.b.R"),
         ([record_of(a="int") | {"name": "A"}, record_of(b="int") | {"name": "x.B"}], {"b": 1}, "x.B"),
         ({"type": "array", "items": "int"}, [], "array"),
+        ([record_of(**{f"f{n}": "int"}) | {"name": f"R{n}"} for n in range(200)], {"f150": 1}, "R150"),
     ],
 )
 def test_what_is_decoded_says_the_full_name_of_its_schema(schema: Any, data: Any, name: str) -> None:
     ours = codec(schema)
     assert ours.decode(ours.encode(data)).schema == name
+
+
+def test_a_named_type_is_found_by_its_short_name_in_its_namespace() -> None:
+    inner = {"type": "record", "name": "S", "fields": [{"name": "n", "type": "int"}]}
+    ours = codec(record_of(x=inner, y="S", z=["null", "a.b.S"]) | {"name": "a.b.R"})
+    data = {"x": {"n": 1}, "y": {"n": 2}, "z": {"n": 3}}
+    assert ours.decode(ours.encode(data)) == (data, "a.b.R")
 
 
 def test_a_type_that_holds_itself_is_read_and_written() -> None:
