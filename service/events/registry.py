@@ -9,6 +9,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -163,6 +164,10 @@ class Registry:
             ConfigurationError: The registry does not take it; the text says what does not fit.
         """
         answer = await self._ask("POST", f"/subjects/{_quoted(subject)}/versions", _body(type_, text))
+        if answer.status == 409:
+            # What others register at the same moment Apicurio calls a conflict, too.
+            with suppress(UnknownSchema):
+                return await self.id_in_subject(subject, type_, text)
         self._refuse(answer, subject)
         return self._id_in(self._content(answer, subject))
 

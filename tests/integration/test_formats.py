@@ -19,6 +19,7 @@ from service.kafka.record import Partition
 from service.local import LocalTemporal
 from service.redrive.letterbox import Place as PlaceOfRecord
 from service.settings import RegistrySettings
+from service.wiring import Roles
 from tests.apicurio import Apicurio, why_no_apicurio
 from tests.integration.service import Said, Site, headers_of, site
 from tests.recorded.recording import ITEM, JSON_DATA, ORDER
@@ -49,6 +50,9 @@ WHOLE = {
     ],
 }
 """The recorded schema in one piece."""
+
+
+WORKER = Roles(bridge=False, worker=True)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +133,8 @@ async def test_json_that_fits_its_schema_goes_the_same_way_and_what_does_not_is_
         use(here, apicurio.url)
         number = await registered(apicurio, f"{here.topics['in']}-value", JSON_ORDER)
         _, payload = unframed(JSON_ORDER.bytes, (), "value")
-        async with here.running():
+        # A worker that runs alone knows from the routes how results are written.
+        async with here.running(Roles(bridge=True, worker=False)), here.running(WORKER):
             place = await here.write(framed(number, payload), key=b"k")
             refused = await here.write(framed(number, b'{"id": 1}'), key=b"k")
             bare = await here.write(payload, key=b"k")

@@ -154,6 +154,19 @@ async def test_what_subjects_hold_is_looked_up_registered_and_compared(server: R
     assert await ours.misfits("s", "AVRO", INT) == ["reader type: INT"]
 
 
+async def test_what_several_register_at_once_is_registered_for_all(server: RegistryServer) -> None:
+    async def another_was_first(request: web.Request) -> web.StreamResponse | None:
+        if request.method == "POST" and request.path.endswith("/versions"):
+            server.put("s", INT)
+            return web.json_response({"error_code": 409, "message": "already exists"}, status=409)
+        return None
+
+    server.instead = another_was_first
+    assert await client(server).register("s", "AVRO", INT) == 1
+    with pytest.raises(ConfigurationError, match="refuses the schema for subject s: already exists"):
+        await client(server).register("s", "AVRO", '"string"')
+
+
 @pytest.mark.parametrize("status", [401, 403, 409, 422])
 async def test_a_schema_that_is_refused_is_so_with_the_registrys_reason(
     server: RegistryServer, status: int
