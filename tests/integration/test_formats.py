@@ -1,5 +1,6 @@
 """Avro and JSON Schema between Kafka and Kafka: with Apicurio Registry, and with one that goes away."""
 
+import asyncio
 import io
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -20,7 +21,8 @@ from service.local import LocalTemporal
 from service.redrive.letterbox import Place as PlaceOfRecord
 from service.settings import RegistrySettings
 from service.wiring import Roles
-from tests.apicurio import Apicurio, why_no_apicurio
+from tests.apicurio import Apicurio, program, why_no_apicurio
+from tests.elsewhere.programs import needed
 from tests.integration.service import Said, Site, headers_of, site
 from tests.recorded.recording import ITEM, JSON_DATA, ORDER
 from tests.unit.registries import Recorded, recorded
@@ -57,8 +59,8 @@ WORKER = Roles(bridge=False, worker=True)
 
 @pytest.fixture(scope="module")
 async def apicurio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Apicurio]:
-    if missing := why_no_apicurio():
-        pytest.skip(f"needs {missing}")
+    needed(why_no_apicurio())
+    await asyncio.to_thread(program)
     async with Apicurio(tmp_path_factory.mktemp("apicurio")) as registry:
         yield registry
 
