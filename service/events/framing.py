@@ -1,7 +1,7 @@
 """How bytes say which schema of a registry they were written by: before themselves, or in a header.
 
-Before them: a zero byte, then the id in four bytes, big-endian. In a header of their record: a one byte,
-then the schema's GUID, with the bytes themselves bare; also a zero byte and an id. The header counts
+Before them: the byte 0, then the id in four bytes, big-endian. In a header of their record: the byte 1,
+then the schema's GUID, with the bytes themselves bare; also the byte 0 and an id. The header counts
 where both are there.
 Source: `dual_schema_id_deserializer` and `SchemaId` of confluent-kafka-python 2.16.
 """

@@ -418,3 +418,14 @@ def test_a_topic_that_is_told_how_workflows_end_needs_a_schema_for_that(tmp_path
     )
     for schema in ("{turnout.workflow.closed: a.json}", "a.json"):
         load_routes(written(tmp_path, routes.replace("{shop.paid: a.json}", schema)))
+
+
+def test_the_examples_of_the_page_about_formats_can_be_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/formats.md").read_text()
+    reading, writing = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    written(tmp_path, '"int"', "routes/schemas/result.avsc")
+    written(tmp_path, reading, "routes/a.yaml")
+    written(tmp_path, f"version: 1\n{writing}", "routes/b.yaml")
+    table = load_routes(tmp_path / "routes")
+    assert table.topics["payments.events"].format.needs_registry
+    assert table.out_formats["shop.results"].schemas == {"": '"int"'}

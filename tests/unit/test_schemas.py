@@ -131,6 +131,23 @@ async def test_the_minute_begins_anew_where_nothing_was_said_for_longer() -> Non
         await schemas.fetch(7)
 
 
+async def test_the_minute_begins_anew_where_the_schema_was_known_in_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "KEPT", 1)
+    source, clock = FakeSource({8: INT}), Clock()
+    schemas = known_here(source, clock)
+    with pytest.raises(NotNow, match="since 0 s"):
+        await schemas.fetch(7)
+    source.schemas[7] = INT
+    clock.now += UNKNOWN_SECONDS / 2
+    await schemas.fetch(7)
+    await schemas.fetch(8)
+    del source.schemas[7]
+    with pytest.raises(NotNow, match="since 0 s"):
+        await schemas.fetch(7)
+
+
 async def test_a_schema_that_is_registered_meanwhile_is_taken() -> None:
     source, clock = FakeSource(), Clock()
     schemas = known_here(source, clock)
