@@ -201,25 +201,29 @@ def test_a_tls_file_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
             Registry(RegistryAccess("https://registry", ca_file=file))
 
 
-async def test_few_questions_are_asked_at_once(server: RegistryServer) -> None:
-    at_once = most = 0
-    go_on = asyncio.Event()
+async def test_few_questions_are_asked_at_once(
+    server: RegistryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_AT_ONCE", 1)
+    arrived, go_on = asyncio.Queue[str](), asyncio.Event()
 
-    async def counted(_request: web.Request) -> web.StreamResponse | None:
-        nonlocal at_once, most
-        at_once += 1
-        most = max(most, at_once)
-        if at_once == 8:
-            go_on.set()
+    async def held(request: web.Request) -> web.StreamResponse | None:
+        arrived.put_nowait(request.path.rpartition("/")[2])
         await go_on.wait()
-        at_once -= 1
         return None
 
-    server.put("s", INT)
-    server.instead = counted
-    ours = client(server)
-    await asyncio.gather(*(ours.schema(1) for _ in range(30)))
-    assert most == 8
+    for schema in ('"int"', '"long"', '"null"'):
+        server.put("s", schema)
+    server.instead = held
+    ours, others = client(server), client(server)
+    asking = [asyncio.create_task(ours.schema(1))]
+    assert await arrived.get() == "1"
+    # What somebody else asks later arrives, and what we ask does not.
+    asking += [asyncio.create_task(ours.schema(2)), asyncio.create_task(others.schema(3))]
+    assert await arrived.get() == "3"
+    go_on.set()
+    assert await arrived.get() == "2"
+    await asyncio.gather(*asking)
 
 
 def _certificate(folder: Path) -> tuple[Path, Path]:

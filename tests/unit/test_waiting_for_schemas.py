@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.dispatch.contracts import Contracts
 from service.events.avro import AvroCodec
@@ -155,7 +156,9 @@ async def test_a_person_may_give_up_on_a_record_that_waits_for_its_schema(table:
     world = SchemaWorld(table)
     world.source.away = True
     world.give_up(earned(3))
-    assert kinds(await world.handle(earned(3))) == [("", "dead-lettered")]
+    with capture_logs() as lines:
+        assert kinds(await world.handle(earned(3))) == [("", "dead-lettered")]
+    assert [line["event"] for line in lines] == ["letter written", "dead-lettered"]
     world.source.away = False
     assert kinds(await world.handle(earned(3))) == [("points", "dead-lettered")]
 
