@@ -43,6 +43,10 @@ histories: $(VENV)/.dev ## Record anew what this version's own workflows must re
 soak: $(VENV)/.dev ## The crash test again and again, with new seeds (MINUTES=n, first seed: TURNOUT_SEED=n)
 	@exec $(BIN)/python -m tests.delivery.soak $(MINUTES)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## Arbitrary bytes, YAML and expressions, with many examples and new seeds (MINUTES=n)
+	@exec $(BIN)/python -m tests.fuzz $(MINUTES)
+
 .PHONY: bench
 bench: $(VENV)/.dev ## turnout beside a naive bridge and the bare SDK, about 10 minutes (ARGS='--only starts')
 	@$(BIN)/python -m tests.bench $(ARGS)
@@ -65,6 +69,10 @@ fmt: $(VENV)/.dev ## Format the code, and repair what can be repaired without as
 
 .PHONY: check
 check: lint test ## What has to pass before a commit: lint and test
+
+.PHONY: reference
+reference: $(VENV)/.dev ## Write docs/reference.md anew, from what reads routes and settings
+	@$(BIN)/turnout docs reference --output docs/reference.md
 
 .PHONY: pins
 pins: $(VENV)/.dev ## Write requirements/ anew from pyproject.toml (newer versions: make pins ARGS=--upgrade)

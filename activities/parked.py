@@ -9,6 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from activities.targets import target_of
+
 Rule = Literal["dead-letter", "skip"]
 
 
@@ -90,7 +92,8 @@ class ParkedCommand(_Kept):
     """A signal or a cancel, whole: delivering it is the same call with the same ids, whenever that is.
 
     `missing` is the route's rule, or how long the command may be parked for a target that is not
-    there. `name`, `args`, `batch` and `or_start` are a signal's, `reason` a cancel's.
+    there. `name`, `args`, `batch` and `or_start` are a signal's, `reason` a cancel's. With `where` the
+    workflow is looked for, and has no id yet.
     """
 
     kind: Literal["signal", "cancel"]
@@ -105,6 +108,12 @@ class ParkedCommand(_Kept):
     batch: bool = False
     or_start: ParkedStart | None = None
     reason: str = ""
+    where: dict[str, str] | None = None
+
+    @property
+    def target(self) -> str:
+        """What it is for: the id of a workflow, or what is looked for."""
+        return target_of(self.workflow_id, self.where)
 
     @property
     def title(self) -> str:

@@ -61,5 +61,6 @@ async def catching_up(settings: Settings, stop: asyncio.Event) -> AsyncIterator[
     encodings = await encodings_with_registry(settings, table, stop)
     async with open_sink(settings, connection, stop) as sink:
         client = await patiently(connect, settings.start_timeout, stop)
-        closings = Closings(client, make_publisher(connection, sink, encodings), Metrics())
+        metrics = Metrics()
+        closings = Closings(client, make_publisher(connection, sink, metrics, encodings), metrics)
         yield CatchingUp(client, make_search(settings, connection, client, table, closings))

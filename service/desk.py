@@ -10,11 +10,14 @@ from typing import Any
 
 from temporalio.client import Client
 
+from activities.correlation import Seal
 from service.dispatch.contracts import Contracts
+from service.dispatch.examining import Examining
 from service.dispatch.explaining import Explaining, Verdict
 from service.dispatch.identity import IdentityPlugin
+from service.dispatch.judging import judge_by
 from service.dispatch.meeting import met_by
-from service.errors import ConfigurationError, RecordError
+from service.errors import ConfigurationError, Finding, RecordError
 from service.events.decoding import Tombstone
 from service.events.event import Event
 from service.failures.letters import letter_group, letter_topic
@@ -50,7 +53,9 @@ from service.redrive.rehearsal import rehearse
 from service.redrive.sender import Rate, Sender
 from service.redrive.sending import Said, Sending
 from service.routing.commands import Rule
-from service.routing.table import RouteTable, load_routes
+from service.routing.reading import Document
+from service.routing.route_tests import RouteTestsAsRead, read_tests
+from service.routing.table import RouteTable, load_routes, read_routes
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.temporal.client import connect, for_namespace, retention
@@ -120,7 +125,7 @@ async def explain(
         ConfigurationError: The routes or workflows are not as they must be.
     """
     table = load_routes(routes)
-    elsewhere = sum(route.topic != record.topic for route in table.routes)
+    elsewhere = sum(record.topic not in route.topics for route in table.routes)
     try:
         decoder = make_decoder(settings, table, cluster or NO_CLUSTER, given=cluster is None)
         event = await decoder.decode_with_registry(record)
@@ -137,6 +142,43 @@ async def explain(
         outcome = f"{becomes}: no route takes type {event.type}, and its topic says unmatched: {rule}"
     met = await _met(verdicts) if live else {}
     return Explained(record, event, outcome, verdicts, met, elsewhere)
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """Tests of routes, and what runs them; the files of the routes tell where something stands."""
+
+    tests: RouteTestsAsRead
+    examining: Examining
+    documents: Sequence[Document]
+
+
+def examination(
+    settings: Settings, routes: Sequence[Path], tests: Sequence[Path], packages: Sequence[str]
+) -> Examination:
+    """The tests at `tests` of the routes at `routes`, made ready; needs no servers.
+
+    Inputs are checked against the workflows in `packages`. Replies to calls are signed, and looked at, by a
+    secret of the tests' own; those that were signed by ours pass, too.
+
+    Raises:
+        ConfigurationError: Routes, tests or workflows are not as they must be; with all findings.
+    """
+    contracts = Contracts(find(packages).workflows)
+    as_read = read_routes(routes, judge_by(contracts))
+    _without_mistakes("the routes", as_read.findings)
+    table, seal = RouteTable(as_read.files), Seal(["tests of routes", *settings.calls.secrets()])
+    found = read_tests(tests, table, seal)
+    _without_mistakes("the tests of routes", found.findings)
+    explaining = Explaining(table, contracts, seal)
+    examining = Examining(make_decoder(settings, table, NO_CLUSTER, given=True), table, explaining)
+    return Examination(found, examining, as_read.documents)
+
+
+def _without_mistakes(what: str, findings: Sequence[Finding]) -> None:
+    if findings:
+        count = "1 mistake" if len(findings) == 1 else f"{len(findings)} mistakes"
+        raise ConfigurationError(f"{what} cannot be used: {count}", findings)
 
 
 async def _met(verdicts: Sequence[Verdict]) -> dict[str, Sequence[str]]:

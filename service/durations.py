@@ -11,6 +11,12 @@ _ISO_8601 = re.compile(
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LONGEST = timedelta(days=36_525)
 
+PATTERN = (
+    r"^([0-9]{1,9}[smhd]"
+    r"|P(?!$)([0-9]{1,6}D)?(T(?=[0-9])([0-9]{1,9}H)?([0-9]{1,9}M)?([0-9]{1,9}(\.[0-9]{1,6})?S)?)?)$"
+)
+"""How spans are written, for those who read them without us: it does not know which are too long."""
+
 
 def parse_duration(text: str) -> timedelta | None:
     """The span that `text` names, or None if it names none or one of more than 100 years."""

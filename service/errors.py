@@ -121,8 +121,9 @@ class Finding:
 
     @property
     def text(self) -> str:
-        """What is wrong and what to write instead, in one line."""
-        return f"{self.problem}; {self.cure}" if self.cure else self.problem
+        """What is wrong and what to write instead, in one line; what cannot be printed is escaped."""
+        text = f"{self.problem}; {self.cure}" if self.cure else self.problem
+        return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}:{self.column}: {self.code} {self.text}"

@@ -18,10 +18,13 @@ import orjson
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_optional, ext_strings
 
+from service.costs import BUDGET, PLAIN_EVENT, Cost
 from service.errors import RouteError, TurnoutError
 
 MAX_ID_BYTES = 240
 RESERVED_TASK_QUEUES = "/_sys/"
+MAX_CHARACTERS = 10_000  # of an expression; each costs the compiler time
+MAX_OPTIONAL_MACROS = 6  # each writes what stands before it twice, so that 20 of them take minutes to compile
 MAX_LEVELS = 64  # of what parse_json answers; deep enough input (tens of thousands) crashes the engine
 
 # Stands for NUL and lone surrogates inside the engine; a Unicode noncharacter, so no text for others.
@@ -47,13 +50,15 @@ class ExpressionError(RouteError):
 class Mistake:
     """One thing wrong in a template or expression; `offset` counts characters from its start.
 
-    `unfinished` where the text may have been cut off before it got here.
+    `unfinished` where the text may have been cut off before it got here; `too_much` where all is right
+    but what it would cost.
     """
 
     offset: int
     problem: str
     cure: str = ""
     unfinished: bool = False
+    too_much: bool = False
 
 
 class MistakesError(TurnoutError):
@@ -172,19 +177,25 @@ class Variables:
         """`source` as an expression.
 
         Raises:
-            MistakesError: It has a syntax error, an unknown name, types that do not fit, or a
-                result that is no JSON.
+            MistakesError: It has a syntax error, an unknown name, types that do not fit, a result
+                that is no JSON, or costs too much whatever the event.
         """
         return _compile(self, source)
 
     def _checked(self, source: str) -> cel.Expression:
         if unsafe := _UNSAFE.search(source):  # the engine would cut the expression there
             raise MistakesError([Mistake(unsafe.start(), f"an expression with {_UNSAFE_NAMES}")])
+        if too_long := _too_long(source):
+            raise MistakesError([Mistake(0, too_long, _TOO_MUCH_CURE, too_much=True)])
         try:
             compiled = self._env.compile(source)
         except RuntimeError as error:
             raise MistakesError(list(_mistakes_in(source, str(error), self.names))) from error
-        if mistake := _result_mistake(repr(compiled.return_type())):
+        try:
+            result_type = repr(compiled.return_type())
+        except RuntimeError as error:  # it knows no type for a map with lists or maps as keys
+            raise MistakesError([Mistake(0, "a map with keys that are not text")]) from error
+        if mistake := _result_mistake(result_type):
             raise MistakesError([mistake])
         return compiled
 
@@ -201,6 +212,7 @@ class Expression:
     type: str
     """The CEL type of its result, `DYN` where only the event decides."""
     _compiled: cel.Expression
+    _cost: Cost
     _path: tuple[str, ...]
     _names: tuple[str, ...]
 
@@ -213,7 +225,8 @@ class Expression:
         """Its value for one event as plain JSON.
 
         Raises:
-            ExpressionError: There is none, or it is no JSON, or it depends on a NUL or a lone surrogate.
+            ExpressionError: There is none, or it is no JSON, or it depends on a NUL or a lone surrogate,
+                or would take too long for an event as large as this.
         """
         if self._path:
             return _follow(self._path, variables)
@@ -221,8 +234,13 @@ class Expression:
 
     def _ask(self, variables: Mapping[str, Any]) -> Any:
         given = {name: variables[name] for name in self._names}
+        size, given = _for_engine(given)
+        if size > self._cost.largest_event and self._cost.of(given) > BUDGET:
+            raise ExpressionError(
+                f"`{self.source}` would take too long for an event as large as this", cure=_TOO_MUCH_CURE
+            )
         try:
-            result = self._compiled.eval(data=_for_engine(given))
+            result = self._compiled.eval(data=given)
             value = result.plain_value()
         except Exception as error:  # the engine raises RuntimeError, TypeError and SystemError by turns
             raise _failure(self.source, str(error)) from error
@@ -234,12 +252,15 @@ class Expression:
 @lru_cache(maxsize=4096)
 def _compile(variables: Variables, source: str) -> Expression:
     compiled = variables._checked(source)  # noqa: SLF001 - the cached half of its method
+    cost = Cost(compiled.serialize())
+    if cost.is_always_too_much:
+        raise MistakesError([Mistake(0, _TOO_MUCH, _TOO_MUCH_CURE, too_much=True)])
     path: tuple[str, ...] = ()
     if (match := _PATH.fullmatch(source)) and (holder := variables.holder_of(match[1])):
         path = (holder, *match[1][len(holder) :].split(".")[1:])
     # A name that is only mentioned in a text is passed for nothing; one that is used is never left out.
     names = tuple(name for name in variables.names if re.search(rf"\b{name.partition('.')[0]}\b", source))
-    return Expression(source, repr(compiled.return_type()), compiled, path, names)
+    return Expression(source, repr(compiled.return_type()), compiled, cost, path, names)
 
 
 class Condition:
@@ -420,13 +441,14 @@ def _closing_brace(text: str, start: int) -> int:
 # --- from variables to the engine, and back ---
 
 
-def _for_engine(variables: dict[str, Any]) -> dict[str, Any]:
+def _for_engine(variables: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+    """How many bytes of JSON they are, infinite where that is not known, and what the engine can hold."""
     try:
-        # A false alarm (a backslash before u0000 in a text) costs time, not truth.
-        suspicious = b"\\u0000" in orjson.dumps(variables)
+        json = orjson.dumps(variables)
     except TypeError:  # a lone surrogate, or an integer beyond 64 bits, which the engine refuses by itself
-        suspicious = True
-    return _marked(variables) if suspicious else variables
+        return math.inf, _marked(variables)
+    # A false alarm (a backslash before u0000 in a text) costs time, not truth.
+    return len(json), _marked(variables) if b"\\u0000" in json else variables
 
 
 def _plain(value: Any, source: str) -> Any:
@@ -453,6 +475,11 @@ def _plain(value: Any, source: str) -> Any:
 _UNSAFE_NAMES = "a NUL, a lone surrogate or U+FFFF"
 _WHOLE_CURE = "take the attribute as a whole, ${data.x}, or send it without"
 _STRING_CURE = "write string(…)"
+_TOO_MUCH = (
+    f"it takes too long even for an event with lists of {PLAIN_EVENT.items} items "
+    f"and texts of {PLAIN_EVENT.text} characters"
+)
+_TOO_MUCH_CURE = "pass the data whole, as ${data}, and let the workflow look into it"
 
 
 def _follow(path: tuple[str, ...], variables: Mapping[str, Any]) -> Any:
@@ -549,6 +576,16 @@ def _result_mistake(type_name: str) -> Mistake | None:
     if type_name.partition("<")[0] in {"BYTES", "TIMESTAMP", "DURATION", "TYPE"}:
         return Mistake(0, f"the result is {_type(type_name)}, which is no JSON", _STRING_CURE)
     return None
+
+
+def _too_long(source: str) -> str:
+    """Why `source` would keep the compiler busy; empty where it would not."""
+    if len(source) > MAX_CHARACTERS:
+        return f"an expression of {len(source)} characters; at most {MAX_CHARACTERS} are allowed"
+    macros = [token for token in cel_tokens(source) if token in {"optMap", "optFlatMap"}]
+    if len(macros) > MAX_OPTIONAL_MACROS:
+        return f"optMap and optFlatMap {len(macros)} times; at most {MAX_OPTIONAL_MACROS} times are allowed"
+    return ""
 
 
 def _failure(source: str, engine_text: str) -> ExpressionError:

@@ -14,6 +14,7 @@ from service.dispatch.callbacks import Callbacks, check_allowed
 from service.dispatch.contracts import Contracts
 from service.dispatch.dispatcher import AttributeNames, Dispatcher
 from service.dispatch.links import Links
+from service.dispatch.lookup import cannot_be_looked_for
 from service.errors import ConfigurationError
 from service.events.cloudevents import Encoding
 from service.events.decoding import Decoder
@@ -135,6 +136,7 @@ class Pipeline:
     contracts: Contracts
     dispatcher: Dispatcher
     letters: Letters
+    parks: Parks
     handling: Handling
     waiting: WaitingRoom
     pauses: Pauses
@@ -176,7 +178,7 @@ async def make_pipeline(
         settings.start_timeout,
         stop,
     )
-    letters = Letters(sink, settings.group)
+    letters, parks = Letters(sink, settings.group), Parks(client, settings.group, links)
     waiting = WaitingRoom()
     pauses, given_up = Pauses(names_of(table), metrics), GivenUp()
     decoder = make_decoder(settings, table, cluster)
@@ -185,7 +187,7 @@ async def make_pipeline(
         table,
         dispatcher,
         letters,
-        Parking(dispatcher, Parks(client, settings.group, links)),
+        Parking(dispatcher, parks),
         waiting=waiting,
         pace=Pace(settings.intake.concurrency),
         pauses=pauses,
@@ -198,6 +200,7 @@ async def make_pipeline(
         contracts=contracts,
         dispatcher=dispatcher,
         letters=letters,
+        parks=parks,
         handling=handling,
         waiting=waiting,
         pauses=pauses,
@@ -273,7 +276,8 @@ async def _make_dispatcher(
     for namespace in sorted({client.namespace, *table.namespaces}):
         await check_namespace(client, namespace)
         types[namespace] = await search_attributes(client, namespace)
-        _check_attributes(namespace, types[namespace], ours, table.search_attributes)
+        _check_attributes(namespace, types[namespace], ours, table.search_attributes | table.looked_for)
+        _check_lookups(namespace, types[namespace], table.looked_for)
         if callbacks and table.closing_topics:
             await check_allowed(for_namespace(client, namespace), callbacks)
     return Dispatcher(
@@ -290,11 +294,11 @@ async def _make_dispatcher(
 
 
 def make_publisher(
-    connection: Connection, sink: KafkaSink, encodings: Mapping[str, Encoding]
+    connection: Connection, sink: KafkaSink, metrics: Metrics, encodings: Mapping[str, Encoding]
 ) -> KafkaResultPublisher:
     """What writes result events, of each topic as `encodings` say, or else in JSON."""
     look_back = LookBack(lambda: reader(connection, "read_uncommitted"))
-    return KafkaResultPublisher(sink, look_back, encodings)
+    return KafkaResultPublisher(sink, look_back, metrics, encodings)
 
 
 async def encodings_with_registry(
@@ -353,5 +357,14 @@ def _check_attributes(
         msg = (
             f"in namespace {namespace} {', '.join(wrong)} must be of type Keyword and is not; name others by "
             "TURNOUT_TEMPORAL__ATTRIBUTE_ROUTE, …_EVENT_TYPE, …_EVENT_ID, …_RECORD"
+        )
+        raise ConfigurationError(msg)
+
+
+def _check_lookups(namespace: str, registered: AttributeTypes, names: Iterable[str]) -> None:
+    if wrong := sorted(name for name in names if cannot_be_looked_for(registered, name)):
+        msg = (
+            f"in namespace {namespace} no workflow can be looked for by {', '.join(wrong)}; register what "
+            "routes look for as Keyword, Int or Bool"
         )
         raise ConfigurationError(msg)

@@ -45,6 +45,7 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 
 class _Part(BaseModel):
+    # What stands below a setting says what it means, here and in docs/reference.md.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
@@ -59,16 +60,27 @@ class KafkaSettings(_Part):
     """The cluster, and how to log in."""
 
     bootstrap_servers: str = "127.0.0.1:9092"
+    """`host:port`, several with commas."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How to log in."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    """Needed with `SASL_…`."""
     username: str | None = None
+    """Needed with `SASL_…`."""
     password: SecretStr | None = None
+    """Better in a file."""
     password_file: Path | None = None
+    """The file that holds the password."""
     tls_ca_file: Path | None = None
+    """Who is trusted; absent, those whom the system trusts."""
     tls_cert_file: Path | None = None
+    """Our certificate, where the brokers ask for one."""
     tls_key_file: Path | None = None
+    """Its key."""
     group_instance_id: str | None = None
+    """A static member: restarted, it goes on without a rebalance."""
     session_timeout: Duration = timedelta(seconds=45)
+    """After how long without a sign of life others take over a bridge's partitions."""
 
     @field_validator("bootstrap_servers")
     @classmethod
@@ -114,7 +126,9 @@ class _Secrets(_Part):
     """A secret, or a file with several, one per line: the first signs, what any of them signed is taken."""
 
     secret: SecretStr | None = None
+    """The secret itself; better in a file."""
     secret_file: Path | None = None
+    """The file that holds it, or several, one per line: the first signs, all are accepted."""
 
     @model_validator(mode="after")
     def _one_secret(self) -> "_Secrets":
@@ -147,25 +161,40 @@ class TemporalSettings(_Part):
     """What Temporal's own environment (`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, …) does not say."""
 
     ui_url: str = ""
+    """Where the Temporal UI is: links on log lines and in the details of workflows."""
     trace_url: str = ""
+    """Where traces are shown, with `{trace_id}`."""
     runbook_url: str = ""
+    """Where the runbook of a route is, with `{route}`."""
     search_attributes: bool = True
+    """Whether starts set the four below; they must be registered."""
     attribute_route: str = "TurnoutRoute"
+    """The search attribute that names the route."""
     attribute_event_type: str = "TurnoutEventType"
+    """The one that holds the type of the event."""
     attribute_event_id: str = "TurnoutEventId"
+    """The one that holds its id."""
     attribute_record: str = "TurnoutRecord"
+    """The one that says where its record lies."""
 
 
 class IntakeSettings(_Part):
     """How much is taken in at once, and how records are limited; sizes in bytes."""
 
     concurrency: int = Field(64, ge=1)
+    """How many commands are on their way at once."""
     window_records: int = Field(2_000, ge=1)
+    """How many records are in flight at most."""
     window_bytes: int = Field(64 << 20, ge=1)
+    """How many bytes of records are in flight at most."""
     partition_records: int = Field(500, ge=1)
+    """How many records of one partition are in flight at most."""
     value_bytes: int = Field(1 << 20, ge=1)
+    """How large a value may be."""
     value_depth: int = Field(64, ge=1)
+    """How deep a value may be nested."""
     drain: Duration = timedelta(seconds=20)
+    """How long what is on its way has to end after SIGTERM."""
 
 
 class WorkerSettings(_Part):
@@ -175,14 +204,22 @@ class WorkerSettings(_Part):
     """
 
     task_queue: str = "turnout"
+    """The task queue that it takes from."""
     modules: str = ""
+    """Python packages with workflows and activities to run; inputs of routes are checked against them."""
     pass_through: str = ""
+    """Packages that the sandbox does not import anew for each workflow."""
     grace: Duration = timedelta(seconds=10)
+    """How long activities have to end after SIGTERM."""
     cached_workflows: int = Field(1_000, ge=0)
+    """How many workflows are kept in memory."""
     workflow_slots: int = Field(100, ge=1)
+    """How many workflow tasks run at once."""
     activity_slots: int = Field(100, ge=1)
+    """How many activities run at once."""
     # The SDK keeps one poller for new workflows, and one for those that it has in its cache.
     pollers: int = Field(100, ge=2)
+    """How many calls ask for tasks of each kind at once, at most."""
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -217,10 +254,15 @@ class ClosingSettings(_Secrets):
     """
 
     by: Literal["callbacks", "sweep", "both"] = "callbacks"
+    """`callbacks`: Temporal calls. `sweep`: we look, where it cannot call."""
     address: str = "127.0.0.1:7244"
+    """Where the bridge listens for callbacks, `host:port`."""
     url: str = ""
+    """Where Temporal reaches it; absent, `http://` and that address."""
     sweep_every: Duration = timedelta(seconds=30)
+    """The time from one look to the next."""
     visibility_lag: Duration = timedelta(minutes=5)
+    """How late visibility may know that a workflow closed."""
 
     @field_validator("address")
     @classmethod
@@ -257,14 +299,23 @@ class RegistrySettings(_Part):
     """The schema registry of topics that need one, and how to log in: by password or by token."""
 
     url: str = ""
+    """Where it is; for Apicurio with `/apis/ccompat/v7` at the end."""
     username: str = ""
+    """Who we are, with a password."""
     password: SecretStr | None = None
+    """The password."""
     password_file: Path | None = None
+    """A file with the password, in its place; read anew for each question."""
     token: SecretStr | None = None
+    """A bearer token, in place of name and password."""
     token_file: Path | None = None
+    """A file with the token, in its place; read anew for each question."""
     tls_ca_file: Path | None = None
+    """Who vouches for the registry; absent, the authorities of the system."""
     tls_cert_file: Path | None = None
+    """Our certificate, where the registry asks for one."""
     tls_key_file: Path | None = None
+    """The key of our certificate, if it is in a file of its own."""
 
     @field_validator("url")
     @classmethod
@@ -310,7 +361,9 @@ class LogSettings(_Part):
     """How to log; `auto` is text on a terminal and JSON elsewhere."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """From which level on."""
     format: Literal["auto", "json", "text"] = "auto"
+    """`auto` is text on a terminal and JSON elsewhere."""
 
 
 class _Served(_Part):
@@ -327,9 +380,15 @@ class _Served(_Part):
 class MetricsSettings(_Served):
     """Where Prometheus finds the metrics, `host:port`; empty serves none."""
 
+    address: str = ""
+    """Where Prometheus finds the metrics, `host:port`; absent, nowhere."""
+
 
 class HealthSettings(_Served):
     """Where probes ask for `/livez` and `/readyz`, `host:port`; empty serves none."""
+
+    address: str = ""
+    """Where probes ask for `/livez` and `/readyz`, `host:port`; absent, nowhere."""
 
 
 class Settings(BaseSettings):
@@ -340,8 +399,12 @@ class Settings(BaseSettings):
     )
 
     group: str = ""
+    """The consumer group; letters go to `<group>.dead-letters`. It is needed, and a changed one reads
+    everything again."""
     routes: Path = Path("routes")
+    """The routes: a file, or a folder of `*.yaml`."""
     start_timeout: Duration = timedelta(seconds=30)
+    """How long a start waits for Kafka and Temporal."""
     kafka: KafkaSettings = KafkaSettings()
     temporal: TemporalSettings = TemporalSettings()
     intake: IntakeSettings = IntakeSettings()

@@ -101,7 +101,7 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
         # Not with a version: it would begin on this one, whichever is current (seen with server 1.32).
         eager = frozenset({settings.worker.task_queue} if roles.worker and not version else ())
         encodings = await encodings_with_registry(settings, topics, stop)
-        publisher = make_publisher(connection, sink, encodings)
+        publisher = make_publisher(connection, sink, metrics, encodings)
         bridge = (
             await _make_bridge(
                 settings, connection, sink, publisher, client, table, contracts, eager, metrics, health, stop
@@ -275,7 +275,7 @@ async def _make_bridge(
         settings.intake.window_records, settings.intake.window_bytes, settings.intake.partition_records
     )
     intake = Intake(
-        Lanes(pipeline.handling.handle_next, window, pauses),
+        Lanes(pipeline.handling.handle_next, window, pauses, metrics),
         lane_key_by(table.ordered_by_partition),
         pipeline.waiting,
         drain=settings.intake.drain,
@@ -303,7 +303,9 @@ async def _make_bridge(
         return source
 
     board = SwitchboardReader(SwitchboardClient(client, settings.group), pauses)
-    deliveries = ParkDeliveries(pipeline.dispatcher, pipeline.letters, paused=pauses.holding, metrics=metrics)
+    deliveries = ParkDeliveries(
+        pipeline.dispatcher, pipeline.letters, pipeline.parks, paused=pauses.holding, metrics=metrics
+    )
     parking = ParkingActivities(deliveries)
     closing, callbacks = settings.closing, pipeline.callbacks
     closings = Closings(client, publisher, metrics)

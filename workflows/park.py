@@ -143,7 +143,7 @@ class Park:
             "deliver",
             Delivery(command=held.parked.command, since=held.since),
             result_type=RawValue,
-            summary=as_text(f"{held.parked.command.title} → {held.parked.command.workflow_id}"),
+            summary=as_text(f"{held.parked.command.title} → {held.parked.command.target}"),
             retry_policy=EVERY_SECOND,
             start_to_close_timeout=timedelta(seconds=30),
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
@@ -183,7 +183,7 @@ class Park:
                 return await workflow.execute_activity_method(
                     ParkingActivities.write_letters,
                     letters,
-                    summary=as_text(f"letters: {command.title} → {command.workflow_id}"),
+                    summary=as_text(f"letters: {command.title} → {command.target}"),
                     retry_policy=WITHOUT_LIMIT,
                     start_to_close_timeout=timedelta(minutes=2),
                     heartbeat_timeout=HEARTBEAT_TIMEOUT,
@@ -232,7 +232,7 @@ def _details(status: ParkStatus, first: Parked) -> str:
     event = first.command.events[0]
     assert status.since
     assert status.gives_up_at
-    target, route, event_id = map(as_code, (first.command.workflow_id, first.command.route, event.id))
+    target, route, event_id = map(as_code, (first.command.target, first.command.route, event.id))
     return "\n".join(
         [
             f"Holds **{status.commands}** for workflow {target}, delivered in order.",

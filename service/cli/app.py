@@ -7,7 +7,20 @@ from typing import TextIO, cast
 
 import typer
 
-from service.cli import closing, dev, letters, operate, parked, replay_check, routes, run, seek, switchboard
+from service.cli import (
+    closing,
+    dev,
+    documents,
+    init,
+    letters,
+    operate,
+    parked,
+    replay_check,
+    routes,
+    run,
+    seek,
+    switchboard,
+)
 from service.cli.output import Output, OutputLost, open_what_is_closed
 from service.errors import ConfigurationError, NotNow, Unreachable
 from service.lifecycle import leave
@@ -24,6 +37,7 @@ app = typer.Typer(
     add_completion=False,
 )
 run.add_to(app)
+init.add_to(app)
 dev.add_to(app)
 operate.add_to(app)
 switchboard.add_to(app)
@@ -33,6 +47,7 @@ parked.add_to(app)
 replay_check.add_to(app)
 closing.add_to(app)
 routes.add_to(app)
+documents.add_to(app)
 
 
 def main() -> None:

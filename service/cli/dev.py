@@ -17,6 +17,7 @@ from service.kafka.admin import Admin
 from service.kafka.connection import Connection
 from service.lifecycle import stop_on_signals
 from service.local import KAFKA_PORT, Child, LocalServers
+from service.routing.files import is_test
 from service.routing.table import load_routes
 from service.settings import Settings, load_settings
 
@@ -82,7 +83,7 @@ async def _serve_and_watch(settings: Settings, servers: LocalServers, stop: asyn
     watched = _watched(settings)
     try:
         await _start(settings, servers, service)
-        async for changes in awatch(*watched, watch_filter=_is_source, stop_event=stop):
+        async for changes in awatch(*watched, watch_filter=is_source, stop_event=stop):
             names = sorted({Path(path).name for _, path in changes})
             console.print(f"[bold]changed: {', '.join(names)}[/]; starting anew")
             await service.terminate(timedelta(seconds=10))
@@ -114,5 +115,6 @@ def _watched(settings: Settings) -> list[Path]:
     return [settings.routes, *folders]
 
 
-def _is_source(_change: object, path: str) -> bool:
-    return path.endswith((".py", ".yaml", ".yml"))
+def is_source(_change: object, path: str) -> bool:
+    """Whether a change of the file at `path` changes what the service does."""
+    return path.endswith((".py", ".yaml", ".yml")) and not is_test(Path(path))

@@ -5,14 +5,12 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, fields
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
 
-from service.cli.printing import console, plain
+from service.cli.printing import console, json_of, plain
 from service.desk import Explained, explain, record_at
 from service.dispatch.explaining import Verdict, described
 from service.errors import ConfigurationError
@@ -52,7 +50,7 @@ def explain_(
     record = _given(event, topic)
     explained = asyncio.run(_explained(settings, record, routes or settings.routes, live=live))
     if json:
-        sys.stdout.write(orjson.dumps(_as_json(explained), default=_as_text).decode() + "\n")
+        sys.stdout.write(json_of(_as_json(explained)) + "\n")
     else:
         _print(explained)
 
@@ -100,11 +98,11 @@ def _verdict(verdict: Verdict, met: Any) -> None:
     elif verdict.command is None:
         _line(f"nothing: {verdict.why_not}")
         for name, value in verdict.values.items():
-            _line(f"  {name} is {orjson.dumps(value, default=_as_text).decode()}")
+            _line(f"  {name} is {json_of(value)}")
     else:
         _line(described(verdict.command))
         for name, value in _details(verdict.command).items():
-            _line(f"  {name}: {orjson.dumps(value, default=_as_text).decode()}")
+            _line(f"  {name}: {json_of(value)}")
     for sentence in met:
         _line(f"  now: {sentence}")
 
@@ -156,11 +154,3 @@ def _given_in(said: Any) -> Iterator[tuple[str, Any]]:
                 continue
             case value:
                 yield name, value
-
-
-def _as_text(value: Any) -> Any:
-    if isinstance(value, timedelta):
-        return f"{value.total_seconds():g}s"
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value)

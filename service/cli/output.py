@@ -1,13 +1,14 @@
-"""Standard output that may be full, or closed at its other end."""
+"""Where a command writes: a file, or standard output, which may be full, or closed at its other end."""
 
 import errno
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
-from service.errors import TurnoutError
+from service.errors import ConfigurationError, TurnoutError
 
 
 class OutputLost(TurnoutError):  # noqa: N818 - a state of what we write to
@@ -59,3 +60,18 @@ def _told_apart() -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputLost(error) from error
+
+
+def put(text: str, file: Path | None) -> None:
+    """Write `text` to `file`, or print it where none is named.
+
+    Raises:
+        ConfigurationError: The file cannot be written.
+    """
+    if file is None:
+        sys.stdout.write(text)
+        return
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from error

@@ -1,8 +1,13 @@
 """How things look on a terminal."""
 
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
 from rich.console import Console
 from rich.markup import escape
 
+from service.documents.plain import plain as plain  # noqa: PLC0414 - for those who print
 from service.kafka.record import Record
 
 console = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -17,13 +22,6 @@ def show_record(record: Record) -> None:
     console.print(f"  {text_of(record.value, 2_000)}", markup=False)
 
 
-def plain(text: str) -> str:
-    """Text of others in one line; what a terminal would obey, or break the line at, as an escape."""
-    return "".join(
-        one if one.isprintable() or one == "\t" else one.encode("unicode_escape").decode() for one in text
-    )
-
-
 def text_of(raw: bytes | None, limit: int = 1_000_000) -> str:
     """Bytes as people read them: text where it is text, else hexadecimal digits; cut where long."""
     if raw is None:
@@ -32,3 +30,16 @@ def text_of(raw: bytes | None, limit: int = 1_000_000) -> str:
     if not text.replace("\n", "").replace("\t", "").isprintable():
         text = f"0x{raw.hex()}"
     return text if len(text) <= limit else f"{text[:limit]}… ({len(raw)} bytes)"
+
+
+def json_of(value: Any) -> str:
+    """`value` as JSON in one line; spans of time and moments as people write them."""
+    return orjson.dumps(value, default=_as_text).decode()
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():g}s"
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)

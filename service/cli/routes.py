@@ -10,7 +10,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from service.cli import explain
+from service.cli import explain, graph, route_tests
 from service.dispatch.contracts import Contracts
 from service.dispatch.judging import judge_by
 from service.dispatch.near_names import near_names
@@ -28,6 +28,8 @@ family = typer.Typer(help="Look at routes before they run.", no_args_is_help=Tru
 def add_to(app: typer.Typer) -> None:
     """Add this family's commands."""
     explain.add_to(family)
+    graph.add_to(family)
+    route_tests.add_to(family)
     app.add_typer(family, name="routes")
 
 

@@ -167,9 +167,10 @@ TABLE = (
     ),
 )
 
-# What the server quotes behind these words is a value of a search attribute.
+# What the server quotes behind these words is a value of a search attribute, or a query with one.
 _QUOTES = re.compile(
-    "(invalid value for search attribute .+? of type [A-Za-z]+|Visibility store validation errors): .*",
+    "(invalid value for search attribute .+? of type [A-Za-z]+|Visibility store validation errors"
+    "|invalid query(?!: invalid search attribute: )): .*",
     re.DOTALL,
 )
 

@@ -9,9 +9,7 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.common import SearchAttributeKey, SearchAttributePair
 
 from service.errors import RejectedError
-
-KEYWORD_CHARACTERS = 255
-"""What the databases behind visibility hold in a keyword column."""
+from service.routing.lookups import KEYWORD_CHARACTERS
 
 
 def typed_pair(name: str, kind: "IndexedValueType.ValueType", value: Any) -> SearchAttributePair[Any]:

@@ -31,6 +31,7 @@ from service.dispatch.completing import Completing
 from service.dispatch.contracts import Contracts
 from service.dispatch.identity import Identity, command_id, identified_as, identity_of
 from service.dispatch.links import NOWHERE, Links
+from service.dispatch.lookup import Lookup
 from service.errors import NotNow, RejectedError, TargetBusy, TargetMissing, Throttled
 from service.events.event import Event
 from service.routing.commands import Cancel, Command, Complete, OrStart, Rule, Signal, Start, StartOptions
@@ -50,6 +51,10 @@ class AttributeNames:
     event_type: str = "TurnoutEventType"
     event_id: str = "TurnoutEventId"
     record: str = "TurnoutRecord"
+
+
+Seeking = Signal | Cancel
+"""What may look for its workflow."""
 
 
 class Target(Protocol):
@@ -73,7 +78,7 @@ class Dispatcher:
         client: Given a namespace (None: the default one), the client that carries identified calls.
         contracts: What known workflows accept.
         names: Names of our search attributes, or None to set none.
-        attribute_types: Registered search attributes by name, for those that routes set.
+        attribute_types: Registered search attributes by name, for those that routes set or look for.
         links: Where the Temporal UI, traces and the runbook are.
         eager_queues: Task queues, in the default namespace, of a worker on the same connection.
         seal: Tells whose replies to calls are ours; without it none is.
@@ -98,6 +103,7 @@ class Dispatcher:
         self._contracts = contracts
         self._names = names
         self._attribute_types = attribute_types
+        self._lookup = Lookup(attribute_types)
         self._links = links
         self._eager_queues = eager_queues
         self._completing = Completing(client, seal)
@@ -114,6 +120,11 @@ class Dispatcher:
             NotNow: It may or may not have been accepted; repeat it.
         """
         self.check(command)
+        if isinstance(command, Seeking) and command.where:
+            found = await self.find(command)
+            if found is None:
+                return self.none_found(command)
+            command = found
         try:
             with identified_as(self._identity(command)):
                 match command:
@@ -128,9 +139,45 @@ class Dispatcher:
         except RPCError as error:
             raise _not_now_or_rejected(error) from error
         except DecodeError as error:
-            raise NotNow("the answer for Temporal is none of Temporal's: it cannot be read") from error
+            raise _unreadable() from error
         msg = f"{type(command).__name__} is not a command"
         raise TypeError(msg)
+
+    async def find(self, command: Seeking) -> Seeking | None:
+        """`command` for the workflow that it looks for, by its id; None where no workflow fits.
+
+        Raises:
+            RejectedError: Several fit, or none ever can.
+            NotNow: Visibility does not answer.
+        """
+        where = command.where or {}
+        try:
+            with identified_as(self._identity(command)):
+                ids = await self._lookup.ids(self._client(command.namespace), where)
+        except RPCError as error:
+            # Not as throttled: visibility has a quota of its own, and calls of others go on.
+            raise NotNow(f"looking for a workflow by {_names(command)}: {said(error)}") from error
+        except DecodeError as error:
+            raise _unreadable() from error
+        if len(ids) > 1:
+            raise RejectedError(
+                f"several workflows are found by {_names(command)}, {ids[0]} and {ids[1]} among them",
+                cure="look for what one workflow alone has",
+                retriable=True,
+            )
+        return replace(command, workflow_id=ids[0], where=None) if ids else None
+
+    def none_found(self, command: Seeking) -> Outcome:
+        """What becomes of `command`, whose workflow was looked for in vain.
+
+        Raises:
+            RejectedError: The route's rule makes a letter of it.
+            TargetMissing: The route says to park it.
+        """
+        why = f"no workflow is found by {_names(command)}"
+        if isinstance(command.missing, timedelta):
+            raise TargetMissing(why, command.missing)
+        return _ruled(command, command.missing, "missing", detail=why, reason=why)
 
     def check(self, command: Command) -> None:
         """Pass `command`, or refuse it, without a call.
@@ -144,6 +191,8 @@ class Dispatcher:
 
     def link(self, to: Target) -> str:
         """The address of a command's target in the Temporal UI, or nothing."""
+        if not to.workflow_id:  # it has to be looked for
+            return ""
         return self._links.workflow(self._client(to.namespace).namespace, to.workflow_id)
 
     def _identity(self, command: Command) -> Identity:
@@ -322,6 +371,15 @@ class Dispatcher:
         return TypedSearchAttributes(pairs)
 
 
+def _names(command: Seeking) -> str:
+    # Without the values: they are payload.
+    return " and ".join(command.where or ())
+
+
+def _unreadable() -> NotNow:
+    return NotNow("the answer for Temporal is none of Temporal's: it cannot be read")
+
+
 def _outcome(command: Command, kind: OutcomeKind, detail: str = "") -> Outcome:
     return Outcome(kind, command.route, command.workflow_id, detail)
 
@@ -338,10 +396,15 @@ def _by_target(command: Command, missing: Rule | timedelta, closed: Rule, error:
 
 
 def _by_rule(command: Command, rule: Rule, state: str, name: str) -> Outcome:
+    reason = f"workflow {command.workflow_id} {state}"
+    return _ruled(command, rule, name, detail=f"the workflow {state}", reason=reason)
+
+
+def _ruled(command: Command, rule: Rule, name: str, *, detail: str, reason: str) -> Outcome:
     if rule is Rule.SKIP:
-        return replace(_outcome(command, OutcomeKind.SKIPPED, f"the workflow {state}"), rule=name)
+        return replace(_outcome(command, OutcomeKind.SKIPPED, detail), rule=name)
     raise RejectedError(
-        f"workflow {command.workflow_id} {state}",
+        reason,
         cure=f"write `{name}: skip` in route {command.route} if that is nothing to keep",
         retriable=True,
         rule=name,

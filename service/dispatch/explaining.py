@@ -53,7 +53,7 @@ class Explaining:
         return [
             self.verdict(route, event) if route in taking else Verdict(route, why_not=_of_another_type(route))
             for route in self._table.routes
-            if route.topic == event.record.topic
+            if event.record.topic in route.topics
         ]
 
     def verdict(self, route: Route, event: Event) -> Verdict:
@@ -78,13 +78,19 @@ def described(command: Command) -> str:
             return f"starts {command.workflow} {command.workflow_id} on {command.task_queue}{where}"
         case Signal():
             or_start = f", or starts {command.or_start.workflow}" if command.or_start else ""
-            return f"signals {command.name} to {command.workflow_id}{or_start}{where}"
+            return f"signals {command.name} to {_target(command)}{or_start}{where}"
         case Cancel():
-            return f"cancels {command.workflow_id}{where}"
+            return f"cancels {_target(command)}{where}"
         case Complete():
             return f"completes a call of {command.workflow_id}{where}"
     msg = f"{type(command).__name__} is not a command"
     raise TypeError(msg)
+
+
+def _target(command: Signal | Cancel) -> str:
+    if not command.where:
+        return command.workflow_id
+    return "the workflow whose " + " and ".join(f"{name} is {text}" for name, text in command.where.items())
 
 
 def _of_another_type(route: Route) -> str:

@@ -22,6 +22,8 @@ from temporalio.api.common.v1 import Callback
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse,
+    ListWorkflowExecutionsRequest,
+    ListWorkflowExecutionsResponse,
     RequestCancelWorkflowExecutionRequest,
     RequestCancelWorkflowExecutionResponse,
     RespondActivityTaskCompletedByIdRequest,
@@ -189,6 +191,11 @@ class _IdentifiedWorkflowService(WorkflowService):
         self, req: DescribeWorkflowExecutionRequest, *args: Any, **options: Any
     ) -> DescribeWorkflowExecutionResponse:
         return await super().describe_workflow_execution(req, *args, **_once(options))
+
+    async def list_workflow_executions(
+        self, req: ListWorkflowExecutionsRequest, *args: Any, **options: Any
+    ) -> ListWorkflowExecutionsResponse:
+        return await super().list_workflow_executions(req, *args, **_once(options))
 
 
 _Request = (

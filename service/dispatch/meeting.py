@@ -1,6 +1,7 @@
 """What a command would meet in Temporal now: its target, its task queue, a handler of its name."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from temporalio.api.enums.v1 import TaskQueueType
@@ -18,7 +19,11 @@ from temporalio.service import RPCError
 
 from service.dispatch.answers import Meaning, meaning_of, said
 from service.dispatch.identity import command_id
+from service.dispatch.lookup import Lookup
+from service.errors import RejectedError, Unreachable
 from service.routing.commands import Cancel, Command, Complete, OrStart, Signal, Start
+from service.routing.lookups import SYSTEM
+from service.temporal.client import search_attributes
 from service.temporal.closed import MEMO
 
 RPC_TIMEOUT = timedelta(seconds=5)
@@ -30,6 +35,12 @@ async def met_by(command: Command, client: Client) -> AsyncIterator[str]:
 
     What Temporal does not answer is said to be not known.
     """
+    if isinstance(command, Signal | Cancel) and command.where:
+        found_id, sentence = await _looked_for(command, command.where, client)
+        yield sentence
+        if not found_id:
+            return
+        command = replace(command, workflow_id=found_id, where=None)
     handle = client.get_workflow_handle(command.workflow_id)
     try:
         found = await handle.describe(rpc_timeout=RPC_TIMEOUT)
@@ -48,6 +59,23 @@ async def met_by(command: Command, client: Client) -> AsyncIterator[str]:
             yield await _handler(handle, command.name)
         if isinstance(command, Complete):
             yield _call(command, found)
+
+
+async def _looked_for(command: Signal | Cancel, where: Mapping[str, str], client: Client) -> tuple[str, str]:
+    """The id of the workflow that fits, or nothing; and what there is to say of it."""
+    try:
+        registered = await search_attributes(client, client.namespace)
+        if lacking := sorted(where.keys() - registered.keys() - SYSTEM):
+            return "", f"namespace {client.namespace} lacks search attribute {lacking[0]}"
+        ids = await Lookup(registered).ids(client, where)
+    except (RPCError, Unreachable, RejectedError) as error:
+        why = said(error) if isinstance(error, RPCError) else str(error)
+        return "", f"which workflow it is for is not known: {why}"
+    if len(ids) > 1:
+        return "", f"several workflows fit, {ids[0]} and {ids[1]} among them: it would become a letter"
+    if not ids:
+        return "", f"no workflow fits{_rule(command, 'missing')}"
+    return ids[0], f"it is for {ids[0]}"
 
 
 def _starting(command: Command) -> Start | OrStart | None:

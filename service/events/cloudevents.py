@@ -12,7 +12,7 @@ from activities.ports import ResultEvent
 from service.errors import DecodeError
 from service.events.attributes import CORE, check_attributes, is_attribute_name
 from service.events.event import Event
-from service.events.headers import media_type, require_json, text_headers
+from service.events.headers import media_type, require_json, require_media_type, text_headers
 from service.events.strict_json import Limits, encode_json, parse_json
 from service.events.timestamps import rfc_3339
 from service.events.values import Values
@@ -178,8 +178,8 @@ def _binary(
     attributes = _header_attributes(headers)
     check_attributes(attributes)
     # Some producers repeat the content type as an attribute; both must name the declared format.
-    values.require(content_type)
-    values.require(attributes.get("datacontenttype", ""))
+    for declared in (content_type, attributes.get("datacontenttype", "")):
+        values.require(declared) if record.value is not None else require_media_type(declared)
     return attributes, _binary_payload(record, values)
 
 
@@ -220,7 +220,10 @@ def _structured(
     attributes = {name: _member_text(name, member) for name, member in members.items() if member is not None}
     check_attributes(attributes)
     content_type = attributes.get("datacontenttype", "")
-    require_json(content_type)
+    if "data" in payload_members or payload_members.get("data_base64") is not None:
+        require_json(content_type)
+    else:
+        require_media_type(content_type)
     payload = _structured_payload(payload_members, content_type, limits)
     # The registry's schema is of the whole event; what its data is of, it says itself.
     return attributes, payload._replace(schema=attributes.get("dataschema", "") or schema)

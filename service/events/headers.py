@@ -1,7 +1,12 @@
 """Record headers as text, and what a content type says about the value."""
 
+import re
+
 from service.errors import DecodeError
 from service.kafka.record import Headers
+
+# Source: RFC 2045, section 5.1: a type and a subtype, both tokens.
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
 
 
 def text_headers(headers: Headers) -> dict[str, str]:
@@ -57,6 +62,16 @@ def _of_one_event(content_type: str) -> str:
     if media.startswith("application/cloudevents-batch"):
         raise DecodeError("a batch of CloudEvents is not read", cure="send one event per record")
     return media
+
+
+def require_media_type(content_type: str) -> None:
+    """Refuse a content type that is none; an event without data may have any.
+
+    Raises:
+        DecodeError: It is not a type and a subtype.
+    """
+    if content_type and not _MEDIA_TYPE.fullmatch(media_type(content_type)):
+        raise DecodeError("the content type is no media type", cure="send one like application/json, or none")
 
 
 def _text(value: bytes | None) -> str | None:

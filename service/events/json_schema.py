@@ -38,7 +38,7 @@ class Schema:
     """A JSON Schema, of the draft that its `$schema` names, or 2020-12.
 
     Nothing is fetched: a `$ref` stays within it and `references`. Checking takes bounded time, whatever the
-    data.
+    data. `written` is the schema as it was given.
 
     Args:
         schema: The schema.
@@ -51,6 +51,9 @@ class Schema:
     def __init__(
         self, schema: Mapping[str, Any] | bool, references: Mapping[str, Mapping[str, Any]] | None = None
     ) -> None:
+        self.written: Mapping[str, Any] = (
+            schema if isinstance(schema, Mapping) else {} if schema else {"not": {}}
+        )
         try:
             self._validator = jsonschema_rs.validator_for(
                 schema if isinstance(schema, bool) else dict(schema),

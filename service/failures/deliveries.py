@@ -12,8 +12,9 @@ from service.dispatch.answers import Outcome, OutcomeKind
 from service.dispatch.dispatcher import Dispatcher
 from service.errors import GivenUpError, NotNow, RecordError, RejectedError, TargetBusy, TargetMissing
 from service.failures.letters import About, Letters
-from service.failures.parked import to_command, to_record
+from service.failures.parked import Parkable, to_command, to_record
 from service.failures.parking import BUSY_PATIENCE
+from service.failures.parks import Parks
 from service.kafka.record import Record
 from service.routing.commands import Command, apart
 from service.telemetry.logs import in_the_log
@@ -36,6 +37,7 @@ class ParkDeliveries:
     Args:
         dispatcher: Goes straight to the target.
         letters: Where to write those that are given up on.
+        parks: What else may hold commands for a workflow that was looked for.
         paused: The name of what someone paused, given a topic and a route, or nothing.
         metrics: Counts what becomes of them.
         clock: Monotonic seconds.
@@ -45,6 +47,7 @@ class ParkDeliveries:
         self,
         dispatcher: Dispatcher,
         letters: Letters,
+        parks: Parks,
         *,
         paused: Callable[[str, str], str],
         metrics: Metrics,
@@ -52,6 +55,7 @@ class ParkDeliveries:
     ) -> None:
         self._dispatcher = dispatcher
         self._letters = letters
+        self._parks = parks
         self._paused = paused
         self._metrics = metrics
         self._clock = clock
@@ -70,9 +74,8 @@ class ParkDeliveries:
         for event in command.events:
             if name := self._paused(event.topic, command.route):
                 raise NotYet(f"{name} is paused")
-        whole = to_command(command)
         try:
-            return await self._refusals(whole)
+            return await self._refusals(to_command(command))
         except TargetMissing as error:
             answer, patience, rule = str(error), error.park_for, "missing"
         except TargetBusy as error:
@@ -87,7 +90,7 @@ class ParkDeliveries:
 
     async def _refusals(self, command: Command) -> list[Refused]:
         try:
-            outcome = await self._dispatcher.dispatch(command)
+            outcome = await self._outcome(command)
         except RejectedError as error:
             if len(command.events) == 1:
                 return [_refused(0, error)]
@@ -100,6 +103,17 @@ class ParkDeliveries:
             lines = _lines(event.record).bind(event_id=in_the_log(event.id), event_type=event.type)
             self._note(outcome, lines.bind(workflow_url=self._dispatcher.link(command)))
         return []
+
+    async def _outcome(self, command: Command) -> Outcome:
+        if isinstance(command, Parkable) and command.where:
+            found = await self._dispatcher.find(command)
+            if found is None:
+                return self._dispatcher.none_found(command)
+            # It came from another park: it must not pass what this workflow's own one holds.
+            if await self._parks.is_open(found):
+                raise NotNow(f"others are parked for workflow {found.workflow_id}")
+            command = found
+        return await self._dispatcher.dispatch(command)
 
     async def write_letter(self, letter: ParkedLetter) -> None:
         """Write it; see `Deliveries.write_letter`.

@@ -41,6 +41,7 @@ def to_command(kept: ParkedCommand) -> Parkable:
         "event": first,
         "namespace": kept.namespace,
         "workflow_id": kept.workflow_id,
+        "where": kept.where,
         "missing": kept.missing if isinstance(kept.missing, timedelta) else Rule(kept.missing),
         "closed": Rule(kept.closed),
     }
@@ -83,6 +84,7 @@ def _kept(command: Parkable) -> ParkedCommand:
         "route": command.route,
         "namespace": command.namespace,
         "workflow_id": command.workflow_id,
+        "where": dict(command.where) if command.where else None,
         "events": tuple(_kept_event(event) for event in command.events),
         "missing": command.missing if isinstance(command.missing, timedelta) else command.missing.value,
         "closed": command.closed.value,

@@ -10,13 +10,16 @@ from datetime import timedelta
 
 from service.dispatch.answers import Outcome, OutcomeKind
 from service.dispatch.dispatcher import Dispatcher
-from service.errors import GivenUpError, TargetBusy, TargetMissing
+from service.errors import GivenUpError, NotNow, TargetBusy, TargetMissing
 from service.failures.parked import Parkable
 from service.failures.parks import Parks, TooLargeToPark
 from service.routing.commands import Command
 
 BUSY_SECONDS = 30.0
 """How long a command waits in its lane for a target that is busy, before it is parked."""
+
+LOOKING_SECONDS = 5.0
+"""How long a workflow is looked for before it is taken for missing: visibility lags by a second or two."""
 
 BUSY_PATIENCE = timedelta(days=1)
 """How long it may then be parked."""
@@ -105,6 +108,12 @@ class Way:
         self._clock = clock
         self._began = clock()
         self._busy_since: float | None = None
+        self._looking_since: float | None = None
+
+    @property
+    def command(self) -> Command:
+        """The command; once its workflow was found, with the id of that."""
+        return self._command
 
     async def go(self) -> Outcome:
         """Try once; may be repeated as often as one likes.
@@ -123,13 +132,26 @@ class Way:
             patience = command.missing if isinstance(command.missing, timedelta) else BUSY_PATIENCE
             return await self._park(command, "others before it are parked", patience)
         try:
+            if command.where:
+                return await self._find(command)
             return await self._dispatcher.dispatch(command)
         except TargetMissing as missing:
-            return await self._park(command, str(missing), missing.park_for)
+            answer, patience = str(missing), missing.park_for
         except TargetBusy as busy:
             if not self._busy_for_long():
                 raise
-            return await self._park(command, str(busy), BUSY_PATIENCE)
+            answer, patience = str(busy), BUSY_PATIENCE
+        return await self._park(command, answer, patience)
+
+    async def _find(self, command: Parkable) -> Outcome:
+        found = await self._dispatcher.find(command)
+        if found is None:
+            if not self._looked_for_long():
+                raise NotNow("the workflow that it looks for is not found yet")
+            return self._dispatcher.none_found(command)
+        # From now on it is for that one, whatever its call comes to.
+        self._command = found
+        return await self.go()
 
     async def _park(self, command: Parkable, answer: str, patience: timedelta) -> Outcome:
         try:
@@ -145,3 +167,9 @@ class Way:
         if self._busy_since is None:
             self._busy_since = now
         return now - self._busy_since >= BUSY_SECONDS
+
+    def _looked_for_long(self) -> bool:
+        now = self._clock()
+        if self._looking_since is None:
+            self._looking_since = now
+        return now - self._looking_since >= LOOKING_SECONDS

@@ -1,9 +1,9 @@
 """The parks of a consumer group, seen from the bridge: which are open, and how commands get in.
 
 A park is the workflow `Park` with the id `parked/<group>/<target>`, or
-`parked@<namespace>/<group>/<target>` when its target is in a namespace other than turnout's own. The group
-is part of it because a park writes its letters to the topic of its group. Where that would be too long, the
-end of it is a digest of the whole.
+`parked@<namespace>/<group>/<target>` when its target is in a namespace other than turnout's own. A target
+that is looked for is named by that: `where/OrderNumber=A-1`. The group is part of it because a park writes
+its letters to the topic of its group. Where that would be too long, the end of it is a digest of the whole.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -87,7 +87,7 @@ class Parks:
         """The id of the park for the target of `command`."""
         namespace = command.namespace or self._client.namespace
         prefix = "parked" if namespace == self._client.namespace else f"parked@{namespace}"
-        park = f"{prefix}/{self._group}/{command.workflow_id}"
+        park = f"{prefix}/{self._group}/{command.target}"
         if len(park) <= LONGEST_ID:
             return park
         digest = blake2b(park.encode(), digest_size=DIGEST_BYTES).hexdigest()
@@ -140,9 +140,9 @@ class Parks:
                 start_signal_args=[parked],
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                static_summary=as_text(f"Holds commands for {command.workflow_id}"),
+                static_summary=as_text(f"Holds commands for {command.target}"),
                 static_details=self._details(command),
-                memo={TARGET: command.workflow_id, NAMESPACE: namespace},
+                memo={TARGET: command.target, NAMESPACE: namespace},
                 rpc_timeout=CALL_TIMEOUT,
             )
 
@@ -177,7 +177,7 @@ class Parks:
     def _details(self, command: Command) -> str:
         namespace = command.namespace or self._client.namespace
         links = {
-            "target": self._links.workflow(namespace, command.workflow_id),
+            "target": command.workflow_id and self._links.workflow(namespace, command.workflow_id),
             "runbook": self._links.runbook(command.route),
         }
         return "\n".join(f"- [{name}]({address})" for name, address in links.items() if address)

@@ -1,5 +1,6 @@
 """The way of one record: decode, match, dispatch; with a letter where that cannot be done."""
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
@@ -13,7 +14,7 @@ from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
 from service.events.reuse import IdsSeen
 from service.failures.letters import UNKNOWN, About, Letters
-from service.failures.parking import Parking
+from service.failures.parking import Parking, Way
 from service.intake.pace import Pace
 from service.intake.pauses import PausedMeanwhile, Pauses
 from service.intake.waiting import Assignment, WaitingRoom, What, nobody
@@ -155,7 +156,7 @@ class Handling:
     async def _handle_batch(self, batch: Sequence[Signal], assignment: Assignment) -> None:
         signal = joined(batch)
         try:
-            outcome = await self._ask(signal, assignment)
+            outcome = await self._ask(self._parking.way_of(signal, assignment), assignment)
         except RecordError:
             # One of them may be at fault, or is given up on: alone it takes no other along.
             for one in batch:
@@ -197,13 +198,15 @@ class Handling:
     async def _dispatch(
         self, command: Command, assignment: Assignment, given_up: GiveUp | None = None
     ) -> Outcome:
-        record, lines = command.event.record, self._lines_to(command, command.event)
+        record, way = command.event.record, self._parking.way_of(command, assignment)
         try:
             if given_up:
                 raise given_up.as_error("it waited together with others")
-            return self._noted(await self._ask(command, assignment), lines)
+            outcome = await self._ask(way, assignment)
+            return self._noted(outcome, self._lines_to(way.command, command.event))
         except RecordError as error:
-            return await self._give_up(record, assignment, error, lines, self._about(command))
+            lines = self._lines_to(way.command, command.event)
+            return await self._give_up(record, assignment, error, lines, self._about(way.command))
 
     async def _leave_out(self, record: Record, assignment: Assignment, said: GiveUp) -> Sequence[Outcome]:
         """Make letters of all that `record` leads to, of each route its own as if that had been tried.
@@ -256,21 +259,25 @@ class Handling:
         outcome = Outcome(OutcomeKind.DEAD_LETTERED, route, to, detail=str(error), rule=error.rule)
         return self._noted(outcome, lines)
 
-    async def _ask(self, command: Command, assignment: Assignment) -> Outcome:
-        way = self._parking.way_of(command, assignment)
+    async def _ask(self, way: Way, assignment: Assignment) -> Outcome:
+        command = way.command
 
         async def at_our_pace() -> Outcome:
             # Held for the call alone: a lane that waits must not keep others from calling.
             async with self._pace.call():
                 self._pauses.check(record, command.route)
-                return await way.go()
+                begun = time.monotonic()
+                try:
+                    return await way.go()
+                finally:
+                    self._metrics.called(type(command).__name__.lower(), time.monotonic() - begun)
 
         def look(answer: str) -> None:
             if said := self._given_up.first_of(event.record for event in command.events):
                 raise said.as_error(f"it waited for: {answer}")
 
         record = command.event.record
-        what = What(command.route, command.event.id, command.workflow_id)
+        what = What(command.route, command.event.id, command.target)
         return await self._insist(record, assignment, what, at_our_pace, look)
 
     async def _insist(

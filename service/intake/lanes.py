@@ -15,6 +15,7 @@ from service.intake.offsets import OffsetTracker
 from service.intake.pauses import Pauses
 from service.intake.waiting import Abandoned, Assignment
 from service.kafka.record import Commit, Partition, Record
+from service.telemetry.metrics import Metrics, Progress
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +90,17 @@ class _Held:
         flowing = self.records - self.held_up().total()
         return flowing, self.size_bytes * flowing / self.records
 
+    def progress(self, end: int) -> Progress:
+        """How far it is, in a partition that ends at `end`."""
+        oldest_ms = min((lane[0].timestamp_ms for lane in self.lanes.values()), default=None)
+        ahead = self.tracker.finished_ahead
+        return Progress(
+            lag_records=max(end - self.tracker.point - ahead, self.records),
+            in_flight=self.records,
+            finished_ahead=ahead,
+            oldest_seconds=0.0 if oldest_ms is None else max(time.time() - oldest_ms / 1000, 0.0),
+        )
+
     def to_commit(self) -> Commit | None:
         """What may be stored; with it, how much of each lane it covers."""
         self.offered = self.unstored.copy()
@@ -114,12 +126,20 @@ class Lanes:
         handle: Handles the next records of a lane; returns when each command they led to is durable.
         window: How much may be in flight.
         pauses: What is not read further.
+        metrics: Where the age of what is done is counted.
     """
 
-    def __init__(self, handle: Handle, window: Window, pauses: Pauses | None = None) -> None:
+    def __init__(
+        self,
+        handle: Handle,
+        window: Window,
+        pauses: Pauses | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._handle = handle
         self._window = window
         self._pauses = pauses or Pauses()
+        self._metrics = metrics or Metrics()
         self._held: dict[Partition, _Held] = {}
         self._records_gate, self._bytes_gate = Gate(window.records), Gate(window.bytes)
         self.commit_soon = asyncio.Event()
@@ -148,6 +168,17 @@ class Lanes:
             sum(held.size_bytes for held in self._held.values()) < 2 * self._window.bytes,
         )
         return self._window.records - records if all(is_open) else 0
+
+    def progress(self, ends: Mapping[Partition, int]) -> dict[tuple[str, int], Progress]:
+        """How far each partition is.
+
+        Args:
+            ends: Where the partitions end in the topic, as far as that is known.
+        """
+        return {
+            (place.topic, place.number): held.progress(ends.get(place, 0))
+            for place, held in self._held.items()
+        }
 
     def in_flight(self) -> int:
         """How many records are queued or being handled."""
@@ -268,6 +299,7 @@ class Lanes:
         held.unstored[key] += 1
         self._finished.set()
         self.finished_at = time.monotonic()
+        self._metrics.finished(time.time() - record.timestamp_ms / 1000)
         if held.unstored[key] >= LANE_RECORDS // 2:
             self.commit_soon.set()
 

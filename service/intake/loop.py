@@ -70,10 +70,12 @@ class Intake:
 
     def assigned(self, commits: Mapping[Partition, Commit]) -> None:
         """Take partitions on, from where the group has committed them."""
+        self._metrics.rebalanced()
         self._lanes.assign(commits)
 
     async def revoked(self, partitions: frozenset[Partition]) -> None:
         """Let `partitions` go: finish what has begun, commit it, forget them."""
+        self._metrics.rebalanced()
         await self._lanes.drain(partitions, self._drain)
         await self._commit()
         self._lanes.release(partitions)
@@ -88,7 +90,7 @@ class Intake:
                 self._keep_looking(source),
                 self._keep_reporting(),
                 self._keep_saying_pauses(),
-                self._keep_measuring(),
+                self._keep_measuring(source),
             )
             running = [tasks.create_task(job) for job in jobs]
             # A poll returns only after a rebalance, which can take a minute: it is not waited for.
@@ -153,9 +155,12 @@ class Intake:
             held = self._waiting.partitions(HELD_SECONDS) | self._lanes.held_back()
             self._lanes.stir(await source.look_up(held))
 
-    async def _keep_measuring(self) -> None:
+    async def _keep_measuring(self, source: RecordSource) -> None:
         while True:
+            due = time.monotonic() + MEASURE_SECONDS
             await asyncio.sleep(MEASURE_SECONDS)
+            self._metrics.loop_lag(time.monotonic() - due)
+            self._metrics.progress(self._lanes.progress(source.ends()))
             now = self.detail()
             self._metrics.measure(len(now.waits), now.oldest_wait_seconds)
 

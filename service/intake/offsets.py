@@ -43,6 +43,11 @@ class OffsetTracker:
         return next(iter(self._unfinished), self._next or 0)
 
     @property
+    def finished_ahead(self) -> int:
+        """How many are done beyond the first that is not; exact as of the last `to_commit`."""
+        return len(self._finished) if self._unfinished else 0
+
+    @property
     def map_bytes(self) -> int:
         """How large the map was when it was last made, before any of it was cut."""
         return self._map_bytes

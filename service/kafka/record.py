@@ -106,6 +106,10 @@ class RecordSource(Protocol):
         """
         ...
 
+    def ends(self) -> Mapping[Partition, int]:
+        """Where our partitions end, as far as that is known; does not suspend."""
+        ...
+
 
 class RecordReader(Protocol):
     """Reads what topics hold, from outside: without a place in a group, and without leaving a trace."""

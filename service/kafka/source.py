@@ -136,6 +136,12 @@ class KafkaSource:
         """Since when (`time.monotonic`) each poll asks for a partition, and none has got a record of it."""
         return self._unanswered
 
+    def ends(self) -> Mapping[Partition, int]:
+        """Where our partitions end, as the broker said with the last records or without any."""
+        places = self._consumer.assignment() if self.settled else ()
+        ends = {Partition(*place): self._consumer.highwater(place) for place in places}
+        return {partition: end for partition, end in ends.items() if end is not None}
+
     def held_by_transactions(self) -> Mapping[Partition, int]:
         """Partitions of which we have all but what an open transaction holds, and from which offset on."""
         held: dict[Partition, int] = {}

@@ -104,6 +104,10 @@ class WatchedSource:
         """Partitions that a person must look at, with the reason."""
         return self._source.stopped if self._source else {}
 
+    def ends(self) -> Mapping[Partition, int]:
+        """See `RecordSource.ends`."""
+        return self._source.ends() if self._source else {}
+
     def problems(self) -> Iterator[Problem]:
         """What is wrong now with our part in the group."""
         source = self._source

@@ -1,6 +1,7 @@
 """Publishes result events: the service's side of the activity `publish`."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 
 import structlog
@@ -9,6 +10,7 @@ from activities.ports import Published, ResultEvent
 from service.events.cloudevents import Encoding, encode_binary
 from service.kafka.record import RecordSink
 from service.results.looking_back import LookBack, Sought
+from service.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -22,10 +24,15 @@ class KafkaResultPublisher:
     """
 
     def __init__(
-        self, sink: RecordSink, look_back: LookBack, encodings: Mapping[str, Encoding] | None = None
+        self,
+        sink: RecordSink,
+        look_back: LookBack,
+        metrics: Metrics | None = None,
+        encodings: Mapping[str, Encoding] | None = None,
     ) -> None:
         self._sink = sink
         self._look_back = look_back
+        self._metrics = metrics or Metrics()
         self._encodings = encodings or {}
         self._under_way: dict[tuple[str, str, str], asyncio.Task[Published]] = {}
 
@@ -59,5 +66,9 @@ class KafkaResultPublisher:
                     offset=found.offset,
                 )
                 return Published(topic=found.topic, partition=found.partition, offset=found.offset)
-        written = await self._sink.send(event.topic, key=key, value=value, headers=headers)
+        begun = time.monotonic()
+        try:
+            written = await self._sink.send(event.topic, key=key, value=value, headers=headers)
+        finally:
+            self._metrics.published(time.monotonic() - begun)
         return Published(topic=written.topic, partition=written.partition, offset=written.offset)

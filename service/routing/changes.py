@@ -51,7 +51,8 @@ def _changed_ids(before: Entry, route: Entry) -> Iterator[Finding]:
             old, new = former[action.name].keys.get(key), action.keys.get(key)
             if old == new:
                 continue
-            problem = f"{key} was {old or 'not given'}: workflows of that id are not met any more"
+            was = "a lookup" if isinstance(old, dict) else old or "not given"
+            problem = f"{key} was {was}: the workflows that it met are not met any more"
             cure = "keep it until they have closed, or write a second route"
             if key in action.keys:
                 yield action.at_value("TR502", key, problem, cure)

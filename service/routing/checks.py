@@ -47,6 +47,9 @@ CHECKS: Mapping[str, Check] = {
     "TR203": _error("a value is not what its key takes"),
     "TR204": _error("something is used that comes with a later version"),
     "TR205": _error("an expression does not compile: its syntax, its names or its types"),
+    "TR206": _error(
+        "an expression takes too long, whatever the event: its loops, or the texts that it makes"
+    ),
     # 3, what must fit together
     "TR301": _error("a route asks for nothing, or for several things"),
     "TR302": _error("keys exclude or need each other"),
@@ -65,11 +68,18 @@ CHECKS: Mapping[str, Check] = {
     "TR404": _warning("search attributes are over a limit of Temporal's, or of its name"),
     "TR405": _error("the input can never fit the workflow or signal that it is for, or its contract"),
     "TR406": _warning("a workflow or signal has a name that is close to a known one"),
+    "TR407": _warning("a lookup names a search attribute that is close to one that a start sets"),
+    "TR408": _warning("a lookup is of running workflows alone, so a repeat may reach the next one"),
     "TR409": _warning("a comment accepts what is not found"),
     # 5, what changed, with --against
     "TR501": _warning("a route was renamed, so it acts again on what is delivered again"),
     "TR502": _warning("the id of a route's workflows changed, so those that run are not met any more"),
     "TR503": _warning("what makes an event of a topic a repeat changed"),
+    # 6, tests of routes
+    "TR601": _error("a test expects nothing, or a file holds no tests"),
+    "TR602": _error("a test expects something of a route that is not there"),
+    "TR603": _error("the event of a test is none that could come"),
+    "TR604": _error("two tests of a file have one name"),
 }
 
 

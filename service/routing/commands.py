@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from activities.targets import target_of
 from service.events.event import Event
 from service.routing.contract import Contract
 
@@ -44,7 +45,7 @@ class Command:
     """One thing asked of Temporal because of `event`, by the route of that name.
 
     `namespace` None is the client's own. `workflow_id` is checked: 1 to 240 bytes of UTF-8, no
-    control characters.
+    control characters; or it is empty, and the workflow has to be looked for.
     """
 
     route: str
@@ -56,6 +57,11 @@ class Command:
     def events(self) -> Sequence[Event]:
         """All events that it tells of, in order."""
         return (self.event,)
+
+    @property
+    def target(self) -> str:
+        """What it is for: the id of a workflow, or what is looked for."""
+        return self.workflow_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +98,7 @@ class Signal(Command):
     """Signal `name` to the workflow of that id; `missing` is unused where `or_start` is given.
 
     A time span as `missing` is how long it may be parked for a workflow that is not there yet.
+    `where` is the text of each search attribute of the workflow to look for, instead of an id.
     With `batch` its one argument is a list with one item per event: `event`, then `others`.
     """
 
@@ -100,9 +107,15 @@ class Signal(Command):
     contract: Contract | None = None
     batch: bool = False
     others: Sequence[Event] = ()
+    where: Mapping[str, str] | None = None
     missing: Rule | timedelta = Rule.DEAD_LETTER
     closed: Rule = Rule.DEAD_LETTER
     or_start: OrStart | None = None
+
+    @property
+    def target(self) -> str:
+        """What it is for: the id of a workflow, or what is looked for."""
+        return target_of(self.workflow_id, self.where)
 
     @property
     def events(self) -> Sequence[Event]:
@@ -137,11 +150,17 @@ def apart(command: Command) -> Sequence[Command]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel(Command):
-    """Ask the workflow of that id to cancel itself; `missing` is as for a signal."""
+    """Ask the workflow of that id to cancel itself; `where` and `missing` are as for a signal."""
 
     reason: str = ""
+    where: Mapping[str, str] | None = None
     missing: Rule | timedelta = Rule.DEAD_LETTER
     closed: Rule = Rule.DEAD_LETTER
+
+    @property
+    def target(self) -> str:
+        """What it is for: the id of a workflow, or what is looked for."""
+        return target_of(self.workflow_id, self.where)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

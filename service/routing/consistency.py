@@ -14,8 +14,11 @@ from service.routing.reading import Document
 CLOSING_TYPE = "turnout.workflow.closed"
 """The type of events that tell how workflows ended."""
 
-_OF_READING = frozenset({"event", "key", "ordering", "tombstones", "unmatched"})
-_OF_SCHEMAS = frozenset({"subject", "schema", "register"})
+KEYS_OF_TOPICS_READ = frozenset({"event", "key", "ordering", "tombstones", "unmatched"})
+"""They mean nothing for a topic that is only written to."""
+
+KEYS_OF_SCHEMAS = frozenset({"subject", "schema", "register"})
+"""They mean nothing for a topic that is read, or written in JSON."""
 
 
 def inconsistencies(documents: Sequence[Document]) -> Iterator[Finding]:
@@ -82,6 +85,10 @@ def _exclusive_keys(route: Entry) -> Iterator[Finding]:
         )
     elif complete and not {"result", "error"} & complete.keys.keys():
         yield route.at_value("TR302", "complete", "a reply without result or error", "write result: ${data}")
+    if signal and signal.below("to"):
+        for key in signal.keys.keys() & {"or_start", "batch"}:
+            cure = "write to: and an id" if key == "or_start" else "take it away"
+            yield signal.at_key("TR302", key, f"'{key}' with a workflow that is looked for", cure)
     if signal and {"missing", "or_start"} <= signal.keys.keys():
         yield signal.at_key("TR302", "missing", "'missing' never applies with 'or_start'", "leave it out")
 
@@ -103,10 +110,8 @@ def _repeated(named: Any, what: str) -> Iterator[Finding]:
 
 def _unknown_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Iterator[Finding]:
     out = {str(topic.loc[-1]): topic.keys.get("out") is True for topic in topics}
-    for route in routes:
-        name = route.text("from")
-        if name is None or "${" in name:
-            continue
+    reading = [(route, name) for route in routes for name in route.texts("from") if "${" not in name]
+    for route, name in reading:
         if name not in out:
             close = difflib.get_close_matches(name, out, 1)
             cure = f"did you mean {close[0]}?" if close else "declare it under topics:"
@@ -118,7 +123,7 @@ def _unknown_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Iterato
 
 
 def _unread_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Iterator[Finding]:
-    read = {route.text("from") for route in routes}
+    read = {name for route in routes for name in route.texts("from")}
     for topic in topics:
         name = str(topic.loc[-1])
         if name not in read and topic.keys.get("out") is not True:
@@ -153,10 +158,10 @@ def _unwritten_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Itera
 
 def _unused_keys_of_topic(topic: Entry) -> Iterator[Finding]:
     is_out = topic.keys.get("out") is True
-    unused = {key: "that is only written to" for key in _OF_READING if is_out}
+    unused = {key: "that is only written to" for key in KEYS_OF_TOPICS_READ if is_out}
     if not is_out or topic.keys.get("format", "json") == "json":
         why = "that is written in JSON" if is_out else "that is read"
-        unused |= dict.fromkeys(_OF_SCHEMAS, why)
+        unused |= dict.fromkeys(KEYS_OF_SCHEMAS, why)
     for key in sorted(topic.keys.keys() & unused.keys()):
         yield topic.at_key("TR306", key, f"'{key}' means nothing for a topic {unused[key]}", "leave it out")
 

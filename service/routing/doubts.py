@@ -1,5 +1,6 @@
 """What can be used, and is most likely a mistake: warnings about routes that load."""
 
+import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -8,6 +9,7 @@ from service.errors import Finding
 from service.expressions import ROUTE_VARIABLES, MistakesError, Template
 from service.routing.conditions import is_never_true
 from service.routing.entries import Entry, actions_of, id_of, starts_of
+from service.routing.lookups import OF_TEMPORAL, RUNNING, STATUS, SYSTEM
 
 OURS = 4
 """Search attributes that each start sets by itself."""
@@ -19,14 +21,6 @@ six other types. Source: Temporal's documentation, "Search Attributes", limits."
 
 LONGEST_BYTES = 2048
 
-_OF_TEMPORAL = frozenset(
-    {
-        *("BatcherNamespace", "BatcherUser", "BinaryChecksums", "BuildIds", "CloseTime", "ExecutionDuration"),
-        *("ExecutionStatus", "ExecutionTime", "HistoryLength", "HistorySizeBytes", "ParentRunId"),
-        *("ParentWorkflowId", "RootRunId", "RootWorkflowId", "RunId", "StartTime", "StateTransitionCount"),
-        *("TaskQueue", "WorkflowId", "WorkflowType"),
-    }
-)
 # Without underscores; several words are looked for as one, too: first_name, firstName.
 _PERSONAL = frozenset(
     {
@@ -72,6 +66,7 @@ def doubts(routes: Sequence[Entry]) -> Iterator[Finding]:
                     yield from _personal(attributes, name)
                 yield from _over_limits(attributes)
     yield from _too_many(routes)
+    yield from _lookups(routes)
 
 
 def _never_true(route: Entry) -> Iterator[Finding]:
@@ -80,7 +75,7 @@ def _never_true(route: Entry) -> Iterator[Finding]:
         yield route.at_value("TR401", "when", "`when` is always false", "take the route away")
     if not isinstance(when, str) or not _is_right(ROUTE_VARIABLES.compile, when):
         return
-    given = {"record.topic": {topic}} if (topic := route.text("from")) else {}
+    given = {"record.topic": set(topics)} if (topics := route.texts("from")) else {}
     listed = [types] if isinstance(types, str) else types
     if isinstance(listed, list) and all(isinstance(one, str) for one in listed):
         given["event.type"] = set(listed)
@@ -125,7 +120,7 @@ def _over_limits(attributes: Entry) -> Iterator[Finding]:
         cure = f"Temporal takes {MOST_OF_A_START}, of which {OURS} are turnout's"
         yield attributes.document.at_value("TR404", attributes.loc, problem, cure)
     for name, value in attributes.keys.items():
-        if name in _OF_TEMPORAL:
+        if name in OF_TEMPORAL:
             yield attributes.at_key("TR404", name, f"'{name}' is Temporal's own", "name it otherwise")
         template = _template(value)
         size = len("".join(template.literals).encode()) if template else 0
@@ -146,6 +141,28 @@ def _too_many(routes: Sequence[Entry]) -> Iterator[Finding]:
                 )
                 yield attributes.at_key("TR404", name, problem, cure)
             seen.add(name)
+
+
+def _lookups(routes: Sequence[Entry]) -> Iterator[Finding]:
+    known = {
+        name
+        for route in routes
+        for start in starts_of(route)
+        if (attributes := start.below("search_attributes"))
+        for name in attributes.keys
+    }
+    for where in (to.below("where") for route in routes for a in actions_of(route) if (to := a.below("to"))):
+        for name in where.keys if where else ():
+            if where is None or name in known | SYSTEM:
+                continue
+            yield from _personal(where, name)
+            if close := difflib.get_close_matches(name, known, 1, cutoff=0.8):
+                problem = f"no start here sets search attribute '{name}'"
+                yield where.at_key("TR407", name, problem, f"did you mean {close[0]}?")
+        if where and where.keys.get(STATUS) == RUNNING:
+            problem = "only running workflows are looked for: what is delivered again may reach the next one"
+            cure = f"take {STATUS} away where a value is one workflow's alone"
+            yield where.at_value("TR408", STATUS, problem, cure)
 
 
 # --- texts of a route, where they are right ---

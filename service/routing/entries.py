@@ -31,6 +31,11 @@ class Entry:
         value = self.keys.get(key)
         return value if isinstance(value, str) else None
 
+    def texts(self, key: str) -> list[str]:
+        """The texts under `key`: one, or those of a list."""
+        value = self.keys.get(key)
+        return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+
     def below(self, key: str) -> "Entry | None":
         """The map under `key`, if there is one."""
         value = self.keys.get(key)

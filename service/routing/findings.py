@@ -24,14 +24,16 @@ _WORDS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def findings_of(document: Document, error: ValidationError) -> Iterator[Finding]:
-    """Everything that the grammar refused in `document`."""
+def findings_of(
+    document: Document, error: ValidationError, grammar: type[BaseModel] = RouteFile, at: Loc = ()
+) -> Iterator[Finding]:
+    """Everything that `grammar` refused in `document`, or in the part of it that stands at `at`."""
     for detail in error.errors(include_url=False, include_input=False):
-        loc = detail["loc"]
+        loc = (*at, *detail["loc"])
         context = detail.get("ctx", {})
         match detail["type"]:
             case "extra_forbidden":
-                yield _unknown_key(document, loc)
+                yield _unknown_key(document, loc, _known_keys(grammar, detail["loc"][:-1]))
             case "missing":
                 yield document.at_value("TR202", loc[:-1], f"{_where(loc[:-1])}'{loc[-1]}' is missing")
             case "mistakes":
@@ -52,9 +54,8 @@ def _refused(document: Document, loc: Loc, problem: str, cure: str) -> Finding:
     return document.at_value("TR203", loc, f"{_subject(loc)} {problem}", cure)
 
 
-def _unknown_key(document: Document, loc: Loc) -> Finding:
+def _unknown_key(document: Document, loc: Loc, known: list[str]) -> Finding:
     name = str(loc[-1])
-    known = _known_keys(loc[:-1])
     close = difflib.get_close_matches(name, known, 1)
     cure = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
     return document.at_key("TR201", loc, f"unknown key '{name}'", cure)
@@ -62,12 +63,13 @@ def _unknown_key(document: Document, loc: Loc) -> Finding:
 
 def _mistake(document: Document, loc: Loc, mistake: Mistake) -> Finding:
     cure = mistake.cure
+    code = "TR206" if mistake.too_much else "TR205"
     if loc[-1:] == (KEY,):
         return document.at_key("TR205", loc[:-1], f"{_subject(loc[:-1])}: {mistake.problem}", cure)
     if mistake.unfinished and (quoted := document.line_quoted(loc)):
         cure = f"` #` starts a YAML comment, which may have cut it; write {quoted}"
     problem = f"{_subject(loc)}: {mistake.problem}"
-    return document.at_value("TR205", loc, problem, cure, offset=mistake.offset)
+    return document.at_value(code, loc, problem, cure, offset=mistake.offset)
 
 
 def _subject(loc: Loc) -> str:
@@ -85,8 +87,8 @@ def _plain_words(message: str) -> str:
     return re.sub(r"^Input should be ", "must be ", message)
 
 
-def _known_keys(loc: Loc) -> list[str]:
-    model: Any = RouteFile
+def _known_keys(grammar: type[BaseModel], loc: Loc) -> list[str]:
+    model: Any = grammar
     for part in loc:
         model = _below(model, part)
     return [field.alias or name for name, field in model.model_fields.items()] if _is_model(model) else []
@@ -98,15 +100,16 @@ def _below(model: Any, part: str | int) -> Any:
         return model
     for name, field in model.model_fields.items():
         if part == (field.alias or name):
-            return next(iter(_models_in(field.annotation)), None)
+            return next(iter(models_in(field.annotation)), None)
     return model
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a value of this type may be, or hold."""
     if _is_model(annotation):
         yield annotation
     for argument in get_args(annotation):
-        yield from _models_in(argument)
+        yield from models_in(argument)
 
 
 def _is_model(annotation: Any) -> bool:

@@ -7,8 +7,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
+from pydantic_core.core_schema import no_info_wrap_validator_function, str_schema, union_schema
 
 from service.durations import parse_duration
 from service.errors import RouteError
@@ -26,7 +37,9 @@ from service.expressions import (
     checked_id,
     checked_task_queue,
 )
+from service.routing import spelling
 from service.routing.commands import Rule
+from service.routing.lookups import OF_TEMPORAL, RUNNING, STATUS, SYSTEM, checked_value
 from service.routing.shapes import Shape, ShapeMistakesError
 
 LATER = "not in this version yet: "
@@ -86,8 +99,6 @@ def _mistakes(mistakes: list[tuple[tuple[str | int, ...], Mistake]]) -> NoReturn
 
 def _template(variables: Variables, check: Callable[[str], object]) -> Callable[[Any], Template]:
     def parse(value: Any) -> Template:
-        if isinstance(value, dict) and "where" in value:
-            refuse(f"{LATER}to: {{where: …}}", "write to: and a workflow id instead")
         try:
             template = Template.parse(_text(value), variables)
         except MistakesError as error:
@@ -97,6 +108,25 @@ def _template(variables: Variables, check: Callable[[str], object]) -> Callable[
         return template
 
     return parse
+
+
+def _to(value: Any, where: Callable[[Any], Any]) -> Any:
+    if isinstance(value, dict):
+        return where(value)
+    return _template(ROUTE_VARIABLES, _literal_id)(value)
+
+
+def _attribute(value: Any) -> str:
+    name = _literal(value)
+    if name in OF_TEMPORAL - SYSTEM:
+        refuse("is Temporal's own", f"name one that starts set; of Temporal's: {', '.join(sorted(SYSTEM))}")
+    if "`" in name:
+        refuse("holds a `", "search attributes cannot be looked for by such a name")
+    return name
+
+
+def _literal_value(text: str) -> str:
+    return _literal_id(text, checked_value)
 
 
 def _some_text(text: str) -> None:
@@ -243,6 +273,13 @@ def _types(value: Any) -> tuple[str, ...]:
     return tuple(_literal(one) for one in types)
 
 
+def _topics(value: Any) -> tuple[str, ...]:
+    topics = value if isinstance(value, list) else [value]
+    if not topics:
+        refuse("is empty", "name the topics that it reads")
+    return tuple(_literal(one) for one in topics)
+
+
 def _route_name(value: Any) -> str:
     name = _literal(value)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}", name):
@@ -262,25 +299,42 @@ def _not_with_signals(_value: Any) -> NoReturn:
     refuse("cannot stand in or_start", "start the workflow by a route of its own, with publish_closing in it")
 
 
-IdText = Annotated[Template, PlainValidator(_template(ROUTE_VARIABLES, _literal_id))]
-TaskQueueText = Annotated[Template, PlainValidator(_template(ROUTE_VARIABLES, _literal_task_queue))]
-Text = Annotated[Template, PlainValidator(_template(ROUTE_VARIABLES, _some_text))]
-MomentText = Annotated[Template, PlainValidator(_template(ROUTE_VARIABLES, _moment))]
-EnvelopeText = Annotated[Template, PlainValidator(_template(ENVELOPE_VARIABLES, _some_text))]
-When = Annotated[Condition, PlainValidator(_condition)]
-AnyShape = Annotated[Shape, PlainValidator(_shape)]
-Arguments = Annotated[Shape, PlainValidator(_list_shape)]
-ContractSchema = Annotated[Schema, PlainValidator(_schema)]
-RuleName = Annotated[Rule, PlainValidator(_rule)]
-RuleOrPark = Annotated[Rule | timedelta, PlainValidator(_rule_or_park)]
-Duration = Annotated[timedelta, PlainValidator(_duration)]
-Literal_ = Annotated[str, PlainValidator(_literal)]
+IdText = Annotated[
+    Template, PlainValidator(_template(ROUTE_VARIABLES, _literal_id)), WithJsonSchema(spelling.TEXT)
+]
+TaskQueueText = Annotated[
+    Template, PlainValidator(_template(ROUTE_VARIABLES, _literal_task_queue)), WithJsonSchema(spelling.TEXT)
+]
+Text = Annotated[
+    Template, PlainValidator(_template(ROUTE_VARIABLES, _some_text)), WithJsonSchema(spelling.TEXT)
+]
+MomentText = Annotated[
+    Template, PlainValidator(_template(ROUTE_VARIABLES, _moment)), WithJsonSchema(spelling.MOMENT)
+]
+EnvelopeText = Annotated[
+    Template, PlainValidator(_template(ENVELOPE_VARIABLES, _some_text)), WithJsonSchema(spelling.TEXT)
+]
+When = Annotated[Condition, PlainValidator(_condition), WithJsonSchema(spelling.CONDITION)]
+AnyShape = Annotated[Shape, PlainValidator(_shape), WithJsonSchema(spelling.ANYTHING)]
+Arguments = Annotated[Shape, PlainValidator(_list_shape), WithJsonSchema(spelling.ARGUMENTS)]
+ContractSchema = Annotated[Schema, PlainValidator(_schema), WithJsonSchema(spelling.SCHEMA)]
+RuleName = Annotated[Rule, PlainValidator(_rule), WithJsonSchema(spelling.RULE)]
+RuleOrPark = Annotated[Rule | timedelta, PlainValidator(_rule_or_park), WithJsonSchema(spelling.RULE_OR_PARK)]
+Duration = Annotated[timedelta, PlainValidator(_duration), WithJsonSchema(spelling.DURATION)]
+Literal_ = Annotated[str, PlainValidator(_literal), WithJsonSchema(spelling.LITERAL)]
+RouteName = Annotated[str, PlainValidator(_route_name), WithJsonSchema(spelling.ROUTE_NAME)]
+TopicName = Annotated[str, PlainValidator(_topic_name), WithJsonSchema(spelling.TOPIC_NAME)]
+ValueText = Annotated[
+    Template, PlainValidator(_template(ROUTE_VARIABLES, _literal_value)), WithJsonSchema(spelling.TEXT)
+]
+AttributeName = Annotated[str, PlainValidator(_attribute), WithJsonSchema(spelling.LITERAL)]
 
 
 # --- keys ---
 
 
 class _Keys(BaseModel):
+    # What stands below a key says what it means, here, to editors and in docs/reference.md.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
@@ -288,63 +342,109 @@ class EventMapping(_Keys):
     """Where the attributes of an event come from, for producers that don't send CloudEvents."""
 
     type: EnvelopeText
+    """The type of the event, which routes ask for: `${headers["event-type"]}`."""
     id: Annotated[EnvelopeText | None, GIVEN] = None
+    """What makes a repeat a repeat. Without it, the record's place is the event's identity."""
     subject: Annotated[EnvelopeText | None, GIVEN] = None
+    """What the event is about."""
     source: Annotated[EnvelopeText | None, GIVEN] = None
+    """Who says so; without it, the topic."""
     time: Annotated[EnvelopeText | None, GIVEN] = None
+    """When it happened; without it, the record's timestamp."""
 
 
 class TopicKeys(_Keys):
-    """A topic; `event` None is CloudEvents, `tombstones` None refuses null values."""
+    """A topic: how its records are read, or that it is only written to."""
+
+    # `event` None is CloudEvents, `tombstones` None refuses null values.
 
     out: bool = False
+    """`true`: written to, not read. Only `format` goes with it, and what belongs to that."""
     format: Annotated[BytesFormat, PlainValidator(_bytes_format)] = "json"
-    event: Annotated[EventMapping | None, BeforeValidator(_envelope)] = None
+    """The format of the values; `avro` and `json-schema` are by schemas of a registry."""
+    event: Annotated[
+        EventMapping | None,
+        BeforeValidator(_envelope, json_schema_input_type=Literal["cloudevents"] | EventMapping),
+    ] = None
+    """The envelope: `cloudevents`, in binary or structured mode, or a mapping for producers that send none.
+    Absent, it is `cloudevents`."""
     key: Annotated[KeyFormat, PlainValidator(_key_format)] = "text"
+    """How keys are read; `bytes` are Base64 in expressions."""
     ordering: Annotated[Literal["key", "partition"], GIVEN] = "key"
+    """`key`: records with one key in order, others side by side. `partition`: all of a partition in
+    order."""
     tombstones: Annotated[Literal["skip", "event"] | None, GIVEN] = None
+    """What a null value is: passed over, or an event without data (mapped topics only). Absent, it makes a
+    letter."""
     unmatched: RuleName = Rule.DEAD_LETTER
+    """What becomes of an event that no route's topic and type fit."""
     subject: Annotated[SubjectStrategy, PlainValidator(_subject_strategy)] = "topic-name"
-    schemas: Annotated[dict[str, str], PlainValidator(_schema_files)] = Field(
-        default_factory=dict, alias="schema"
-    )
+    """Under which subject the registry has the schema of a topic that is written to: `<topic>-value`, the
+    schema's full name, or `<topic>-<full name>`."""
+    schemas: Annotated[
+        dict[str, str], PlainValidator(_schema_files), WithJsonSchema(spelling.SCHEMA_FILES)
+    ] = Field(default_factory=dict, alias="schema")
+    """The file with the schema by which results are written, or one for each type of event. Absent, it is the
+    newest that the registry has."""
     register_: Annotated[bool, GIVEN] = Field(default=False, alias="register")
+    """Whether a start registers `schema`."""
 
 
 class OptionKeys(_Keys):
-    """How a workflow is started, beyond what it is and what it gets."""
+    """How a workflow is started, beyond what it is and what it gets; absent, the server decides."""
 
     execution_timeout: Annotated[Duration | None, GIVEN] = None
+    """How long the workflow may take, with all of its runs."""
     run_timeout: Annotated[Duration | None, GIVEN] = None
+    """How long one run may take."""
     task_timeout: Annotated[Duration | None, GIVEN] = None
+    """How long a worker may take for one workflow task."""
     start_delay: Annotated[Duration | None, GIVEN] = None
+    """How long after the event the workflow begins. Not with `start_at`."""
     start_at: Annotated[MomentText | None, GIVEN] = None
+    """When the workflow begins. Not with `start_delay`."""
     search_attributes: dict[str, AnyShape] = Field(default_factory=dict)
+    """Search attributes by name; they must be registered. They are seen by everybody."""
     memo: dict[str, AnyShape] = Field(default_factory=dict)
+    """Entries of the memo by name."""
     priority: Annotated[int | None, GIVEN, Field(ge=1, le=5)] = None
+    """1 is first, 5 last."""
     fairness_key: Annotated[Text | None, GIVEN] = None
+    """Among whom the task queue is shared fairly; at most 64 bytes."""
     fairness_weight: Annotated[float | None, GIVEN, Field(ge=0.001, le=1000)] = None
+    """The share of that fairness key."""
     summary: Annotated[Text | None, GIVEN] = None
+    """One line for people in the Temporal UI; cut at 200 bytes."""
 
 
 class WorkflowKeys(OptionKeys):
     """A workflow to start, what it gets and how."""
 
     workflow: IdText
+    """The type of the workflow."""
     task_queue: TaskQueueText
+    """The task queue of its workers."""
     input: Annotated[AnyShape | None, GIVEN] = None
+    """Its only argument. Not with `args`."""
     args: Annotated[Arguments | None, GIVEN] = None
+    """Its arguments. Not with `input`."""
     contract: Annotated[ContractSchema | None, GIVEN] = None
+    """What the input, or the whole list of `args`, must fit. The path is from this file's folder."""
 
 
 class StartKeys(WorkflowKeys):
     """Start a workflow."""
 
     id: IdText
+    """The id of the workflow; one that has closed is never started again."""
     namespace: Annotated[IdText | None, GIVEN] = None
+    """The namespace; an expression must give one of `namespaces`. Absent, it is the service's own."""
     running: RuleName = Rule.DEAD_LETTER
+    """When one of that id runs, started by another event."""
     closed: RuleName = Rule.DEAD_LETTER
-    publish_closing: Annotated[str | None, PlainValidator(_literal)] = None
+    """When one of that id has closed."""
+    publish_closing: Annotated[str | None, PlainValidator(_literal), WithJsonSchema(spelling.LITERAL)] = None
+    """The topic, declared with `out: true`, that is told how the workflow ended."""
 
 
 class OrStartKeys(WorkflowKeys):
@@ -353,64 +453,135 @@ class OrStartKeys(WorkflowKeys):
     publish_closing: Annotated[None, PlainValidator(_not_with_signals)] = None
 
 
+class WhereKeys(_Keys):
+    """Look for the workflow: all of these search attributes are equal to these values."""
+
+    where: dict[AttributeName, ValueText]
+    """By name: values of search attributes that its start has set. `WorkflowType`, and `ExecutionStatus:
+    Running`, may stand beside one."""
+
+    @field_validator("where")
+    @classmethod
+    def _is_of_use(cls, where: dict[str, Template]) -> dict[str, Template]:
+        status = where.get(STATUS)
+        if status and status.literal != RUNNING:
+            refuse(f"takes {STATUS}: {RUNNING} alone", "take it away: the others are closed")
+        if where.keys() <= SYSTEM:
+            refuse("finds any of them", "name a search attribute that starts set, and its value")
+        return where
+
+
+To = Annotated[
+    Template | WhereKeys,
+    GetPydanticSchema(
+        lambda _, schema_of: no_info_wrap_validator_function(
+            _to,
+            schema_of(WhereKeys),
+            json_schema_input_schema=union_schema(
+                [str_schema(metadata={"pydantic_js_updates": spelling.TEXT}), schema_of(WhereKeys)]
+            ),
+        ),
+    ),
+]
+
+
 class SignalKeys(_Keys):
     """Signal a workflow."""
 
-    to: IdText
+    to: To
+    """The id of the workflow, or `{where: …}`, which looks for it."""
     name: IdText
+    """The name of the signal."""
     input: Annotated[AnyShape | None, GIVEN] = None
+    """Its only argument. Not with `args`."""
     args: Annotated[Arguments | None, GIVEN] = None
+    """Its arguments. Not with `input`."""
     contract: Annotated[ContractSchema | None, GIVEN] = None
+    """What the input, the whole list of `args`, or one item of a batch must fit. The path is from this
+    file's folder."""
     namespace: Annotated[IdText | None, GIVEN] = None
+    """The namespace; an expression must give one of `namespaces`. Absent, it is the service's own."""
     batch: bool = False
+    """`true`: what queued meanwhile goes as one signal, whose argument is a list. It needs `input`, and
+    workers with the inbox."""
     missing: RuleOrPark = Rule.DEAD_LETTER
+    """When there is no workflow of that id. Not with `or_start`."""
     closed: RuleName = Rule.DEAD_LETTER
+    """When it has closed."""
     or_start: Annotated[OrStartKeys | None, GIVEN] = None
+    """The workflow that is started when there is none of that id."""
 
 
 class CancelKeys(_Keys):
     """Ask a workflow to cancel itself."""
 
-    to: IdText
+    to: To
+    """The id of the workflow, or `{where: …}`, which looks for it."""
     reason: Annotated[Text | None, GIVEN] = None
+    """Why, for people."""
     namespace: Annotated[IdText | None, GIVEN] = None
+    """The namespace; an expression must give one of `namespaces`. Absent, it is the service's own."""
     missing: RuleOrPark = Rule.DEAD_LETTER
+    """When there is no workflow of that id."""
     closed: RuleName = Rule.DEAD_LETTER
+    """When it has closed."""
 
 
 class ErrorKeys(_Keys):
     """Why what was called says no."""
 
     type: IdText
+    """The name that the workflow tells errors apart by."""
     text: Annotated[Text | None, GIVEN] = None
+    """What it says, for people."""
 
 
 class CompleteKeys(_Keys):
-    """Give a call its reply; exactly one of result and error (checked where routes are read)."""
+    """Give a call its reply: exactly one of `result` and `error`."""
+
+    # Checked in consistency.py, as what is said of the keys of a route.
 
     correlation: Text
+    """The text that the request brought in its header `correlation`."""
     result: Annotated[AnyShape | None, GIVEN] = None
+    """What the call returns. Not with `error`."""
     error: Annotated[ErrorKeys | None, GIVEN] = None
+    """What the call raises. Not with `result`."""
     late: RuleName = Rule.DEAD_LETTER
+    """When nobody waits for it any more."""
 
 
 class RouteKeys(_Keys):
-    """One route; exactly one of start, signal, cancel and complete (checked where routes are read)."""
+    """One route: which events, and exactly one of `start`, `signal`, `cancel` and `complete`."""
 
-    name: Annotated[str, PlainValidator(_route_name)]
-    topic: Annotated[str, PlainValidator(_literal)] = Field(alias="from")
-    types: Annotated[tuple[str, ...] | None, PlainValidator(_types)] = Field(default=None, alias="type")
+    name: RouteName
+    """The route's identity for ever: a renamed route is a new one, which acts again on what is delivered
+    again."""
+    topics: Annotated[tuple[str, ...], PlainValidator(_topics), WithJsonSchema(spelling.LITERALS)] = Field(
+        alias="from"
+    )
+    """The topic that it reads, or a list of them, declared under `topics`."""
+    types: Annotated[tuple[str, ...] | None, PlainValidator(_types), WithJsonSchema(spelling.LITERALS)] = (
+        Field(default=None, alias="type")
+    )
+    """The types of events that it takes; absent, any."""
     when: Annotated[When | None, GIVEN] = None
+    """Which of them it takes: CEL, without `${}`."""
     start: Annotated[StartKeys | None, GIVEN] = None
+    """Start a workflow."""
     signal: Annotated[SignalKeys | None, GIVEN] = None
+    """Signal a workflow."""
     cancel: Annotated[CancelKeys | None, GIVEN] = None
+    """Ask a workflow to cancel itself."""
     complete: Annotated[CompleteKeys | None, GIVEN] = None
+    """Give a call of a workflow its reply."""
 
 
 class TaskQueueKeys(_Keys):
     """What is known of the workers of a task queue."""
 
     inbox: bool = False
+    """Whether its workers have the inbox, which drops repeated signals."""
 
 
 def _version(value: Any) -> Literal[1]:
@@ -422,8 +593,13 @@ def _version(value: Any) -> Literal[1]:
 class RouteFile(_Keys):
     """One file of routes."""
 
-    version: Annotated[Literal[1], PlainValidator(_version)]
-    topics: dict[Annotated[str, PlainValidator(_topic_name)], TopicKeys] = Field(default_factory=dict)
+    version: Annotated[Literal[1], PlainValidator(_version), WithJsonSchema(spelling.VERSION)]
+    """The version of this grammar."""
+    topics: dict[TopicName, TopicKeys] = Field(default_factory=dict)
+    """Topics by name: each is declared once over all files."""
     routes: list[RouteKeys] = Field(default_factory=list)
-    task_queues: dict[Annotated[str, PlainValidator(_literal)], TaskQueueKeys] = Field(default_factory=dict)
+    """The routes, in the order in which they act."""
+    task_queues: dict[Literal_, TaskQueueKeys] = Field(default_factory=dict)
+    """What is known of task queues, by name."""
     namespaces: list[Literal_] = Field(default_factory=list)
+    """The namespaces that an expression may name."""

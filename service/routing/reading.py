@@ -19,8 +19,9 @@ Loc = tuple[str | int, ...]
 """Where in the values: keys of maps and indexes of lists, as pydantic reports them."""
 
 MAX_LEVELS = 64
+_MAX_OPEN_BRACKETS = 1_000  # texts may hold some; of 30,000 that are opened the reader thinks for minutes
 
-_BREAKS = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
+_BREAKS = re.compile(r"\r\n?|\n")  # those of YAML 1.2; 1.1 knew more
 _TAG = "tag:yaml.org,2002:"
 _NEEDS_QUOTES = "YAML reads that differently without quotes; write "
 
@@ -55,6 +56,11 @@ class Document:
         """Its text by lines, as YAML counts them."""
         return _BREAKS.split(self._text)
 
+    def position(self, loc: Loc) -> tuple[int, int]:
+        """Line and column, from 1, of a value, or of what is nearest around where it would stand."""
+        mark = self._nearest(loc).start_mark
+        return mark.line + 1, mark.column + 1
+
     def place(self, loc: Loc) -> str:
         """Where a value stands, for people: `orders.yaml:12`."""
         return f"{self.path.name}:{self._nearest(loc).start_mark.line + 1}"
@@ -81,8 +87,8 @@ class Document:
         return Finding(code, self.path, mark.line + 1, column + 1, problem, cure)
 
 
-def read(path: Path) -> Document:
-    """The values of the YAML 1.2 file at `path`.
+def read(path: Path, *, if_empty: str = "write version: 1, topics and routes") -> Document:
+    """The values of the YAML 1.2 file at `path`; `if_empty` is said to do where nothing stands in it.
 
     Raises:
         ConfigurationError: It cannot be read, is no YAML, or uses what has no meaning here (tags,
@@ -90,7 +96,7 @@ def read(path: Path) -> Document:
     """
     try:
         text = _decoded(path)
-        root = _composed(path, text)
+        root = _composed(path, text, if_empty)
     except _Unreadable as error:
         raise ConfigurationError("unreadable", [error.finding]) from error
     building = _Building(path, text)
@@ -114,13 +120,16 @@ def _decoded(path: Path) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = raw[: error.start].decode("utf-8", "replace")
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        line, column = _place_after(raw[: error.start].decode("utf-8-sig", "replace"))
         finding = Finding("TR101", path, line, column, "this byte is not UTF-8", "save the file as UTF-8")
         raise _Unreadable(finding) from error
 
 
-def _composed(path: Path, text: str) -> Node:
+def _composed(path: Path, text: str, if_empty: str) -> Node:
+    if (position := _too_many_brackets(text)) is not None:
+        line, column = _place_after(text[:position])
+        problem = f"more than {_MAX_OPEN_BRACKETS} brackets are open here"
+        raise _Unreadable(Finding("TR108", path, line, column, problem, "close them"))
     yaml = YAML(typ="safe", pure=True)  # the round-trip reader puts marks of its own into folded texts
     try:
         with warnings.catch_warnings():
@@ -135,8 +144,18 @@ def _composed(path: Path, text: str) -> Node:
         finding = Finding("TR102", path, 0, 0, problem, "check it with a YAML linter")
         raise _Unreadable(finding) from error
     if root is None:
-        raise _Unreadable(Finding("TR101", path, 0, 0, "is empty", "write version: 1, topics and routes"))
+        raise _Unreadable(Finding("TR101", path, 0, 0, "is empty", if_empty))
     return root
+
+
+def _too_many_brackets(text: str) -> int | None:
+    """Where so many brackets are open that reading on would take very long; None: nowhere."""
+    depth = 0
+    for bracket in re.finditer(r"[\[\]{}]", text):
+        depth = max(depth + (1 if bracket[0] in "[{" else -1), 0)
+        if depth > _MAX_OPEN_BRACKETS:
+            return bracket.start()
+    return None
 
 
 @dataclass(slots=True)
@@ -250,6 +269,12 @@ def _line(text: str, number: int) -> str:
     return lines[number] if number < len(lines) else ""
 
 
+def _place_after(text: str) -> tuple[int, int]:
+    """Line and column of what follows `text`."""
+    lines = _BREAKS.split(text)
+    return len(lines), len(lines[-1]) + 1
+
+
 _ESCAPE_SIZE = {"x": 4, "u": 6, "U": 10}
 
 
@@ -292,8 +317,7 @@ def _character_finding(path: Path, text: str, error: YAMLError) -> Finding:
     position = getattr(error, "position", None)
     if not isinstance(position, int):
         return Finding("TR102", path, 0, 0, f"YAML: {str(error).splitlines()[0]}")
-    before = text[:position]
-    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    line, column = _place_after(text[:position])
     problem, cure = "YAML: a control character", "write it as an escape in double quotes"
     return Finding("TR102", path, line, column, problem, cure)
 

@@ -79,6 +79,21 @@ class Shape:
         """Its value as far as it is known before any event: UNKNOWN stands where a template does."""
         return _outlined(self._form)
 
+    def place_of(self, source: str) -> Loc | None:
+        """Where the value of the expression `source` stands: `()` is all of it, `(n,)` an item; else None."""
+        if _is_expression(self._form, source):
+            return ()
+        items = enumerate(self._form) if isinstance(self._form, list) else ()
+        return next(((index,) for index, item in items if _is_expression(item, source)), None)
+
+
+def _is_expression(form: Any, source: str) -> bool:
+    return (
+        isinstance(form, Template)
+        and not form.literals
+        and [expression.strip() for expression in form.expressions] == [source]
+    )
+
 
 def _filled(form: Any, variables: Mapping[str, Any]) -> Any:
     if isinstance(form, Template):

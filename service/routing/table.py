@@ -28,6 +28,7 @@ from service.routing.commands import (
 )
 from service.routing.consistency import inconsistencies
 from service.routing.contract import Contract, Part
+from service.routing.files import route_files
 from service.routing.findings import findings_of
 from service.routing.grammar import (
     CancelKeys,
@@ -38,9 +39,11 @@ from service.routing.grammar import (
     SignalKeys,
     StartKeys,
     TopicKeys,
+    WhereKeys,
     WorkflowKeys,
     rfc_3339,
 )
+from service.routing.lookups import SYSTEM, checked_value
 from service.routing.out_schemas import unusable_schemas
 from service.routing.reading import Document, Loc, read
 from service.routing.shapes import Shape
@@ -103,7 +106,7 @@ class Route:
 
     def __init__(self, keys: RouteKeys, allowed: frozenset[str]) -> None:
         self.name = keys.name
-        self.topic = keys.topic
+        self.topics = keys.topics
         self.types = keys.types
         self.keys = keys
         self._allowed = allowed
@@ -157,7 +160,8 @@ class Route:
             route=self.name,
             event=event,
             namespace=self._namespace(keys.namespace, variables),
-            workflow_id=_id("to", keys.to, variables),
+            workflow_id="" if isinstance(keys.to, WhereKeys) else _id("to", keys.to, variables),
+            where=_where(keys.to, variables) if isinstance(keys.to, WhereKeys) else None,
             name=_id("name", keys.name, variables),
             args=([*_args(keys.input, None, variables)],)
             if keys.batch
@@ -175,7 +179,8 @@ class Route:
             route=self.name,
             event=event,
             namespace=self._namespace(keys.namespace, variables),
-            workflow_id=_id("to", keys.to, variables),
+            workflow_id="" if isinstance(keys.to, WhereKeys) else _id("to", keys.to, variables),
+            where=_where(keys.to, variables) if isinstance(keys.to, WhereKeys) else None,
             reason=_text("reason", reason, variables) if reason else "",
             missing=keys.missing,
             closed=keys.closed,
@@ -237,7 +242,10 @@ class RouteTable:
         }
         self._queues = {name: keys.inbox for file in files for name, keys in file.task_queues.items()}
         self._batching_topics = frozenset(
-            route.topic for route in self.routes if route.keys.signal and route.keys.signal.batch
+            topic
+            for route in self.routes
+            if route.keys.signal and route.keys.signal.batch
+            for topic in route.topics
         )
         self._matching = {topic: _Matching(topic, self.routes) for topic in self.topics}
 
@@ -264,6 +272,13 @@ class RouteTable:
     def search_attributes(self) -> set[str]:
         """The names of all search attributes that starts set; they must be registered."""
         return {name for keys in self._workflows() for name in keys.search_attributes}
+
+    @property
+    def looked_for(self) -> set[str]:
+        """The names of all search attributes that workflows are looked for by; they must be registered."""
+        actions = (route.keys.signal or route.keys.cancel for route in self.routes)
+        wheres = (action.to.where for action in actions if action and isinstance(action.to, WhereKeys))
+        return {name for where in wheres for name in where} - SYSTEM
 
     @property
     def namespaces(self) -> set[str]:
@@ -305,7 +320,7 @@ class _Matching:
     """The routes of one topic by type; types that no route names share the routes without a type."""
 
     def __init__(self, topic: str, routes: Sequence[Route]) -> None:
-        fitting = [route for route in routes if route.topic == topic]
+        fitting = [route for route in routes if topic in route.topics]
         self._any = tuple(route for route in fitting if route.types is None)
         named = {one for route in fitting for one in route.types or ()}
         self._by_type = {
@@ -328,15 +343,24 @@ class RoutesAsRead(NamedTuple):
 def load_routes(path: Path, judge: Judge = no_mistakes) -> RouteTable:
     """The table of the file at `path`, or of all *.yaml and *.yml files in that folder and below.
 
-    Files are read in the order of their paths; those in hidden folders are left out, since a mounted
-    Kubernetes ConfigMap keeps a second copy of each file in one. `judge` is asked about each route, too.
+    Files are read in the order of their paths, but for tests of routes; see `route_files`. `judge` is asked
+    about each route, too.
 
     Raises:
         ConfigurationError: Anything is wrong; with all findings, in the order of files and lines.
     """
-    routes = read_routes([path], judge)
+    return load_all_routes([path], judge)
+
+
+def load_all_routes(paths: Sequence[Path], judge: Judge = no_mistakes) -> RouteTable:
+    """As `load_routes`, of several files or folders that are read as one.
+
+    Raises:
+        ConfigurationError: Anything is wrong; with all findings, in the order of files and lines.
+    """
+    routes = read_routes(paths, judge)
     if routes.findings:
-        raise _all_at_once(path, routes.findings)
+        raise _all_at_once(", ".join(map(str, paths)), routes.findings)
     return RouteTable(routes.files)
 
 
@@ -346,7 +370,7 @@ def read_routes(paths: Sequence[Path], judge: Judge = no_mistakes) -> RoutesAsRe
     documents: list[Document] = []
     files: list[RouteFile] = []
     try:
-        for name in dict.fromkeys(name for path in paths for name in _files(path)):
+        for name in dict.fromkeys(name for path in paths for name in route_files(path)):
             try:
                 documents.append(read(name))
             except ConfigurationError as error:
@@ -381,23 +405,7 @@ def _judged(document: Document, file: RouteFile, judge: Judge) -> Iterator[Findi
             yield document.at_value("TR405", ("routes", index, *loc), problem, cure)
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise _all_at_once(path, [Finding("TR101", path, 0, 0, "there is no such file or folder")])
-    found = (file for suffix in ("*.yaml", "*.yml") for file in path.rglob(suffix))
-    files = sorted(file for file in found if not _is_hidden(file.relative_to(path)))
-    if not files:
-        raise _all_at_once(path, [Finding("TR101", path, 0, 0, "holds no *.yaml or *.yml file")])
-    return files
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
-def _all_at_once(path: Path, findings: Sequence[Finding]) -> ConfigurationError:
+def _all_at_once(path: Path | str, findings: Sequence[Finding]) -> ConfigurationError:
     count = "1 mistake" if len(findings) == 1 else f"{len(findings)} mistakes"
     return ConfigurationError(f"the routes in {path} cannot be used: {count}", findings)
 
@@ -433,6 +441,10 @@ def _id(
 ) -> str:
     # A literal was checked when it was read.
     return template.literal or check(_text(key, template, variables), key)
+
+
+def _where(keys: WhereKeys, variables: Mapping[str, Any]) -> Mapping[str, str]:
+    return {name: _id(name, template, variables, checked_value) for name, template in keys.where.items()}
 
 
 def _args(one: Shape | None, several: Shape | None, variables: Mapping[str, Any]) -> tuple[Any, ...]:

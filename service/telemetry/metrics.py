@@ -2,14 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import structlog
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
+    Histogram,
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
@@ -20,6 +22,21 @@ from service.errors import ConfigurationError, Stage
 from service.telemetry.floods import WATCHED, Floods
 
 log = structlog.get_logger(__name__)
+
+
+SPANS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+AGES = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3_600, 21_600, 86_400)
+"""Upper ends of what is counted together, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a partition is, in records; the age of its oldest one that is not done, in seconds."""
+
+    lag_records: int
+    in_flight: int
+    finished_ahead: int
+    oldest_seconds: float
 
 
 class Metrics:
@@ -97,11 +114,66 @@ class Metrics:
             "1 while the process is ready; /readyz says what is wrong.",
             registry=self.registry,
         )
+        self._lag = Gauge(
+            "turnout_lag_records",
+            "Records of a partition that are in the topic, or were read, and are not done yet.",
+            ["topic", "partition"],
+            registry=self.registry,
+        )
+        self._lag_seconds = Gauge(
+            "turnout_lag_seconds",
+            "Age of the oldest record of a partition that was read and is not done yet; 0 where all is done.",
+            ["topic", "partition"],
+            registry=self.registry,
+        )
+        self._in_flight = Gauge(
+            "turnout_in_flight_records",
+            "Records of a partition that were read and are not done yet.",
+            ["topic", "partition"],
+            registry=self.registry,
+        )
+        self._ahead = Gauge(
+            "turnout_finished_ahead_records",
+            "Records of a partition that are done, with one before them that is not.",
+            ["topic", "partition"],
+            registry=self.registry,
+        )
+        self._age = Histogram(
+            "turnout_event_age_seconds",
+            "Age of a record when all that it led to was durable.",
+            buckets=AGES,
+            registry=self.registry,
+        )
+        self._calls = Histogram(
+            "turnout_call_seconds",
+            "What one try of a command took, whatever came of it.",
+            ["kind"],
+            buckets=SPANS,
+            registry=self.registry,
+        )
+        self._publishing = Histogram(
+            "turnout_publish_seconds",
+            "What it took until Kafka had acknowledged a result, or had not.",
+            buckets=SPANS,
+            registry=self.registry,
+        )
+        self._rebalances = Counter(
+            "turnout_rebalances",
+            "Times that partitions came or went.",
+            registry=self.registry,
+        )
+        self._loop_lag = Gauge(
+            "turnout_loop_lag_seconds",
+            "By how much the event loop was late lately; all else waits as long.",
+            registry=self.registry,
+        )
+        self._partitions: frozenset[tuple[str, int]] = frozenset()
         self._paused_now: frozenset[tuple[str, str]] = frozenset()
         self._floods = Floods(clock)
         self._flooding = dict.fromkeys(WATCHED, False)
         # Bound once: to look a child up takes longer than to count with it.
         self._outcome_children: dict[tuple[str, str], Counter] = {}
+        self._call_children: dict[str, Histogram] = {}
         self._letter_children = {stage: self._letters.labels(stage.value) for stage in Stage}
         for what in WATCHED:
             self._flood.labels(what).set(0)
@@ -153,6 +225,41 @@ class Metrics:
             if floods and not self._flooding[what]:
                 log.warning("flood", of=what, cure="find the route or topic, then: turnout pause NAME")
             self._flooding[what] = floods
+
+    def finished(self, age_seconds: float) -> None:
+        """Count a record that is done, of that age."""
+        self._age.observe(max(age_seconds, 0))
+
+    def called(self, kind: str, seconds: float) -> None:
+        """Count one try of a command."""
+        child = self._call_children.get(kind)
+        if child is None:
+            child = self._call_children[kind] = self._calls.labels(kind)
+        child.observe(seconds)
+
+    def published(self, seconds: float) -> None:
+        """Count one result, or one try of it."""
+        self._publishing.observe(seconds)
+
+    def rebalanced(self) -> None:
+        """Count a step of a rebalance."""
+        self._rebalances.inc()
+
+    def loop_lag(self, seconds: float) -> None:
+        """Show by how much the event loop is late."""
+        self._loop_lag.set(max(seconds, 0))
+
+    def progress(self, now: Mapping[tuple[str, int], "Progress"]) -> None:
+        """Show how far the partitions are that we have now, and no others."""
+        shown = (self._lag, self._lag_seconds, self._in_flight, self._ahead)
+        for topic, number in self._partitions - now.keys():
+            for gauge in shown:
+                gauge.remove(topic, str(number))
+        for (topic, number), one in now.items():
+            values = (one.lag_records, one.oldest_seconds, one.in_flight, one.finished_ahead)
+            for gauge, value in zip(shown, values, strict=True):
+                gauge.labels(topic, str(number)).set(value)
+        self._partitions = frozenset(now)
 
     def text(self) -> str:
         """All of it as Prometheus reads it."""

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from google.protobuf.message import Message
+from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsResponse
+
 from activities.correlation import Correlation, Seal
 from service.routing.commands import CallError, Cancel, Command, Complete, OrStart, Rule, Signal, Start
 from tests.contract.frontend import Frontend, Refusal
@@ -15,6 +18,10 @@ SIGNAL_WITH_START, DESCRIBE = "SignalWithStartWorkflowExecution", "DescribeWorkf
 
 COMPLETE, FAIL = "RespondActivityTaskCompletedById", "RespondActivityTaskFailedById"
 HISTORY = "GetWorkflowExecutionHistoryReverse"
+LIST = "ListWorkflowExecutions"
+
+ASKING = frozenset({DESCRIBE, HISTORY, LIST})
+"""The calls that only ask: no answer to them speaks of the command's own input."""
 
 SEAL = Seal(["secret"])
 
@@ -31,19 +38,35 @@ REPLY = Complete(
     result={"receipt": "R-1"},
 )
 REFUSAL = replace(REPLY, result=None, error=CallError(type="Declined", text="no funds"))
+SIGNAL_FOUND = replace(SIGNAL_ORDER, workflow_id="", where={"Order": "A-1"})
+CANCEL_FOUND = replace(CANCEL_ORDER, workflow_id="", where={"Order": "A-1"})
+
+
+def _found() -> ListWorkflowExecutionsResponse:
+    response = ListWorkflowExecutionsResponse()
+    info = response.executions.add()
+    info.execution.workflow_id = "order/A-1"
+    value = info.search_attributes.indexed_fields["Order"]
+    value.data = b'"A-1"'
+    value.metadata.update({"encoding": b"json/plain", "type": b"Keyword"})
+    return response
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call that `command` leads to, after other calls were answered as in `before`."""
+    """A call that `command` leads to, after other calls were answered as in `before`.
+
+    `goes_on` is what it is answered in the end, where that of a server to which all is new does not do.
+    """
 
     command: Command
     rpc: str
     before: Mapping[str, Refusal] = field(default_factory=dict)
+    goes_on: Message | None = None
 
     def is_answered(self, frontend: Frontend, *refusals: Refusal) -> None:
         """Answer each attempt of it with one of `refusals`, in that order."""
-        frontend.answer(self.rpc, *refusals)
+        frontend.answer(self.rpc, *refusals, *([self.goes_on] if self.goes_on else []))
         for rpc, refusal in self.before.items():
             # One attempt more is made when all have been refused.
             frontend.answer(rpc, *[refusal] * (len(refusals) + 1))
@@ -65,5 +88,7 @@ CALLS = {
     "describe after cancel": Call(CANCEL_ORDER, DESCRIBE),
     "complete": Call(REPLY, COMPLETE),
     "fail": Call(REFUSAL, FAIL),
+    "find to signal": Call(SIGNAL_FOUND, LIST, goes_on=_found()),
+    "find to cancel": Call(CANCEL_FOUND, LIST, goes_on=_found()),
     "history after complete": Call(skipping(REPLY, "late"), HISTORY, {COMPLETE: NO_CALL}),
 }

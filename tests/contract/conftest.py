@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.client import Client
 
 from service.dispatch.contracts import Contracts
@@ -48,6 +49,6 @@ def dispatching(client: Client) -> Dispatcher:
         lambda namespace: for_namespace(client, namespace),
         Contracts([]),
         names=None,
-        attribute_types={},
+        attribute_types={"Order": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD},
         seal=SEAL,
     )

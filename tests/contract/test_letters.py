@@ -21,7 +21,7 @@ from service.intake.pace import Pace
 from service.intake.waiting import WaitingRoom
 from service.kafka.record import Record
 from service.routing.table import RouteTable, load_routes
-from tests.contract.calls import CALLS, DESCRIBE, HISTORY, SEAL
+from tests.contract.calls import ASKING, CALLS, LIST, SEAL, SIGNAL
 from tests.contract.frontend import Frontend, Refusal
 from tests.contract.known import CLOSED, LETTERS, MISSING, ONE_TARGETS_TROUBLE, TOO_FAST, WAITS
 from tests.contract.test_answers import name
@@ -50,6 +50,14 @@ routes:
     from: shop.orders
     type: [cancel, describe after cancel]
     cancel: {to: "order/${data.id}"}
+  - name: signal-found
+    from: shop.orders
+    type: find to signal
+    signal: {to: {where: {Order: "${data.id}"}}, name: paid, input: "${data}", missing: skip}
+  - name: cancel-found
+    from: shop.orders
+    type: find to cancel
+    cancel: {to: {where: {Order: "${data.id}"}}, missing: skip}
   - name: complete
     from: shop.orders
     type: [complete, history after complete]
@@ -138,9 +146,7 @@ async def waits_and_goes_on(bridge: Bridge, frontend: Frontend, call: str, *refu
     assert again == [first] * len(refusals)
 
 
-@pytest.mark.parametrize(
-    "call", [name for name, call in CALLS.items() if call.rpc not in {DESCRIBE, HISTORY}]
-)
+@pytest.mark.parametrize("call", [name for name, call in CALLS.items() if call.rpc not in ASKING])
 @pytest.mark.parametrize("refusal", LETTERS, ids=name)
 async def test_what_speaks_of_the_input_is_one_letter_without_its_values(
     temporal_says: Frontend,
@@ -170,3 +176,14 @@ async def test_a_target_that_is_not_there_is_a_letter_by_the_rule_that_nobody_wr
     (letter,) = bridge.letters.sent
     rule = "missing" if refusal is MISSING else "closed"
     assert f"write `{rule}: skip`".encode() in (letter.header("__dlq.errors.message") or b"")
+
+
+async def test_a_letter_about_a_workflow_that_was_found_names_it(
+    temporal_says: Frontend, dispatcher: Dispatcher, routes: RouteTable
+) -> None:
+    bridge = Bridge(routes, dispatcher)
+    temporal_says.answer(LIST, CALLS["find to signal"].goes_on or MISSING)
+    temporal_says.answer(SIGNAL, CLOSED)
+    assert await bridge.handle(fact("find to signal")) == ["dead-lettered"]
+    (letter,) = bridge.letters.sent
+    assert letter.header("turnout-workflow-id") == b"order/A-1"

@@ -2,15 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RetryConfig, RPCError
 
 from service.dispatch.answers import Meaning, meaning_of, said
+from service.dispatch.lookup import Lookup
+from service.errors import RouteError
 from service.local import LocalTemporal
+from service.routing.lookups import checked_value
 from service.temporal.client import for_namespace
 from tests.servers import random_port
 
@@ -106,6 +112,107 @@ async def test_a_value_that_the_server_quotes_is_not_shown(real: Client) -> None
     assert meaning_of(quoting) is Meaning.NOT_NOW
     assert "4711" in quoting.message
     assert "4711" not in said(quoting)
+
+
+# --- what is looked for ---
+
+TYPES = {
+    "Group": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+    "The Number": IndexedValueType.INDEXED_VALUE_TYPE_INT,
+    "Flag": IndexedValueType.INDEXED_VALUE_TYPE_BOOL,
+}
+# fmt: off
+VALUES = [
+    "A-1", "a-1", "it's", "a''b", "x' OR '1'='1 or x", "x') OR (1=1", "per%cent", "under_score", "tick`",
+    "ümlaut 漢字 🚂", " lead", "trail ", "(x)", "?", ":v1", "${x}", "-- c", "/* c */", "null", "true", "5",
+    "2020-01-01", "x" * 255,
+]
+# fmt: on
+
+
+@pytest.fixture(scope="module")
+async def lookup(real: Client) -> Lookup:
+    registered = dict(TYPES)
+    request = AddSearchAttributesRequest(namespace="default", search_attributes=registered)
+    await real.operator_service.add_search_attributes(request)
+    await has_them(real)
+    return Lookup(registered)
+
+
+async def has_them(client: Client) -> None:
+    """Wait until the server takes them, which it looks up now and then."""
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(RPCError):
+                await started_as(client, "group", "first")
+                return
+            await asyncio.sleep(0.1)
+
+
+async def started_as(
+    client: Client, workflow_id: str, group: str, number: int = 0, *, flag: bool = True
+) -> None:
+    pairs: list[SearchAttributePair[Any]] = [
+        SearchAttributePair(SearchAttributeKey.for_keyword("Group"), group),
+        SearchAttributePair(SearchAttributeKey.for_int("The Number"), number),
+        SearchAttributePair(SearchAttributeKey.for_bool("Flag"), flag),
+    ]
+    await start(client, workflow_id, search_attributes=TypedSearchAttributes(pairs))
+
+
+async def test_each_value_that_may_be_looked_for_is_found_and_no_other(real: Client, lookup: Lookup) -> None:
+    for number, value in enumerate(VALUES):
+        assert checked_value(value, "")
+        await started_as(real, f"value/{number}", value, number, flag=number == 3)
+    for number, value in enumerate(VALUES):
+        await finds(real, lookup, {"Group": value}, f"value/{number}")
+        await finds(real, lookup, {"Group": value, "The Number": f"{number}"}, f"value/{number}")
+        assert await lookup.ids(real, {"Group": value, "The Number": "-1"}) == []
+    await finds(real, lookup, {"Flag": "false", "The Number": "7", "WorkflowType": "Nobody"}, "value/7")
+    assert await lookup.ids(real, {"Group": "A-1", "WorkflowType": "Somebody"}) == []
+
+
+async def finds(client: Client, lookup: Lookup, where: dict[str, str], *workflow_ids: str) -> None:
+    """Wait until these are found, since visibility lags."""
+    found: list[str] = []
+    for _ in range(200):
+        found = sorted(await lookup.ids(client, where))
+        if found == [*workflow_ids]:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(where, found)
+
+
+async def test_what_is_refused_would_not_be_found(real: Client, lookup: Lookup) -> None:
+    """Once a server finds it, it need not be refused any more."""
+    for number, value in enumerate(['dou"ble', "back\\slash", "'a", "a'", "''"]):
+        with pytest.raises(RouteError):
+            checked_value(value, "")
+        await started_as(real, f"refused/{number}", value, 1_000 + number)
+        await finds(real, lookup, {"The Number": f"{1_000 + number}"}, f"refused/{number}")
+        assert await lookup.ids(real, {"Group": value}) == []
+
+
+async def test_closed_ones_are_found_too_and_those_that_run_alone_where_that_is_asked_for(
+    real: Client, lookup: Lookup
+) -> None:
+    await started_as(real, "ended/1", "ended")
+    await finds(real, lookup, {"Group": "ended"}, "ended/1")
+    await real.get_workflow_handle("ended/1").terminate()
+    await started_as(real, "ended/2", "ended")
+    await finds(real, lookup, {"Group": "ended"}, "ended/1", "ended/2")
+    await finds(real, lookup, {"Group": "ended", "ExecutionStatus": "Running"}, "ended/2")
+
+
+async def test_a_query_that_the_server_refuses_is_not_quoted(real: Client) -> None:
+    number = Lookup({"Group": IndexedValueType.INDEXED_VALUE_TYPE_INT})
+    refused = await answer(number.ids(real, {"Group": "4711"}))
+    assert meaning_of(refused) is Meaning.NOT_NOW
+    assert "4711" in refused.message
+    assert "4711" not in said(refused)
+
+
+# --- the quota, which would be used up for all others ---
 
 
 async def test_calls_beyond_the_quota_are_throttled(real: Client) -> None:

@@ -9,12 +9,11 @@ from service.dispatch.dispatcher import RPC_TIMEOUT, Dispatcher
 from service.dispatch.identity import INBOX_HEADER, command_id, completed_by, derived_id
 from service.errors import NotNow
 from tests.contract.calls import (
+    ASKING,
     CALLS,
     CANCEL,
     COMPLETE,
-    DESCRIBE,
     FAIL,
-    HISTORY,
     SIGNAL,
     SIGNAL_WITH_START,
     START,
@@ -34,7 +33,7 @@ async def test_each_call_carries_the_id_of_its_command(
     await dispatcher.dispatch(command)
     assert CALLS[call].rpc in temporal_says.calls
     for asked in temporal_says.asked:
-        if asked.rpc in {DESCRIBE, HISTORY}:
+        if asked.rpc in ASKING:
             continue
         if asked.rpc in {COMPLETE, FAIL}:
             assert asked.request.identity == completed_by(command_id(command))
@@ -64,9 +63,7 @@ async def test_each_call_goes_to_its_namespace_and_is_limited_in_time(
 async def test_a_call_is_made_once_and_repeated_as_the_same_call(
     temporal_says: Frontend, dispatcher: Dispatcher, call: str
 ) -> None:
-    temporal_says.answer(CALLS[call].rpc, Refusal(RPCStatusCode.UNAVAILABLE, "shard is moving"))
-    for rpc, refusal in CALLS[call].before.items():
-        temporal_says.answer(rpc, refusal, refusal)
+    CALLS[call].is_answered(temporal_says, Refusal(RPCStatusCode.UNAVAILABLE, "shard is moving"))
     with pytest.raises(NotNow):
         await dispatcher.dispatch(CALLS[call].command)
     assert len(temporal_says.requests(CALLS[call].rpc)) == 1

@@ -1,6 +1,7 @@
 """What runs the programs of this folder, and says where that cannot be."""
 
 import asyncio
+import json
 import os
 import shutil
 import sys
@@ -8,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,8 @@ JAVA_SOURCES = HERE / "java"
 JAVA_FOLDER = BUILD / "elsewhere-java"
 NODE_SOURCES = HERE / "node"
 NODE_FOLDER = BUILD / "elsewhere-node"
+READERS_SOURCES = HERE / "readers"
+READERS_FOLDER = BUILD / "elsewhere-readers"
 
 
 def needed(missing: str | None) -> None:
@@ -105,13 +109,58 @@ def why_no_node() -> str | None:
 
 async def node_service() -> Service:
     """The plain service in JavaScript; the first time, npm fetches what it needs."""
-    package = (NODE_SOURCES / "package.json").read_text()
-    done = NODE_FOLDER / "done.json"
-    if not done.exists() or done.read_text() != package:
-        NODE_FOLDER.mkdir(parents=True, exist_ok=True)
-        (NODE_FOLDER / "package.json").write_text(package)
-        options = ["--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-        npm = await asyncio.create_subprocess_exec("npm", "install", *options, cwd=NODE_FOLDER)
+    modules = await node_modules(NODE_SOURCES, NODE_FOLDER)
+    return Service(["node", NODE_SOURCES / "answers.js"], {"NODE_PATH": str(modules)})
+
+
+async def node_modules(sources: Path, folder: Path) -> Path:
+    """Where the packages are that `sources` names; the first time, npm fetches them into `folder`.
+
+    A lock beside `package.json` holds the hashes of all of them, and no addresses: npm takes them from where
+    it is set up to.
+    """
+    if how := _to_install(sources, folder):
+        options = ["--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+        npm = await asyncio.create_subprocess_exec("npm", *how, *options, cwd=folder)
         assert await npm.wait() == 0
-        done.write_text(package)
-    return Service(["node", NODE_SOURCES / "answers.js"], {"NODE_PATH": str(NODE_FOLDER / "node_modules")})
+        _installed(folder).write_text(_named(sources))
+    return folder / "node_modules"
+
+
+def _to_install(sources: Path, folder: Path) -> Sequence[str]:
+    """What npm is to be called with; nothing if all is there."""
+    done = _installed(folder)
+    if done.exists() and done.read_text() == _named(sources):
+        return ()
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in _npm_files(sources):
+        shutil.copy(file, folder)
+    return ["ci"] if (sources / "package-lock.json").exists() else ["install", "--no-package-lock"]
+
+
+def _installed(folder: Path) -> Path:
+    return folder / "done.txt"
+
+
+def _npm_files(sources: Path) -> Sequence[Path]:
+    return sorted(sources.glob("package*.json"))
+
+
+def _named(sources: Path) -> str:
+    return "".join(file.read_text() for file in _npm_files(sources))
+
+
+async def read_by(reader: str, *files: Path) -> list[dict[str, Any]]:
+    """What `readers/<reader>.js` says of each file, one JSON object for each."""
+    modules = await node_modules(READERS_SOURCES, READERS_FOLDER)
+    node = await asyncio.create_subprocess_exec(
+        "node",
+        READERS_SOURCES / f"{reader}.js",
+        *files,
+        env=os.environ | {"NODE_PATH": str(modules)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(120):
+        out, _ = await node.communicate()
+    assert node.returncode == 0
+    return [json.loads(line) for line in out.splitlines()]

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import shlex
 import shutil
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -19,6 +18,7 @@ from service.kafka.raw import MENDED
 from service.kafka.record import Record
 from service.local import Child, LocalTemporal
 from tests.integration.service import Place, Site, headers_of, site
+from tests.pages import page
 
 ROOT = Path(__file__).parents[2]
 ROUTES = """
@@ -297,11 +297,7 @@ async def _stopped(here: Site, place: Place) -> structlog.typing.EventDict:
 
 def _documented() -> tuple[Sequence[str], str]:
     """The options of the command that the documentation gives, and the reason in it."""
-    command = re.search(
-        r"^turnout letters add \S+ (.*)$", (ROOT / "docs/operate.md").read_text(), re.MULTILINE
-    )
-    assert command
-    options = shlex.split(command[1])
+    [(_, *options)] = page("docs/operate.md").commands("turnout", "letters", "add")
     return options, options[-1]
 
 

@@ -15,7 +15,7 @@ from service import wiring
 from service.intake import readiness
 from service.kafka import sink
 from service.local import LocalTemporal
-from service.settings import HealthSettings
+from service.settings import HealthSettings, MetricsSettings
 from service.telemetry import health
 from service.temporal.switchboard import switchboard_id
 from service.wiring import Roles
@@ -84,8 +84,11 @@ async def test_an_idle_standby_is_ready_and_what_is_paused_is_told(
     kafka: str, temporal: LocalTemporal, tmp_path: Path
 ) -> None:
     async with site(kafka, temporal.address, tmp_path, NOTES, topics=["in"], partitions=1) as here:
+        metrics = MetricsSettings(address=f"127.0.0.1:{random_port()}")
+        here.settings = here.settings.model_copy(update={"metrics": metrics})
         first = probing(here)
         async with here.running(BRIDGE):
+            here.settings = here.settings.model_copy(update={"metrics": MetricsSettings()})
             await here.until(is_ready(first))
             second = probing(here)
             async with here.running(BRIDGE):
@@ -109,6 +112,13 @@ async def test_an_idle_standby_is_ready_and_what_is_paused_is_told(
                 return status == 200 and [one["because"] for one in paused] == ["totals in euros"]
 
             await here.until(is_told)
+            place = await here.send("noted", {"id": "a", "n": 1}, key="a")
+            lag = f'turnout_lag_records{{partition="0",topic="{place.topic}"}} 1.0'
+
+            async def is_measured() -> bool:
+                return lag in await asyncio.to_thread(text_of, f"http://{metrics.address}/metrics")
+
+            await here.until(is_measured)
 
 
 async def test_a_transaction_that_hangs_is_told_with_its_place(
@@ -157,6 +167,12 @@ def probing(here: Site) -> Ask:
             return 0, {"problems": []}
 
     return lambda path: asyncio.to_thread(ask, path)
+
+
+def text_of(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        text: bytes = answer.read()
+        return text.decode()
 
 
 def is_ready(ask: Ask) -> Callable[[], Awaitable[bool]]:

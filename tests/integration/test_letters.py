@@ -25,6 +25,7 @@ from tests.integration.letters import (
     told,
 )
 from tests.integration.service import LARGEST_RECORD_BYTES, Site, event_headers
+from tests.pages import page
 
 DAY_MS = 86_400_000
 
@@ -118,13 +119,7 @@ async def test_without_a_letter_topic_or_routes_the_error_says_what_to_do(
 
 
 def _documented() -> list[str]:
-    text = (ROOT / "docs/operate.md").read_text()
-    section = re.search(
-        r"^## Letters: look, mend, send again$(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE
-    )
-    assert section
-    blocks = re.findall(r"^```sh\n(.*?)^```", section[1], re.DOTALL | re.MULTILINE)
-    return [line for block in blocks for line in block.splitlines()]
+    return page("docs/operate.md").section("Letters: look, mend, send again").lines()
 
 
 async def test_each_command_of_the_documentation_does_what_it_says(

@@ -3,13 +3,12 @@
 import asyncio
 import json
 import os
-import re
-import shlex
 import sys
 from pathlib import Path
 
 from service.local import LocalTemporal
 from tests.integration.service import HEAD, Site, site
+from tests.pages import page
 
 ROOT = Path(__file__).parents[2]
 ROUTES = f"""{HEAD}\
@@ -22,8 +21,7 @@ routes:
 
 
 def _documented() -> list[list[str]]:
-    text = (ROOT / "docs/operate.md").read_text()
-    return [shlex.split(command) for command in re.findall(r"^turnout (parked.*)$", text, re.MULTILINE)]
+    return [["parked", *options] for options in page("docs/operate.md").commands("turnout", "parked")]
 
 
 async def _turnout(here: Site, arguments: list[str]) -> str:

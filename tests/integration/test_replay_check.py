@@ -16,9 +16,10 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from service.local import LocalTemporal
+from tests.pages import page
 
-CHANGE = (Path(__file__).parents[2] / "docs" / "change.md").read_text()
-WRITTEN: dict[str, str] = dict(re.findall(r"```python (\w+)\n(.*?)```", CHANGE, re.DOTALL))
+CHANGE = page("docs/change.md").text
+WRITTEN = {block.label: block.text for block in page("docs/change.md").blocks("python")}
 BEFORE = WRITTEN["before"]
 
 QUICK = BEFORE.replace("days=14", "milliseconds=1")

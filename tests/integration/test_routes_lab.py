@@ -9,12 +9,16 @@ import sys
 from pathlib import Path
 
 import orjson
+import pytest
 
+from service.cli import app as app_module
 from service.local import LocalTemporal
 from service.routing.checks import CHECKS
 from tests.integration.service import HEAD, NOTE_ROUTE, Site, site
+from tests.pages import page
 
 ROOT = Path(__file__).parents[2]
+PAGE = page("docs/routes-lab.md")
 ROUTES = f"""{HEAD}routes:
 {NOTE_ROUTE}\
   - {{name: shout, from: @in, type: noted, when: data.n > 1, signal: {{to: "@id/${{data.id}}", name: shout}}}}
@@ -26,9 +30,8 @@ ROUTES = f"""{HEAD}routes:
 
 
 async def _explained(here: Site, place: str) -> str:
-    text = (ROOT / "docs/routes-lab.md").read_text()
-    (command,) = re.findall(r"^turnout (routes explain .* --live)$", text, re.MULTILINE)
-    arguments = [place if one == "shop.orders/0/0" else one for one in shlex.split(command)]
+    (options,) = [one for one in PAGE.commands("turnout", "routes", "explain") if "--live" in one]
+    arguments = ["routes", "explain", *(place if one == "shop.orders/0/0" else one for one in options)]
     process = await asyncio.create_subprocess_exec(
         *[sys.executable, "-m", "service", *arguments],
         cwd=ROOT,
@@ -67,18 +70,6 @@ async def test_a_record_is_explained_with_what_its_commands_would_meet_in_tempor
 
 # --- the documentation ---
 
-PAGE = (ROOT / "docs/routes-lab.md").read_text()
-
-
-def _commands(section: str) -> list[str]:
-    text = re.search(rf"^## {section}$(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
-    assert text
-    return [
-        line
-        for block in re.findall(r"^```sh\n(.*?)^```", text[1], re.DOTALL | re.MULTILINE)
-        for line in block.splitlines()
-    ]
-
 
 def _run(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
     script = f'turnout() {{ "{sys.executable}" -m service "$@"; }}; {command}'
@@ -88,17 +79,26 @@ def _run(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def _tests_of_the_page() -> str:
+    (text,) = (one.text for one in PAGE.blocks("yaml") if one.text.startswith("version: 1\ntests:"))
+    return str(text)
+
+
 def test_each_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
     for name in ("routes", "routes-that-run"):
         (tmp_path / name).symlink_to(ROOT / "deploy/demo/routes")
-    order, event = re.findall(r"^```json\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-    (tmp_path / "order.json").write_text(order)
-    (tmp_path / "event.json").write_text(event)
-    for command in _commands("lint"):
+    order, event = PAGE.blocks("json")
+    (tmp_path / "order.json").write_text(order.text)
+    (tmp_path / "event.json").write_text(event.text)
+    for command in PAGE.section("lint").lines():
         ended = _run(tmp_path, command)
         assert (ended.returncode, ended.stdout) == (0, ""), ended.stdout + ended.stderr
         assert re.fullmatch(r"\d+ routes in \d+ files: nothing found\n", ended.stderr)
-    *without_servers, _live = _commands("explain")  # that one: see above
+    for command in PAGE.section("test").lines():
+        ended = _run(tmp_path, command)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert (tmp_path / "results.xml").exists()
+    *without_servers, _live = PAGE.section("explain").lines()  # that one: see above
     people, programs, from_input = (_run(tmp_path, command) for command in without_servers)
     assert (
         "route payment-captured: makes a letter: correlation: it is no correlation of ours" in people.stdout
@@ -107,6 +107,41 @@ def test_each_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
     assert "route order-placed: starts OrderFulfilment order/A-1 on orders" in from_input.stdout
 
 
+def test_each_document_of_the_page_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "routes").symlink_to(ROOT / "deploy/demo/routes")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    codes: list[int] = []
+    monkeypatch.setattr(app_module, "leave", codes.append)
+    printed = []
+    for command in (
+        command for section in ("graph", "schema", "asyncapi") for command in PAGE.section(section).lines()
+    ):
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        app_module.main()
+        printed.append(capsys.readouterr().out)
+    assert codes == [0] * len(printed)
+    picture, drawn, _, topics, _, named = printed
+    assert (picture, drawn.splitlines()[0]) == ("", "flowchart LR")
+    assert (tmp_path / "routes.svg").read_text() == (ROOT / "docs/shop-routes.svg").read_text()
+    schema = orjson.loads((tmp_path / "routes.schema.json").read_bytes())
+    assert "from" in schema["$defs"]["RouteKeys"]["properties"]
+    assert '"$ref": "#/components/schemas/Order"' in topics
+    assert orjson.loads((tmp_path / "topics.json").read_bytes())["info"]["version"] == "2.1.0"
+    assert 'host: "kafka.shop:9092"' in named
+
+
+def test_the_tests_on_the_page_pass(tmp_path: Path) -> None:
+    order, _ = PAGE.blocks("json")
+    (tmp_path / "order.json").write_text(order.text)
+    (tmp_path / "routes").symlink_to(ROOT / "deploy/demo/routes")
+    (tmp_path / "payments.test.yaml").write_text(_tests_of_the_page())
+    ended = _run(tmp_path, "turnout routes test payments.test.yaml")
+    assert (ended.returncode, ended.stderr.splitlines()[0]) == (0, "5 tests in 1 files: 5 passed")
+
+
 def test_the_page_has_all_codes() -> None:
-    listed = re.findall(r"^\| (TR\d{3}) \| (\w+) \| (.*) \|$", PAGE, re.MULTILINE)
+    listed = re.findall(r"^\| (TR\d{3}) \| (\w+) \| (.*) \|$", PAGE.text, re.MULTILINE)
     assert listed == [(code, check.severity, check.about) for code, check in CHECKS.items()]

@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import re
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from aiokafka.admin import RecordsToDelete
 
 from service.local import LocalTemporal
 from tests.integration.service import Place, Site, site
+from tests.pages import page
 
 ROOT = Path(__file__).parents[2]
 ROUTES = """
@@ -143,9 +142,8 @@ async def _logged(here: Site, event: str) -> structlog.typing.EventDict:
 
 def _documented() -> list[str]:
     """The options of the command that the documentation gives."""
-    command = re.search(r"^turnout seek \S+ (.*)$", (ROOT / "docs/operate.md").read_text(), re.MULTILINE)
-    assert command
-    return shlex.split(command[1])
+    [(_, *options)] = page("docs/operate.md").commands("turnout", "seek")
+    return options
 
 
 async def _turnout_seek(here: Site, *options: str, exit_code: int = 0) -> str:

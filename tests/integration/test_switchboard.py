@@ -20,6 +20,7 @@ from service.local import Child, LocalTemporal, binary
 from service.temporal.switchboard import SwitchboardClient, switchboard_id
 from service.temporal.worker import make_service_worker
 from tests.integration.service import Place, Site, site
+from tests.pages import page
 from tests.servers import random_port
 from workflows.switchboard import Names, Switchboard
 
@@ -198,11 +199,7 @@ async def test_a_metrics_port_that_is_taken_stops_the_start(
 
 
 def _documented() -> list[str]:
-    text = (ROOT / "docs/operate.md").read_text()
-    section = re.search(r"^## Pause a topic or a route$(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
-    assert section
-    blocks = re.findall(r"^```sh\n(.*?)^```", section[1], re.DOTALL | re.MULTILINE)
-    return [line for block in blocks for line in block.splitlines()]
+    return page("docs/operate.md").section("Pause a topic or a route").lines()
 
 
 async def test_each_command_of_the_documentation_does_what_it_says(temporal: LocalTemporal) -> None:

@@ -13,7 +13,7 @@ import pytest
 from service.local import Child, LocalTemporal
 
 ROOT = Path(__file__).parents[2]
-CODE = ("service", "workflows", "activities", "deploy", "tests")
+CODE = ("service", "workflows", "activities", "deploy", "docs", "tests")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka.protocol.commit import OffsetCommitRequest
 
 from service.dispatch.answers import Outcome, OutcomeKind
-from service.dispatch.dispatcher import Dispatcher, Target
+from service.dispatch.dispatcher import Dispatcher, Seeking, Target
 from service.dispatch.identity import command_id
 from service.errors import NotNow
 from service.failures.parked import Parkable
@@ -74,11 +74,16 @@ class FakeSink:
 
 
 class ScriptedDispatcher(Dispatcher):
-    """Accepts every command, after the errors that it was given for the command's route."""
+    """Accepts every command, after the errors that it was given for the command's route.
+
+    Finds the workflows of these ids, in turn; no more when there is an empty one, or none left.
+    """
 
     def __init__(self, **errors: Iterable[Exception]) -> None:
         self.calls: list[Command] = []
         self.checked: list[Command] = []
+        self.looked_for: list[Command] = []
+        self.finds: deque[str | Exception] = deque()
         self._errors = {route.replace("_", "-"): deque(given) for route, given in errors.items()}
         self.before_call: Callable[[Command], None] = lambda _command: None
 
@@ -88,6 +93,13 @@ class ScriptedDispatcher(Dispatcher):
         if errors := self._errors.get(command.route):
             raise errors.popleft()
         return Outcome(OutcomeKind.ACCEPTED, command.route, command.workflow_id)
+
+    async def find(self, command: Seeking) -> Seeking | None:
+        self.looked_for.append(command)
+        found = self.finds.popleft() if self.finds else ""
+        if isinstance(found, Exception):
+            raise found
+        return replace(command, workflow_id=found, where=None) if found else None
 
     def check(self, command: Command) -> None:
         self.checked.append(command)
@@ -158,18 +170,18 @@ class FakeParks(Parks):
         self.errors: deque[Exception] = deque()
 
     def id_for(self, command: Command) -> str:
-        return f"parked/g/{command.workflow_id}"
+        return f"parked/g/{command.target}"
 
     def link(self, command: Command) -> str:
         return f"http://ui/{self.id_for(command)}"
 
     async def is_open(self, command: Command) -> bool:
-        self.asked.append(command.workflow_id)
+        self.asked.append(command.target)
         if self.errors:
             raise self.errors.popleft()
-        if command.workflow_id in self.held and self.full:
+        if command.target in self.held and self.full:
             raise NotNow("is full")
-        return command.workflow_id in self.held
+        return command.target in self.held
 
     async def put(self, command: Parkable, *, answer: str, patience: timedelta) -> None:
         if self.errors:
@@ -177,7 +189,7 @@ class FakeParks(Parks):
         if self.all_too_large:
             raise TooLargeToPark("is too large")
         self.answers.append((answer, patience))
-        held = self.held.setdefault(command.workflow_id, [])
+        held = self.held.setdefault(command.target, [])
         if command_id(command) not in map(command_id, held):
             held.append(command)
 

@@ -44,6 +44,7 @@ def test_help_names_every_command_and_is_no_mistake() -> None:
         "run",
         "bridge",
         "worker",
+        "init",
         "dev",
         "emit",
         "tail",
@@ -55,6 +56,7 @@ def test_help_names_every_command_and_is_no_mistake() -> None:
         "replay-check",
         "letters",
         "routes",
+        "docs",
     ):
         assert command in ended.stdout
 

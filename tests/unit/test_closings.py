@@ -171,7 +171,7 @@ async def test_the_schema_that_the_page_has_for_ends_takes_them_and_leaves_out_w
         out = OutFormat("t", "avro", schemas={TYPE: schema}, register=True)
         encodings = await make_encodings(Registry(RegistryAccess(server.url)), [out], Limits())
     _, answers = closings
-    publisher = Closings(nothing, KafkaResultPublisher(sink, nothing, encodings), metrics)
+    publisher = Closings(nothing, KafkaResultPublisher(sink, nothing, encodings=encodings), metrics)
     answers.extend([replace(WELL, result=Result("paid")), BADLY, WELL])
     for _ in range(3):
         await publisher.publish(RUN, "t", by="callback")

@@ -1,6 +1,7 @@
 """What a park's activities do: deliver, give up when it is time, write letters."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,14 +10,14 @@ from structlog.testing import capture_logs
 
 from activities.parked import ParkedCommand
 from activities.ports import NotYet, ParkedLetter, Refused
-from service.errors import RejectedError, TargetBusy, TargetMissing
+from service.errors import NotNow, RejectedError, TargetBusy, TargetMissing
 from service.failures.deliveries import GRACE, ParkDeliveries
 from service.failures.letters import Letters
 from service.failures.parked import to_parked
 from service.failures.parking import BUSY_PATIENCE
-from service.routing.commands import Signal, joined
+from service.routing.commands import Rule, Signal, joined
 from service.telemetry.metrics import Metrics
-from tests.unit.fakes import FakeSink, ScriptedDispatcher, outage
+from tests.unit.fakes import FakeParks, FakeSink, ScriptedDispatcher, outage
 from tests.unit.records import event, record
 
 PATIENCE = timedelta(minutes=15)
@@ -44,12 +45,14 @@ class World:
     def __init__(self, dispatcher: ScriptedDispatcher) -> None:
         self.dispatcher = dispatcher
         self.sink = FakeSink()
+        self.parks = FakeParks()
         self.now = 0.0
         self.paused = ""
         self.metrics = Metrics()
         self.deliveries = ParkDeliveries(
             dispatcher,
             Letters(self.sink, "shop"),
+            self.parks,
             paused=lambda topic, route: self.paused if self.paused in (topic, route) else "",
             metrics=self.metrics,
             clock=lambda: self.now,
@@ -215,3 +218,50 @@ async def test_a_letter_that_cannot_be_written_now_is_tried_again() -> None:
     letter = ParkedLetter(record=given, route="note", workflow_id="x", error="RejectedError", reason="no")
     with pytest.raises(NotYet, match="is away"):
         await world.deliveries.write_letter(letter)
+
+
+# --- workflows that are looked for ---
+
+
+def seeking(missing: Rule | timedelta = PATIENCE) -> ParkedCommand:
+    one = replace(signal(), batch=False, workflow_id="", where={"Order": "A-1"}, missing=missing)
+    return to_parked(one, answer="", patience=PATIENCE).command
+
+
+async def test_a_workflow_that_is_found_by_now_is_told() -> None:
+    world = World(ScriptedDispatcher())
+    world.dispatcher.finds.append("order/A-1")
+    assert await world.deliver(seeking()) == []
+    assert [call.workflow_id for call in world.dispatcher.calls] == ["order/A-1"]
+
+
+async def test_what_is_found_waits_until_the_park_of_that_workflow_is_empty() -> None:
+    world = World(ScriptedDispatcher())
+    await world.parks.put(replace(signal(7), batch=False), answer="", patience=PATIENCE)
+    world.dispatcher.finds += ["order/A-1"] * 2
+    with pytest.raises(NotYet, match="others are parked for workflow order/A-1"):
+        await world.deliver(seeking())
+    assert not world.dispatcher.calls
+    world.parks.close("order/A-1")
+    assert await world.deliver(seeking()) == []
+
+
+async def test_what_is_not_found_in_time_is_given_up_on() -> None:
+    world = World(ScriptedDispatcher())
+    with pytest.raises(NotYet, match="no workflow is found by Order"):
+        await world.deliver(seeking())
+    (refused,) = await world.deliver(seeking(), waited=PATIENCE)
+    assert (refused.error, refused.rule) == ("GivenUpError", "missing")
+    assert refused.reason.endswith("then given up: no workflow is found by Order")
+
+
+async def test_another_rule_or_several_workflows_decide_at_once() -> None:
+    world = World(ScriptedDispatcher())
+    assert await world.deliver(seeking(Rule.SKIP)) == []
+    (refused,) = await world.deliver(seeking(Rule.DEAD_LETTER))
+    assert (refused.error, refused.rule) == ("RejectedError", "missing")
+    world.dispatcher.finds += [RejectedError("several"), NotNow("is away")]
+    (refused,) = await world.deliver(seeking())
+    assert refused.reason == "several"
+    with pytest.raises(NotYet, match="is away"):
+        await world.deliver(seeking(), waited=PATIENCE)

@@ -30,6 +30,7 @@ from service.dispatch.callbacks import Callbacks
 from service.dispatch.contracts import Contracts
 from service.dispatch.dispatcher import AttributeNames, Dispatcher
 from service.dispatch.identity import IdentityPlugin, command_id, derived_id
+from service.dispatch.links import NOWHERE, Links
 from service.errors import NotNow, RejectedError, TargetMissing
 from service.routing.commands import Cancel, Command, OrStart, Rule, Signal, Start, StartOptions
 from service.temporal.closed import MEMO
@@ -136,6 +137,7 @@ async def connected(
     names: AttributeNames | None = None,
     eager_queues: frozenset[str] = frozenset(),
     callbacks: Callbacks | None = None,
+    links: Links = NOWHERE,
 ) -> Dispatcher:
     async def connect(_config: ConnectConfig) -> ServiceClient:
         return wire
@@ -154,6 +156,7 @@ async def connected(
         attribute_types=TYPES,
         eager_queues=eager_queues,
         callbacks=callbacks,
+        links=links,
         group="shop",
     )
 

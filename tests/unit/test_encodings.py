@@ -65,7 +65,7 @@ async def test_a_result_is_written_by_the_newest_schema_of_its_topic(server: Reg
     server.put("results-value", json.dumps(SENT))
     newest = server.put("results-value", json.dumps(PAID))
     sink = FakeSink()
-    publisher = KafkaResultPublisher(sink, AsyncMock(), await encodings(server, out()))
+    publisher = KafkaResultPublisher(sink, AsyncMock(), encodings=await encodings(server, out()))
     await publisher.publish(EVENT.model_copy(update={"data": {"total": "12.50"}}))
     (sent,) = sink.sent
     assert sent.value
@@ -95,7 +95,7 @@ async def test_json_that_fits_its_schema_is_written_with_its_id(server: Registry
 async def test_data_that_do_not_fit_are_refused_for_good(server: RegistryServer) -> None:
     server.put("results-value", json.dumps(PAID))
     sink = FakeSink()
-    publisher = KafkaResultPublisher(sink, AsyncMock(), await encodings(server, out()))
+    publisher = KafkaResultPublisher(sink, AsyncMock(), encodings=await encodings(server, out()))
     with pytest.raises(ValueError, match="total: is no decimal; write it as text") as caught:
         await publisher.publish(EVENT.model_copy(update={"data": {"total": "s3cret"}}))
     assert "s3cret" not in str(caught.value)

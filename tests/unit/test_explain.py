@@ -134,6 +134,7 @@ routes:
       or_start: {workflow: Shop, task_queue: q, input: 1, contract: {type: integer}, run_timeout: 1h}}
   - {name: charged, from: orders, type: charged, complete: {correlation: "${data.to}", result: "${data}", late: skip}}
   - {name: declined, from: orders, type: declined, complete: {correlation: "${data.to}", error: {type: No, text: money}}}
+  - {name: found, from: orders, type: found, signal: {to: {where: {Order: "${data.id}", Kind: a}}, name: n}}
 """
 
 
@@ -159,6 +160,15 @@ def test_what_does_not_fit_the_contract_of_a_route_makes_a_letter(
         assert command["or_start"] == {
             "workflow": "Shop", "task_queue": "q", "args": [1], "contract": "fits", "run_timeout": "3600s"
         }  # fmt: skip
+
+
+def test_a_workflow_that_is_looked_for_is_told_with_what_it_is_looked_for_by(
+    routes: Path, turnout: Command, capsys: Capture
+) -> None:
+    told = told_of(routes, turnout, capsys, "found", {"id": "A-1"})
+    assert told["does"] == "signals n to the workflow whose Order is A-1 and Kind is a"
+    assert told["command"]["where"] == {"Order": "A-1", "Kind": "a"}
+    assert "workflow_id" not in told["command"]
 
 
 def test_a_reply_is_told_with_the_call_that_it_completes(

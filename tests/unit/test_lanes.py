@@ -1,6 +1,7 @@
 """Lanes: order per key, side by side between keys, bounded, and safe when partitions go."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
@@ -103,6 +104,24 @@ async def test_a_partition_at_its_limit_is_not_read_further() -> None:
     assert lanes.open_partitions() == []
     await handler.end(0, 1)
     await lanes.drain(HERE, PATIENCE)
+
+
+async def test_how_far_a_partition_is_counts_what_is_in_flight_what_is_ahead_and_what_is_not_read() -> None:
+    handler = Scripted()
+    lanes = lanes_of(handler)
+    (begun,) = lanes.progress({PLACE: 5}).values()
+    assert (begun.lag_records, begun.in_flight, begun.oldest_seconds) == (5, 0, 0)
+    for offset, key in enumerate([b"A", b"B", b"C"]):
+        put(lanes, offset, key)
+    await handler.end(1)
+    lanes.to_commit()
+    (now,) = lanes.progress({PLACE: 5}).values()
+    assert (now.lag_records, now.in_flight, now.finished_ahead) == (4, 2, 1)
+    assert now.oldest_seconds == pytest.approx(time.time() - record(0).timestamp_ms / 1000, abs=60)
+    await handler.end(0, 2)
+    await lanes.drain(HERE, PATIENCE)
+    (done,) = lanes.progress({PLACE: 3}).values()
+    assert (done.lag_records, done.in_flight, done.finished_ahead) == (0, 0, 0)
 
 
 async def test_there_is_no_room_beyond_the_window_in_records_or_in_bytes() -> None:

@@ -31,6 +31,9 @@ HEAD = "version: 1\ntopics: {orders: {}}\nroutes:\n"
 ROUTE = HEAD + "  - name: placed\n    from: orders\n    type: placed\n"
 CANCEL = ROUTE + "    cancel: {to: order/x}\n"
 START = ROUTE + '    start: {workflow: Shop, id: "order/${data.id}", task_queue: q, '
+SEEKING = (
+    START + "search_attributes: {OrderNumber: x}}\n  - {name: gone, from: orders, cancel: {to: {where: {"
+)
 
 
 def written(folder: Path, text: str, name: str = "r.yaml") -> Path:
@@ -133,6 +136,11 @@ def test_the_terms_of_a_condition_are_those_that_must_all_be_true() -> None:
         (CANCEL.replace("order/x", "\"${'order/' + string(data.id)}\""), []),
         (START + 'search_attributes: {Who: "${data.phone}", RunId: x}}', ["7:93 TR402", "7:110 TR404"]),
         (START + f"search_attributes: {{Note: {'x' * 2049}}}}}", ["7:94 TR404"]),
+        (SEEKING + "OrderNumber: x}}}}", []),
+        (SEEKING + "Other: x}}}}", []),
+        (SEEKING + "OrderNumbr: x}}}}", ["8:54 TR407"]),
+        (SEEKING + 'Who: "${data.phone}"}}}}', ["8:59 TR402"]),
+        (SEEKING + "OrderNumber: x, ExecutionStatus: Running, WorkflowType: Shop}}}}", ["8:87 TR408"]),
         (START + f"search_attributes: {{{', '.join(f'A{n}: 1' for n in range(25))}}}}}", ["7:270 TR404"]),
     ],
 )  # fmt: skip
@@ -241,6 +249,12 @@ def test_a_renamed_route_and_a_changed_id_are_found_against_the_old_folder(tmp_p
     ]
     assert found(tmp_path, CANCEL.replace("order/x", "orders/x"), against=old) == ["7:18 TR502"]
     assert found(tmp_path, CANCEL.replace("order/x", "order/x, namespace: eu"), against=old) == ["7:38 TR502"]
+    seeking = CANCEL.replace("order/x", "{where: {Order: x}}")
+    assert found(tmp_path, seeking, against=old) == ["7:18 TR502"]
+    now = written(tmp_path, seeking, "now/r.yaml").parent
+    (one,) = lint([written(tmp_path, CANCEL)], against=now).findings
+    assert one.problem == "to was a lookup: the workflows that it met are not met any more"
+    assert found(tmp_path, seeking, against=now) == []
     mapped = CANCEL.replace("orders: {}", 'orders: {event: {type: "${data.t}", id: "${data.id}"}}')
     assert found(tmp_path, mapped, against=old) == ["2:10 TR503"]
 
@@ -308,7 +322,7 @@ def test_findings_are_written_for_people_for_programs_and_for_pull_requests(
     path = written(tmp_path, CANCEL.replace("to: order/x", 'to: order/x, "100%\\n": 1'), "a,b.yaml")
     assert turnout(monkeypatch, str(path)) == 1
     cure = "known here: to, reason, namespace, missing, closed"
-    assert capsys.readouterr().out == f"{path}:7:27: error TR201 unknown key '100%\n'; {cure}\n"
+    assert capsys.readouterr().out == f"{path}:7:27: error TR201 unknown key '100%\\n'; {cure}\n"
     assert turnout(monkeypatch, str(path), "--format", "json") == 1
     assert orjson.loads(capsys.readouterr().out) == {
         "code": "TR201", "severity": "error", "path": str(path), "line": 7, "column": 27,
@@ -318,7 +332,7 @@ def test_findings_are_written_for_people_for_programs_and_for_pull_requests(
     name = str(path).replace(",", "%2C")
     assert (
         capsys.readouterr().out
-        == f"::error file={name},line=7,col=27,title=TR201::unknown key '100%25%0A'; {cure}\n"
+        == f"::error file={name},line=7,col=27,title=TR201::unknown key '100%25\\n'; {cure}\n"
     )
 
 

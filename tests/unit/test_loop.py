@@ -41,6 +41,9 @@ class FakeSource:
     async def commit(self, commits: Mapping[Partition, Commit]) -> Mapping[Partition, Commit]:
         return commits
 
+    def ends(self) -> Mapping[Partition, int]:
+        return {}
+
     async def look_up(self, partitions: Iterable[Partition]) -> frozenset[Partition]:
         self.looked_up.append(set(partitions))
         return frozenset(partitions)

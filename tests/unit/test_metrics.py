@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from service.errors import ConfigurationError, Stage
 from service.telemetry.floods import LEAST, WINDOW_SECONDS, Floods
-from service.telemetry.metrics import Metrics, served
+from service.telemetry.metrics import Metrics, Progress, served
 from tests.servers import random_port
 
 ALERTS = Path(__file__).parents[2] / "deploy/alerts/turnout.yaml"
@@ -191,6 +191,34 @@ async def test_without_an_address_nothing_listens() -> None:
         async with served(Metrics(), ""):
             pass
     assert lines == []
+
+
+def test_how_far_partitions_are_is_shown_of_those_that_we_have() -> None:
+    metrics = Metrics()
+    metrics.progress({("in", 0): Progress(9, 3, 1, 2.5), ("in", 1): Progress(0, 0, 0, 0.0)})
+    assert shown(metrics, "turnout_lag_records") == {
+        'partition="0",topic="in"': 9,
+        'partition="1",topic="in"': 0,
+    }
+    assert shown(metrics, "turnout_in_flight_records")['partition="0",topic="in"'] == 3
+    assert shown(metrics, "turnout_finished_ahead_records")['partition="0",topic="in"'] == 1
+    assert shown(metrics, "turnout_lag_seconds")['partition="0",topic="in"'] == 2.5
+    metrics.progress({("in", 1): Progress(4, 4, 0, 1.0)})
+    assert shown(metrics, "turnout_lag_records") == {'partition="1",topic="in"': 4}
+
+
+def test_ages_calls_and_publishing_are_counted_by_what_they_took() -> None:
+    metrics = Metrics()
+    metrics.finished(0.07)
+    metrics.finished(-5)  # a producer's clock may be ahead of ours
+    metrics.called("start", 0.3)
+    metrics.called("start", 0.004)
+    metrics.published(0.02)
+    assert shown(metrics, "turnout_event_age_seconds_count") == {"": 2}
+    assert shown(metrics, "turnout_event_age_seconds_bucket")['le="0.01"'] == 1
+    assert shown(metrics, "turnout_call_seconds_count") == {'kind="start"': 2}
+    assert shown(metrics, "turnout_call_seconds_bucket")['kind="start",le="0.005"'] == 1
+    assert shown(metrics, "turnout_publish_seconds_sum") == {"": 0.02}
 
 
 # --- alerts ---

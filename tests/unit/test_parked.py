@@ -19,6 +19,7 @@ from service.kafka.record import Record, Redelivery
 from service.routing.commands import Cancel, OrStart, Rule, Signal, StartOptions, apart, joined
 from tests.unit.records import event
 from tests.unit.test_dispatcher import MISSING, SIGNAL, Wire, connected
+from tests.unit.test_lookup import LIST, listed
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 NAME = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
@@ -97,7 +98,12 @@ BATCHES = st.builds(
     st.lists(EVENTS, min_size=3, max_size=3),
 )
 CANCELS = st.builds(Cancel, **COMMON, reason=TEXT)
-COMMANDS = SIGNALS | BATCHES | CANCELS
+SEEKING = st.builds(
+    lambda one, text: replace(one, workflow_id="", where={"Word": text}),
+    st.builds(Signal, **COMMON, name=NAME, args=st.just(())) | CANCELS,
+    st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20),
+)
+COMMANDS = SIGNALS | BATCHES | CANCELS | SEEKING
 
 
 async def kept(command: Parkable) -> Parked:
@@ -122,6 +128,8 @@ async def test_a_command_from_a_park_makes_the_same_requests_with_the_same_ids(c
     for one in (command, back):
         if isinstance(one, Signal) and one.or_start:
             wire.answers[SIGNAL].append(MISSING)
+        if one.where:
+            wire.answers[LIST].append(listed(("order/1", one.where)))
         await dispatcher.dispatch(one)
     half = len(wire.requests) // 2
     assert half > 0

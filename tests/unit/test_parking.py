@@ -9,7 +9,7 @@ import pytest
 from service.dispatch.answers import OutcomeKind
 from service.errors import GivenUpError, NotNow, RejectedError, TargetBusy, TargetMissing
 from service.failures import parking
-from service.failures.parking import BUSY_PATIENCE, BUSY_SECONDS, Parking
+from service.failures.parking import BUSY_PATIENCE, BUSY_SECONDS, LOOKING_SECONDS, Parking
 from service.failures.parks import TooLargeToPark
 from service.intake.waiting import Assignment
 from service.routing.commands import Cancel, Command, OrStart, Rule, Signal, Start
@@ -239,3 +239,107 @@ async def test_a_command_that_is_too_large_to_be_parked_waits_as_long_as_it_migh
     world.now += 1
     with pytest.raises(GivenUpError, match="waited for 0:15:00, then given up: is too large"):
         await way.go()
+
+
+# --- workflows that are looked for ---
+
+SOUGHT = "where/Order=A-1"
+
+
+def seeking(number: int = 1, missing: Rule | timedelta = PATIENCE) -> Signal:
+    return replace(signal(number), workflow_id="", where={"Order": "A-1"}, missing=missing)
+
+
+async def test_a_workflow_that_is_found_is_signalled_by_its_id() -> None:
+    world = World(ScriptedDispatcher())
+    world.dispatcher.finds.append(TARGET)
+    assert await world.go(seeking()) is OutcomeKind.ACCEPTED
+    assert world.dispatcher.calls == [signal()]
+    assert world.parks.asked == [SOUGHT, TARGET]
+
+
+@pytest.mark.parametrize("missing", [PATIENCE, Rule.SKIP, Rule.DEAD_LETTER])
+async def test_a_workflow_is_taken_for_missing_only_after_it_was_looked_for_for_a_while(
+    missing: Rule | timedelta,
+) -> None:
+    """A workflow that was started just now is not visible yet."""
+    world = World(ScriptedDispatcher())
+    way = world.parking.way_of(seeking(missing=missing), world.assignment)
+    for now in (0.0, 1.0, LOOKING_SECONDS - 0.1):
+        world.now = now
+        with pytest.raises(NotNow, match="not found yet"):
+            await way.go()
+    assert not world.parks.held
+    world.now = LOOKING_SECONDS
+    if missing is Rule.DEAD_LETTER:
+        with pytest.raises(RejectedError, match="no workflow is found by Order"):
+            await way.go()
+        return
+    outcome = await way.go()
+    assert outcome.kind is (OutcomeKind.SKIPPED if missing is Rule.SKIP else OutcomeKind.PARKED)
+    assert not world.dispatcher.calls
+
+
+async def test_what_is_not_found_is_parked_under_what_is_looked_for_and_others_go_behind_it() -> None:
+    world = World(ScriptedDispatcher())
+    way = world.parking.way_of(seeking(1), world.assignment)
+    with pytest.raises(NotNow):
+        await way.go()
+    world.now = LOOKING_SECONDS
+    assert (await way.go()).park == f"parked/g/{SOUGHT}"
+    world.dispatcher.finds.append(TARGET)  # by now it would be found: it must not pass the first
+    assert await world.go(seeking(2, Rule.SKIP)) is OutcomeKind.PARKED
+    assert world.parks.held == {SOUGHT: [seeking(1), seeking(2, Rule.SKIP)]}
+    assert not world.dispatcher.calls
+
+
+async def test_what_is_found_goes_behind_what_is_parked_for_that_workflow() -> None:
+    world = World(ScriptedDispatcher(note=[missing()]))
+    await world.go(signal(1))
+    world.dispatcher.finds.append(TARGET)
+    assert await world.go(seeking(2)) is OutcomeKind.PARKED
+    assert world.parked == [signal(1), signal(2)]
+
+
+async def test_a_call_that_may_have_arrived_is_repeated_to_the_same_workflow() -> None:
+    """The next lookup might find another one."""
+    world = World(ScriptedDispatcher(note=[NotNow("is away")]))
+    world.dispatcher.finds += [TARGET, "order/B-2"]
+    way = world.parking.way_of(seeking(), world.assignment)
+    with pytest.raises(NotNow, match="is away"):
+        await way.go()
+    world.dispatcher._errors.clear()  # noqa: SLF001 - it is back
+    assert (await way.go()).workflow_id == TARGET
+    assert [call.workflow_id for call in world.dispatcher.calls] == [TARGET, TARGET]
+
+
+async def test_what_is_found_and_busy_is_parked_for_that_workflow() -> None:
+    world = World(ScriptedDispatcher(note=[TargetBusy("is busy"), TargetBusy("is busy")]))
+    world.dispatcher.finds.append(TARGET)
+    way = world.parking.way_of(seeking(), world.assignment)
+    with pytest.raises(TargetBusy):
+        await way.go()
+    world.now = BUSY_SECONDS
+    assert (await way.go()).kind is OutcomeKind.PARKED
+    assert world.parks.held == {TARGET: [signal()]}
+
+
+async def test_an_outage_of_visibility_is_no_missing_workflow() -> None:
+    world = World(ScriptedDispatcher())
+    way = world.parking.way_of(seeking(), world.assignment)
+    world.dispatcher.finds += outage(2)
+    for now in (0.0, 2 * LOOKING_SECONDS):
+        world.now = now
+        with pytest.raises(NotNow, match="is away"):
+            await way.go()
+    with pytest.raises(NotNow, match="not found yet"):
+        await way.go()
+    assert not world.parks.held
+
+
+async def test_several_are_refused_and_never_parked() -> None:
+    world = World(ScriptedDispatcher())
+    world.dispatcher.finds.append(RejectedError("several"))
+    with pytest.raises(RejectedError):
+        await world.go(seeking())
+    assert not world.parks.held

@@ -83,17 +83,18 @@ async def described(
 
 
 @pytest.mark.parametrize(
-    ("namespace", "park"),
+    ("changes", "park"),
     [
-        (None, "parked/shop/order/A-1"),
-        ("default", "parked/shop/order/A-1"),
-        ("payments", "parked@payments/shop/order/A-1"),
+        ({}, "parked/shop/order/A-1"),
+        ({"namespace": "default"}, "parked/shop/order/A-1"),
+        ({"namespace": "payments"}, "parked@payments/shop/order/A-1"),
+        ({"workflow_id": "", "where": {"Order": "A-1", "Kind": "x"}}, "parked/shop/where/Kind=x,Order=A-1"),
     ],
 )
 async def test_a_park_is_named_for_its_group_and_its_target(
-    wire: Wire, parks: Parks, namespace: str | None, park: str
+    wire: Wire, parks: Parks, changes: dict[str, Any], park: str
 ) -> None:
-    command = replace(signal(), namespace=namespace)
+    command = replace(signal(), **changes)
     assert parks.id_for(command) == park
     await parks.put(command, answer="", patience=PATIENCE)
     assert (wire.request.namespace, wire.request.workflow_id) == ("default", park)

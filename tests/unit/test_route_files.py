@@ -55,7 +55,6 @@ OUT = (
 
 # `‸` stands where the finding must point, for each finding in turn.
 LATER = {
-    ROUTE.replace("to: x", "to: ‸{where: {Order: A}}"): "to: {where: …}; write to: and a workflow id instead",
     ROUTE.replace(
         "orders: {}", "orders: {format: ‸protobuf}"
     ): "format: protobuf; send Avro, JSON Schema or JSON",
@@ -110,6 +109,20 @@ WRONG = {
     START + "start_delay: ‸999999999d, task_timeout: ‸9999999999h}": ["start_delay must be a duration of at most 100 years; write 30s, 15m, 2h, 1d or ISO 8601 like PT1H30M", "task_timeout must be a duration of at most 100 years; write 30s, 15m, 2h, 1d or ISO 8601 like PT1H30M"],
     START + "priority: ‸6}": ["priority must be less than or equal to 5"],
     HEAD + "    signal: {to: x, name: n, ‸missing: skip, or_start: {workflow: W, task_queue: q}}": ["'missing' never applies with 'or_start'; leave it out"],
+    HEAD + "    signal: {to: {where: {Order: A}}, name: n, ‸or_start: {workflow: W, task_queue: q}}": ["'or_start' with a workflow that is looked for; write to: and an id"],
+    "task_queues: {q: {inbox: true}}\n" + HEAD + "    signal: {to: {where: {Order: A}}, name: n, input: 1, ‸batch: true}": ["'batch' with a workflow that is looked for; take it away"],
+    ROUTE.replace("to: x", "to: {‸were: {Order: A}}").replace("to: {", "to: ‸{"): ["in to, 'where' is missing", "unknown key 'were'; did you mean where?"],
+    ROUTE.replace("to: x", "to: {where: ‸A}"): ["where must be a map"],
+    ROUTE.replace("to: x", "to: {where: ‸{}}"): ["where finds any of them; name a search attribute that starts set, and its value"],
+    ROUTE.replace("to: x", "to: {where: ‸{WorkflowType: A}}"): ["where finds any of them; name a search attribute that starts set, and its value"],
+    ROUTE.replace("to: x", "to: {where: ‸{Order: A, ExecutionStatus: Completed}}"): ["where takes ExecutionStatus: Running alone; take it away: the others are closed"],
+    ROUTE.replace("to: x", 'to: {where: ‸{Order: A, ExecutionStatus: "${data.x}"}}'): ["where takes ExecutionStatus: Running alone; take it away: the others are closed"],
+    ROUTE.replace("to: x", "to: {where: {Order: A, ‸RunId: B}}"): ["RunId is Temporal's own; name one that starts set; of Temporal's: ExecutionStatus, WorkflowType"],
+    ROUTE.replace("to: x", "to: {where: {‸'a`b': A}}"): ["a`b holds a `; search attributes cannot be looked for by such a name"],
+    ROUTE.replace("to: x", "to: {where: {Order: ‸7}}"): ["Order must be text; put it in quotes"],
+    ROUTE.replace("to: x", "to: {where: {Order: ‸''}}"): ["Order is empty"],
+    ROUTE.replace("to: x", "to: {where: {Order: ‸'a\"b'}}"): ['Order holds a character that cannot be looked for: ", \\ or one that does not print'],
+    ROUTE.replace("to: x", 'to: {where: {Order: "${‸dat.x}"}}'): ["Order: unknown variable 'dat.x'; did you mean data.x?"],
     ROUTE.replace("to: x", "to: x, closed: ‸ignore"): ["closed must be dead-letter or skip"],
     ROUTE.replace("to: x", 'to: x, namespace: ‸"${data.ns}"'): ["a namespace that is an expression needs an allow-list; write namespaces: [ … ] at the top of a file, with those that are allowed"],
     ROUTE.replace("{orders", "{‸orders").replace("from: orders", "from: ‸order"): ["no route reads topic 'orders'; write a route from it, out: true if it is only written to, or take it away", "topic 'order' is not declared; did you mean orders?"],
@@ -133,6 +146,8 @@ WRONG = {
     ROUTE.replace("{orders", "{‸a b").replace("from: orders", "from: a b"): ["a b is no topic name; Kafka allows 1 to 249 letters, digits, . _ and -"],
     ROUTE.replace("placed", "‸a b"): ["name must be 1 to 100 letters, digits, . _ / and -, and start with a letter or digit"],
     ROUTE + "  - {name: ‸placed, from: orders, cancel: {to: y}}": ["two routes named 'placed'; the first is at r.yaml:4"],
+    ROUTE.replace("from: orders", "from: ‸[orders, order]"): ["topic 'order' is not declared; did you mean orders?"],
+    ROUTE.replace("{orders", "{‸orders").replace("from: orders", "from: ‸[]"): ["no route reads topic 'orders'; write a route from it, out: true if it is only written to, or take it away", "from is empty; name the topics that it reads"],
     ROUTE.replace("{}", "{event: ‸avro}"): ["event must be cloudevents or a mapping of type, id, subject, source and time"],
     ROUTE.replace("{}", "{unmatched: ‸ignore}"): ["unmatched must be dead-letter or skip"],
     ROUTE.replace("{}", "{ordering: ‸none}"): ["ordering must be 'key' or 'partition'"],

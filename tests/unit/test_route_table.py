@@ -446,3 +446,59 @@ def test_a_command_may_be_parked_for_a_second_to_thirty_days(
     made = command(one_route(tmp_path, action.replace("KEY", f"missing: {{park: {text}}}")))
     assert isinstance(made, Signal | Cancel)
     assert made.missing == span
+
+
+# --- workflows that are looked for ---
+
+WHERE = '{where: {Order: "${data.id}", Paid: "${data.paid}", WorkflowType: Shop}}'
+
+
+@pytest.mark.parametrize("action", ["signal: {to: TO, name: n}", "cancel: {to: TO}"])
+def test_a_workflow_is_looked_for_by_the_texts_of_its_search_attributes(tmp_path: Path, action: str) -> None:
+    routes = one_route(tmp_path, action.replace("TO", WHERE))
+    made = command(routes, {"id": 42, "paid": True})
+    assert isinstance(made, Signal | Cancel)
+    assert (made.workflow_id, made.where) == ("", {"Order": "42", "Paid": "true", "WorkflowType": "Shop"})
+    assert made.target == "where/Order=42,Paid=true,WorkflowType=Shop"
+    assert routes.looked_for == {"Order", "Paid"}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("", "Order: `data.id` is empty"),
+        (None, "Order: `data.id` is null"),
+        ("x" * 256, "Order is longer than 255 characters"),
+        ("back\\slash", "Order holds a character that cannot be looked for"),
+        ('a "word"', "Order holds a character that cannot be looked for"),
+        ("'quoted'", "Order begins or ends with a '"),
+        ("a\nline", "Order holds a character that cannot be looked for"),
+    ],
+)
+def test_what_can_never_be_found_is_refused_and_not_taken_for_missing(
+    tmp_path: Path, value: Any, expected: str
+) -> None:
+    routes = one_route(tmp_path, "cancel: {to: " + WHERE + ", missing: skip}")
+    assert reason(routes, {"id": value, "paid": True}).startswith(f"route r: {expected}")
+
+
+# --- several topics ---
+
+
+def test_a_route_reads_each_of_its_topics_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "version: 1\n"
+        "topics: {eu: {}, us: {}, all: {}}\n"
+        "task_queues: {q: {inbox: true}}\n"
+        "routes:\n"
+        "  - {name: some, from: [eu, us], signal: {to: x, name: n, input: 1, batch: true}}\n"
+        "  - {name: each, from: [eu, us, all], type: placed, cancel: {to: x}}\n"
+    )
+    routes = load_routes(path)
+    names = {
+        topic: [route.name for route in routes.routes_for(event(topic=topic, type_="placed"))]
+        for topic in routes.topics
+    }
+    assert names == {"eu": ["some", "each"], "us": ["some", "each"], "all": ["each"]}
+    assert routes.batching_topics == {"eu", "us"}

@@ -6,9 +6,11 @@ from textwrap import dedent
 
 import pytest
 
-PAGE = Path(__file__).parents[3] / "docs" / "patterns.md"
+from tests.pages import ROOT, page
+
+PAGE = ROOT / "docs" / "patterns.md"
 TEXT = PAGE.read_text()
-SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL))
+SECTIONS = page("docs/patterns.md").sections
 
 PATTERNS = {
     "Sequential": "sequential",
@@ -41,11 +43,6 @@ def anchor(heading: str) -> str:
     return "#" + re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
 
 
-def blocks(section: str) -> list[str]:
-    found = re.findall(r"^```(?:python|yaml)\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
-    return [dedent(block) for block in found]
-
-
 def is_in(block: str, source: str) -> bool:
     """Whether the lines of `block` stand in `source`, at whatever depth."""
     wanted, lines = block.splitlines(), source.splitlines()
@@ -66,17 +63,17 @@ def test_each_link_leads_somewhere() -> None:
 @pytest.mark.parametrize("heading", PATTERNS)
 def test_each_pattern_shows_code_as_it_stands_in_a_file_that_it_links_to(heading: str) -> None:
     section = SECTIONS[heading]
-    sources = [path.read_text() for path in linked_files(section) if "tests" not in path.parts]
-    assert blocks(section)
-    for block in blocks(section):
-        assert any(is_in(block, source) for source in sources), block
+    sources = [path.read_text() for path in linked_files(section.text) if "tests" not in path.parts]
+    assert section.blocks("python", "yaml")
+    for block in section.blocks("python", "yaml"):
+        assert any(is_in(block.text, source) for source in sources), block
 
 
 @pytest.mark.parametrize("heading", PATTERNS)
 def test_each_pattern_names_a_test_that_is_named_after_it(heading: str) -> None:
     section = SECTIONS[heading]
-    tests = "".join(path.read_text() for path in linked_files(section) if path.name.startswith("test_"))
-    named = re.findall(r"`(test_\w+)`", section)
+    tests = "".join(path.read_text() for path in linked_files(section.text) if path.name.startswith("test_"))
+    named = re.findall(r"`(test_\w+)`", section.text)
     assert named
     for name in named:
         assert name.startswith(f"test_{PATTERNS[heading]}_")

@@ -1,0 +1,1 @@
+"""What is written of routes for others: AsyncAPI, the schema for editors, pictures, the reference."""

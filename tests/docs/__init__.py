@@ -1,0 +1,1 @@
+"""Every fenced example of every page is tried; tests/integration runs what needs servers."""
