@@ -1,12 +1,11 @@
 """What `turnout letters` and `turnout routes` work with: settings become what looks, explains and sends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from temporalio.client import Client
 
@@ -22,14 +21,13 @@ from service.events.decoding import Tombstone
 from service.events.event import Event
 from service.failures.letters import letter_group, letter_topic
 from service.intake.pauses import Pauses
-from service.intake.switchboard import SwitchboardReader
 from service.kafka.admin import Admin, Cluster
 from service.kafka.given_up import given_up_group
 from service.kafka.membership import only_member
 from service.kafka.outside import extent
 from service.kafka.reading import reader
 from service.kafka.record import Record
-from service.lifecycle import patiently
+from service.lifecycle import in_the_background, patiently
 from service.pipeline import (
     Pipeline,
     kafka_connection,
@@ -38,6 +36,7 @@ from service.pipeline import (
     names_of,
     open_sink,
     seal_of,
+    switchboard_looked_at,
 )
 from service.redrive.choosing import Choice
 from service.redrive.closing import STORE_LETTERS, Closing
@@ -59,7 +58,6 @@ from service.routing.table import RouteTable, load_routes, read_routes
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.temporal.client import connect, for_namespace, retention
-from service.temporal.switchboard import SwitchboardClient
 from service.temporal.worker import find
 from service.topics import cluster_with_topics
 
@@ -235,7 +233,7 @@ async def rehearse_sending(
     client = await connect()
     guards = await _guards(client, table, lifted)
     connection, pauses = kafka_connection(settings.kafka), Pauses(names_of(table))
-    await _switchboard(settings, client, pauses).begin()
+    await switchboard_looked_at(settings, client, pauses).begin()
     async with looking(settings) as letterbox, reader(connection) as source_topics:
         later = LaterRecords(source_topics, settings.group, table.ordered_by_partition)
         picking = Picking(letterbox, choice, _obstacles(guards, preview))
@@ -281,7 +279,7 @@ async def send_letters(
             settings, connection, sink, client, table, contracts, frozenset(), Metrics(), stop
         )
         guards = await _guards(client, table, lifted)
-        switchboard = _switchboard(settings, client, pipeline.pauses)
+        switchboard = switchboard_looked_at(settings, client, pipeline.pauses)
         await patiently(switchboard.begin, settings.start_timeout, stop)
         group, topic = letter_group(settings.group), letter_topic(settings.group)
         async with only_member(connection, group, topic) as member:
@@ -301,7 +299,7 @@ async def send_letters(
                     stop=stop,
                 )
                 counted(await sending.survey())
-                async with _in_the_background(switchboard.keep_reading()):
+                async with in_the_background(switchboard.keep_reading()):
                     await sending.run()
 
 
@@ -344,19 +342,6 @@ async def give_up(settings: Settings, place: Place, by: str, because: str) -> Ga
         found = await find_open(reading, settings.group, place, held)
     async with only_member(connection, given_up_group(settings.group), topic) as member:
         return await say(member, found, by, because)
-
-
-def _switchboard(settings: Settings, client: Client, pauses: Pauses) -> SwitchboardReader:
-    return SwitchboardReader(SwitchboardClient(client, settings.group), pauses, only_looks=True)
-
-
-@asynccontextmanager
-async def _in_the_background(act: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(act)
-    try:
-        yield
-    finally:
-        task.cancel()
 
 
 async def _guards(client: Client, table: RouteTable, lifted: Lifted) -> Guards:

@@ -4,10 +4,10 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -80,3 +80,13 @@ async def patiently(connect: Callable[[], Awaitable[T]], patience: timedelta, st
                 await stop.wait()
         if stop.is_set():
             raise Stopped
+
+
+@asynccontextmanager
+async def in_the_background(act: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do it for the time of the block."""
+    task = asyncio.create_task(act)
+    try:
+        yield
+    finally:
+        task.cancel()

@@ -27,6 +27,7 @@ from service.failures.parks import Parks
 from service.intake.handling import Handling
 from service.intake.pace import Pace
 from service.intake.pauses import Pauses
+from service.intake.switchboard import SwitchboardReader
 from service.intake.waiting import WaitingRoom
 from service.kafka.admin import Cluster
 from service.kafka.connection import Connection
@@ -43,6 +44,7 @@ from service.routing.table import RouteTable
 from service.settings import CallsSettings, ClosingSettings, KafkaSettings, RegistrySettings, Settings
 from service.telemetry.metrics import Metrics
 from service.temporal.client import AttributeTypes, check_namespace, for_namespace, search_attributes
+from service.temporal.switchboard import SwitchboardClient
 from service.topics import cluster_with_topics
 from workflows.switchboard import Names
 
@@ -154,8 +156,12 @@ async def make_pipeline(
     eager: frozenset[str],
     metrics: Metrics,
     stop: asyncio.Event,
+    *,
+    only: str = "",
 ) -> Pipeline:
     """All that handling a record takes, once topics and search attributes are seen to be there.
+
+    `only` is the one route of `table`, where no other is to know of the records.
 
     Raises:
         ConfigurationError: Something is missing, or not as it must be.
@@ -193,6 +199,7 @@ async def make_pipeline(
         pauses=pauses,
         given_up=given_up,
         metrics=metrics,
+        only=only,
     )
     return Pipeline(
         table=table,
@@ -212,6 +219,11 @@ async def make_pipeline(
 def names_of(table: RouteTable) -> Names:
     """The topics and routes that people may pause."""
     return Names(topics=tuple(table.topics), routes=tuple(route.name for route in table.routes))
+
+
+def switchboard_looked_at(settings: Settings, client: Client, pauses: Pauses) -> SwitchboardReader:
+    """The group's switchboard, for a command that obeys it and leaves it as it is."""
+    return SwitchboardReader(SwitchboardClient(client, settings.group), pauses, only_looks=True)
 
 
 def make_decoder(settings: Settings, table: RouteTable, cluster: Cluster, *, given: bool = False) -> Decoder:

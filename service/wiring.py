@@ -295,6 +295,7 @@ async def _make_bridge(
             instance=settings.kafka.group_instance_id,
             given_up=pipeline.given_up,
             session_timeout=settings.kafka.session_timeout,
+            routes=table.by_topic,
         )
 
     async def join() -> WatchedSource:

@@ -15,6 +15,7 @@ from service.cli import (
     letters,
     operate,
     parked,
+    replay,
     replay_check,
     routes,
     run,
@@ -44,6 +45,7 @@ switchboard.add_to(app)
 letters.add_to(app)
 seek.add_to(app)
 parked.add_to(app)
+replay.add_to(app)
 replay_check.add_to(app)
 closing.add_to(app)
 routes.add_to(app)

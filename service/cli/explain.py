@@ -1,7 +1,6 @@
 """`turnout routes explain`: what the routes would do with one event, and why."""
 
 import asyncio
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, fields
@@ -10,18 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
+from service.cli.places import place_in
 from service.cli.printing import console, json_of, plain
 from service.desk import Explained, explain, record_at
 from service.dispatch.explaining import Verdict, described
 from service.errors import ConfigurationError
 from service.events.given import record_in
-from service.kafka.record import Partition, Record
+from service.kafka.record import Record
 from service.redrive.letterbox import Place
 from service.routing.commands import CallError, Command, OrStart, StartOptions
 from service.routing.contract import Contract
 from service.settings import Settings, load_settings
 
-_PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})(?:/([0-9]{1,9})/|\[([0-9]{1,9})\]@)([0-9]{1,18})")
 _NOT_SHOWN = frozenset({"route", "event", "others"})
 
 
@@ -71,8 +70,8 @@ def _given(event: str, topic: str) -> Record | Place:
             return record_in(file.read_bytes(), topic)
         except OSError as error:
             raise ConfigurationError(f"{event} cannot be read: {error.strerror}") from error
-    if form := _PLACE.fullmatch(event):
-        return Place(Partition(form[1], int(form[2] or form[3])), int(form[4]))
+    if place := place_in(event):
+        return place
     raise typer.BadParameter(f"{event!r} is no file and not TOPIC/PARTITION/OFFSET", param_hint="EVENT")
 
 

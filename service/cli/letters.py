@@ -1,11 +1,9 @@
 """`turnout letters`: look at what was given up on, send it again, or discard it."""
 
 import asyncio
-import re
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Self
 
 import orjson
@@ -14,7 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from service.cli.letter_printing import as_json, in_full, line_of, show_counts, show_letters
 from service.cli.moments import moment_of
+from service.cli.places import place_of
 from service.cli.printing import console
+from service.cli.stopping import until_stopped
 from service.cli.who import user
 from service.desk import (
     Lifted,
@@ -29,8 +29,6 @@ from service.errors import ConfigurationError
 from service.errors import Stage as ErrorStage
 from service.failures.letters import letter_topic
 from service.kafka.given_up import given_up_group
-from service.kafka.record import Partition
-from service.lifecycle import Stopped, stop_on_signals
 from service.redrive.choosing import Choice, places_of
 from service.redrive.counting import Counts
 from service.redrive.giving_up import GaveUp
@@ -43,9 +41,7 @@ from service.telemetry.logs import configure_logging
 
 STAGE = tuple(stage.value for stage in ErrorStage)
 STAGES = f"{', '.join(STAGE[:-1])} or {STAGE[-1]}"
-NOT_ALL, STAY_OPEN, INTERRUPTED = 1, 3, 130
-
-_PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})(?:/([0-9]{1,9})/|\[([0-9]{1,9})\]@)([0-9]{1,18})")
+NOT_ALL, STAY_OPEN = 1, 3
 
 Places = Annotated[
     list[str] | None,
@@ -192,7 +188,7 @@ def send(
         if dry_run:
             asyncio.run(rehearse_sending(settings, choice, lifted, report.said))
             return
-        _until_stopped(
+        until_stopped(
             lambda stop: send_letters(
                 settings, choice, lifted, rate, counted=report.counted, said=report.said, stop=stop
             )
@@ -221,7 +217,7 @@ def discard(
     _refuse_everything(choice, everything=everything)
     settings = _settings()
     with _Report(choice, f"because: {because} (by {user('unknown')})") as report:
-        _until_stopped(lambda stop: discard_letters(settings, choice, said=report.said, stop=stop))
+        until_stopped(lambda stop: discard_letters(settings, choice, said=report.said, stop=stop))
     report.judge()
 
 
@@ -237,7 +233,7 @@ def add(
     Bridges may run meanwhile: the one that holds the partition does it within seconds. With none running,
     the next one does, before it tries the record. `turnout letters send` sends it again later.
     """
-    where = _place(place)
+    where = place_of(place)
     if not because.strip():
         raise typer.BadParameter("say why; it is kept in the letter", param_hint="--because")
     settings = _settings()
@@ -325,19 +321,6 @@ class _Report:
             raise typer.Exit(NOT_ALL)
 
 
-def _until_stopped(act: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Do it until it is done; on the first Ctrl-C come to an end in good order."""
-
-    async def acting() -> bool:
-        stop = stop_on_signals()
-        with suppress(Stopped):
-            await act(stop)
-        return stop.is_set()
-
-    if asyncio.run(acting()):
-        raise typer.Exit(INTERRUPTED)
-
-
 def _settings() -> Settings:
     settings = load_settings()
     # What becomes of each letter is said on the output: lines about it would say it twice.
@@ -381,15 +364,7 @@ def _refuse_everything(choice: Choice, *, everything: bool) -> None:
 
 
 def _places(texts: Iterable[str]) -> frozenset[Place]:
-    return frozenset(_place(text) for text in texts)
-
-
-def _place(text: str) -> Place:
-    if not (form := _PLACE.fullmatch(text)):
-        raise typer.BadParameter(
-            f"{text!r} is not TOPIC/PARTITION/OFFSET; write for example shop.orders/0/42", param_hint="PLACE"
-        )
-    return Place(Partition(form[1], int(form[2] or form[3])), int(form[4]))
+    return frozenset(place_of(text) for text in texts)
 
 
 def _key(text: str | None) -> bytes | None:

@@ -57,6 +57,15 @@ def is_tombstone(record: Record) -> bool:
     return not headers or _is_structured(content_type)
 
 
+def type_by_headers(record: Record) -> str:
+    """The type that a record in binary mode has by its headers, whatever its value; `""` if it has none."""
+    try:
+        headers, content_type = _envelope_headers(record.headers)
+        return "" if _is_structured(content_type) else (headers.get("ce_type") or b"").decode()
+    except (DecodeError, UnicodeDecodeError):
+        return ""
+
+
 def decode_cloudevent(record: Record, record_key: Any, values: Values, limits: Limits) -> Event:
     """The CloudEvent in `record`, which is not a tombstone.
 

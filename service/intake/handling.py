@@ -13,7 +13,7 @@ from service.errors import NotNow, RecordError, RouteError
 from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
 from service.events.reuse import IdsSeen
-from service.failures.letters import UNKNOWN, About, Letters
+from service.failures.letters import About, Letters
 from service.failures.parking import Parking, Way
 from service.intake.pace import Pace
 from service.intake.pauses import PausedMeanwhile, Pauses
@@ -49,6 +49,7 @@ class Handling:
         pauses: What is paused.
         given_up: What people gave up on.
         metrics: Where outcomes are counted.
+        only: The one route that there is to carry out, whose letters also those of undecodable records are.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Handling:
         pauses: Pauses | None = None,
         given_up: GivenUp | None = None,
         metrics: Metrics | None = None,
+        only: str = "",
     ) -> None:
         self._decoder = decoder
         self._routes = routes
@@ -76,6 +78,7 @@ class Handling:
         self._pauses = pauses or Pauses()
         self._given_up = given_up or GivenUp()
         self._metrics = metrics or Metrics()
+        self._of_undecodable = About(route=only)
 
     async def handle(self, record: Record, assignment: Assignment) -> Sequence[Outcome]:
         """Carry out all that `record` leads to; returns when each command of it is durable.
@@ -90,7 +93,7 @@ class Handling:
         try:
             event = await self._decode(record, assignment)
         except RecordError as error:
-            return [await self._give_up(record, assignment, error, _lines(record), About())]
+            return [await self._give_up(record, assignment, error, _lines(record), self._of_undecodable)]
         if isinstance(event, Tombstone):
             return [self._noted(Outcome(OutcomeKind.SKIPPED, detail="tombstone"), _lines(record))]
         self._say_if_reused(event)
@@ -218,7 +221,7 @@ class Handling:
         abouts = () if unreadable else await self._abouts(record)
         return [
             await self._give_up(record, assignment, error, _lines(record), about)
-            for about in abouts or (UNKNOWN,)
+            for about in abouts or (self._of_undecodable,)
         ]
 
     async def _abouts(self, record: Record) -> Sequence[About]:

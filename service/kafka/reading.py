@@ -1,7 +1,7 @@
 """Reading parts of topics from beginning to end: without a place in a group, and without leaving a trace."""
 
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
@@ -26,6 +26,8 @@ class Reader:
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
+        self.gone = 0
+        """How many offsets were asked for that the topic does not hold any more."""
 
     async def extents(self, topic: str) -> dict[Partition, range]:
         """See `RecordReader.extents`."""
@@ -65,11 +67,10 @@ class Reader:
     async def read(self, partition: Partition, offsets: range) -> AsyncIterator[Record]:
         """See `RecordReader.read`."""
         place = TopicPartition(*partition)
-        self._consumer.assign([place])
-        self._consumer.seek(place, offsets.start)
+        self.begin({partition: offsets.start})
         moved_at = time.monotonic()
         while (position := await self._consumer.position(place)) < offsets.stop:
-            records = await self._next(place, position)
+            records = await self._next(place, position, RECORDS)
             if not records and time.monotonic() - moved_at > PATIENCE_SECONDS:
                 raise Unreachable(f"Kafka gave nothing of {partition} from offset {position} on")
             for record in records:
@@ -78,11 +79,31 @@ class Reader:
                 yield record
                 moved_at = time.monotonic()
 
-    async def _next(self, place: TopicPartition, position: int) -> Sequence[Record]:
+    def begin(self, places: Mapping[Partition, int]) -> None:
+        """Read these partitions from these offsets on, by `take`."""
+        self._consumer.assign([TopicPartition(*partition) for partition in places])
+        for partition, offset in places.items():
+            self._consumer.seek(TopicPartition(*partition), offset)
+
+    async def take(self, partition: Partition, limit: int) -> Sequence[Record]:
+        """Some records of a partition that was begun, in order; none where it takes a moment.
+
+        About `limit` at most: what the client library cannot read comes with all of its batch.
+        """
+        place = TopicPartition(*partition)
+        return await self._next(place, await self._consumer.position(place), limit)
+
+    async def position(self, partition: Partition) -> int:
+        """The offset that comes next of a partition that was begun."""
+        position: int = await self._consumer.position(TopicPartition(*partition))
+        return position
+
+    async def _next(self, place: TopicPartition, position: int, limit: int) -> Sequence[Record]:
         try:
-            batches = await self._consumer.getmany(place, timeout_ms=WAIT_MS, max_records=RECORDS)
+            batches = await self._consumer.getmany(place, timeout_ms=WAIT_MS, max_records=limit)
         except OffsetOutOfRangeError:  # what was there a moment ago is gone
             await self._consumer.seek_to_beginning(place)
+            self.gone += await self._consumer.position(place) - position
             return ()
         except (UnicodeDecodeError, ValueError):
             # A header name that is not UTF-8. The client did not move on, and never would.

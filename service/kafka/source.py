@@ -24,10 +24,12 @@ from aiokafka.structs import OffsetAndMetadata
 from service.kafka.closing import close
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
 from service.kafka.given_up import GivenUp, given_up_group
-from service.kafka.groups import committed
+from service.kafka.groups import commit_for, committed
 from service.kafka.listener import Listener, Revoked
+from service.kafka.membership import KEPT
 from service.kafka.raw import read_batch
 from service.kafka.record import Commit, Partition, Record
+from service.kafka.route_log import RouteLog, routes_group
 from service.kafka.seeking import Seek, seek_group
 from service.kafka.stopped import Stop, StoppedPartitions
 from service.kafka.timeouts import ANSWER_SECONDS, wait_for_members
@@ -71,6 +73,7 @@ class KafkaSource:
             within the session timeout goes on at once; another is waited for until that is over.
         given_up: Where what people gave up on is noted, before anything of new partitions is handed out.
         session_timeout: After how long without heartbeats the group gives a member up.
+        routes: The routes that run on each topic: where they began is noted. Without it nothing is.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class KafkaSource:
         instance: str | None = None,
         given_up: GivenUp | None = None,
         session_timeout: timedelta = timedelta(seconds=45),
+        routes: Mapping[str, frozenset[str]] | None = None,
     ) -> None:
         self.rebalance_seconds = drain.total_seconds() + REBALANCE_MARGIN_SECONDS
         rebalance_ms = int(self.rebalance_seconds * 1000)
@@ -119,7 +123,8 @@ class KafkaSource:
         self._stopped = StoppedPartitions(lambda of: self._commits_of(seek_group(group), of))
         self._given_up = given_up or GivenUp()
         self._unreadable = UnreadableBatches(self._given_up)
-        self._lacks_right = False
+        self._routes = routes or {}
+        self._lacks_right: set[str] = set()
         self._next: dict[Partition, int] = {}
         self._unanswered: dict[Partition, float] = {}
         self._fragile: set[TopicPartition] = set()
@@ -257,11 +262,13 @@ class KafkaSource:
                 await self._ask_given_up([Partition(*place) for place in new])
                 unread = [place for place in new if place not in known]
                 first = await self._consumer.beginning_offsets(unread)
+                begun = {Partition(*place): Commit(offset) for place, offset in first.items()}
+                if self._routes and self._current:
+                    await self._note_routes(known | begun, begun)
         except (KafkaError, TimeoutError) as error:
             log.warning("committed offsets not known yet", error=self._connection.in_words(error))
             await asyncio.sleep(POLL_SECONDS)
             return
-        begun = {Partition(*place): Commit(offset) for place, offset in first.items()}
         # Committed at once: what expires before any of it is handled is missed then, not skipped.
         all_stored = not begun or len(await self.commit(begun)) == len(begun)
         if self._current and all_stored and self._begin_at(known | begun):
@@ -284,12 +291,38 @@ class KafkaSource:
         try:
             return self._given_up.note(await self._commits_of(group, partitions))
         except GroupAuthorizationFailedError:
-            # All else goes on without that right.
-            if not self._lacks_right:
-                error = GroupAuthorizationFailedError(group)
-                log.warning("given up records not known", error=self._connection.in_words(error))
-            self._lacks_right = True
+            self._go_without("given up records not known", group)
             return frozenset()
+
+    async def _note_routes(self, begin: Mapping[Partition, Commit], unread: Iterable[Partition]) -> None:
+        """Note from where on our routes run in new partitions, where others ran before, or none.
+
+        Before anything of them is handed out: so a route has never run where its log says it did not.
+        """
+        group = routes_group(self._group)
+        try:
+            noted = await self._commits_of(group, begin)
+            notes = {
+                partition: self._note_of(partition, at, noted.get(partition), whole=partition in unread)
+                for partition, at in begin.items()
+            }
+            news = {place: note for place, note in notes.items() if note != noted.get(place)}
+            if news:
+                await commit_for(self._consumer._client, group, news, kept=KEPT)  # noqa: SLF001
+        except GroupAuthorizationFailedError:
+            self._go_without("where routes begin is not noted", group)
+
+    def _note_of(self, partition: Partition, at: Commit, noted: Commit | None, *, whole: bool) -> Commit:
+        before, routes = RouteLog.read(noted), self._routes[partition.topic]
+        now = before.then(at, routes) if before else RouteLog.begin(at, routes, whole=whole)
+        return noted if noted and now == before else now.as_commit()
+
+    def _go_without(self, what: str, group: str) -> None:
+        """Say once that a right lacks without which all else goes on."""
+        if group not in self._lacks_right:
+            error = GroupAuthorizationFailedError(group)
+            log.warning(what, error=self._connection.in_words(error))
+        self._lacks_right.add(group)
 
     async def _commits_of(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Commit]:
         return await committed(self._consumer._client, group, partitions)  # noqa: SLF001

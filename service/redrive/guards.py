@@ -34,13 +34,14 @@ class Guards:
         age = self.now - _happened_at(letter)
         if age > self.retention and not self.accept_repeats:
             return (
-                f"its record is {_days(age)} days old, and Temporal remembers {_days(self.retention)} days: "
-                "if it took effect then, it would again; send it with --accept-repeats, or discard it"
+                f"its record is {in_days(age)} days old, and Temporal remembers {in_days(self.retention)} "
+                "days: if it took effect then, it would again; send it with --accept-repeats, or discard it"
             )
         return ""
 
 
-def _days(span: timedelta) -> str:
+def in_days(span: timedelta) -> str:
+    """A span as a number of days."""
     days = span / timedelta(days=1)
     return f"{days:.3g}" if days < 100 else f"{days:.0f}"
 

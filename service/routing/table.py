@@ -229,6 +229,7 @@ class RouteTable:
     """
 
     def __init__(self, files: Sequence[RouteFile]) -> None:
+        self._files = files
         self._allowed = frozenset(name for file in files for name in file.namespaces)
         self.routes = tuple(Route(keys, self._allowed) for file in files for keys in file.routes)
         self._by_name = {route.name: route for route in self.routes}
@@ -257,6 +258,18 @@ class RouteTable:
     def route(self, name: str) -> Route | None:
         """The route of that name, if today's files have one."""
         return self._by_name.get(name)
+
+    @property
+    def by_topic(self) -> Mapping[str, frozenset[str]]:
+        """The names of the routes that read each topic."""
+        return {
+            topic: frozenset(route.name for route in self.routes if topic in route.topics)
+            for topic in self.topics
+        }
+
+    def alone(self, route: Route) -> "RouteTable":
+        """The table without all other routes: what `route` does not take is unmatched, which is skipped."""
+        return RouteTable([_alone(file, route) for file in self._files])
 
     @property
     def ordered_by_partition(self) -> frozenset[str]:
@@ -330,6 +343,16 @@ class _Matching:
 
     def by_type(self, type_: str) -> Sequence[Route]:
         return self._by_type.get(type_, self._any)
+
+
+def _alone(file: RouteFile, route: Route) -> RouteFile:
+    topics = {
+        name: keys if keys.out else keys.model_copy(update={"unmatched": Rule.SKIP})
+        for name, keys in file.topics.items()
+        if keys.out or name in route.topics
+    }
+    routes = [keys for keys in file.routes if keys.name == route.name]
+    return file.model_copy(update={"topics": topics, "routes": routes})
 
 
 class RoutesAsRead(NamedTuple):

@@ -156,9 +156,9 @@ async def read_batch(client: Any, partition: Partition, offset: int) -> Batch:
 
 
 class World:
-    """A source and the fake client inside it."""
+    """A source and the fake client inside it; with `routes`, it notes where they began."""
 
-    def __init__(self) -> None:
+    def __init__(self, routes: Mapping[str, frozenset[str]] | None = None) -> None:
         self.revoked_: list[set[Partition]] = []
         self.taken_on: list[dict[Partition, Commit]] = []
         self.source = KafkaSource(
@@ -168,12 +168,14 @@ class World:
             revoked=self.revoked,
             assigned=self.assigned,
             drain=timedelta(seconds=20),
+            routes=routes,
         )
         self.client: FakeConsumer = self.source._consumer  # noqa: SLF001
         self.groups = self.client._client  # noqa: SLF001
         self.committed = self.groups.commits["shop"]
         self.said = self.groups.commits["shop.seek"]
         self.given_up = self.groups.commits["shop.given-up"]
+        self.noted = self.groups.commits["shop.routes"]
 
     async def revoked(self, partitions: frozenset[Partition]) -> None:
         self.revoked_.append(set(partitions))

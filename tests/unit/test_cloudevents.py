@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from activities.ports import ResultEvent
 from service.errors import DecodeError
 from service.events.attributes import is_attribute_text
-from service.events.cloudevents import encode_binary
+from service.events.cloudevents import encode_binary, type_by_headers
 from service.events.decoding import Decoder
 from service.events.envelope import TopicFormat
 from service.events.event import Event
@@ -483,3 +483,20 @@ def test_what_would_be_refused_is_not_published(changes: dict[str, Any]) -> None
     event = result().model_copy(update=changes)  # pydantic itself refuses some of them
     with pytest.raises(ValueError):  # noqa: PT011 - by whom it is refused does not matter
         encode_binary(event)
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ((("ce_type", b"placed"), ("content-type", b"application/json")), "placed"),
+        ((("CE_Type", b"placed"),), "placed"),
+        ((("ce_type", b"placed"), ("ce_type", b"other")), ""),
+        ((("ce_type", b"placed"), ("content-type", b"application/cloudevents+json")), ""),
+        ((("ce_type", b"\xff"),), ""),
+        ((("ce_type", None),), ""),
+        ((("ce_id", b"1"),), ""),
+        ((), ""),
+    ],
+)
+def test_the_type_by_the_headers_is_that_of_binary_mode_and_certain(headers: Headers, expected: str) -> None:
+    assert type_by_headers(Record("t", 0, 0, None, b"torn", headers, 0)) == expected

@@ -16,6 +16,7 @@ from service.events.strict_json import Limits
 from service.intake.waiting import Abandoned
 from service.kafka.record import Record
 from service.redrive.preview import Preview
+from service.replays.tally import NOT_KNOWN, Becomes, Judge
 from service.routing.table import RouteTable, load_routes
 from tests.unit.fakes import NoTime, ScriptedDispatcher, paused
 from tests.unit.records import record
@@ -187,3 +188,17 @@ async def test_a_preview_of_a_letter_says_that_the_registry_is_away(table: Route
     world.source.away = False
     await preview.prepare(one)
     assert preview.told(one) == ["route points: signals earned to customer/c-7"]
+
+
+async def test_a_replay_counts_what_it_knows_of_a_record_whose_schema_is_not_to_be_had(
+    table: RouteTable,
+) -> None:
+    world = SchemaWorld(table)
+    judge = Judge(world.decodes, table, Contracts([]), world.given_up)
+    world.source.away = True
+    assert await judge.judge(earned(3)) == NOT_KNOWN
+    world.source.away = False
+    assert await judge.judge(earned(3)) == Becomes("commands", "signal")
+    for becomes in (NOT_KNOWN, Becomes("letters", "decode")):
+        assert await judge.judge(earned(3, STRANGE)) == becomes
+        world.clock.now += UNKNOWN_SECONDS
