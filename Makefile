@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 MINUTES ?= 10
 LETTERS ?= 1000000
+RECORDS ?= 100000
 
 # A Python that turnout runs on: 3.11 to 3.13. Another one: make PYTHON=/path/to/python3.12
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell \
@@ -54,6 +55,10 @@ bench: $(VENV)/.dev ## turnout beside a naive bridge and the bare SDK, about 10 
 .PHONY: letters-soak
 letters-soak: $(VENV)/.dev ## What `turnout letters` costs in time and memory with very many letters (LETTERS=n)
 	@exec $(BIN)/python -m tests.bench.letters $(LETTERS)
+
+.PHONY: try-bench
+try-bench: $(VENV)/.dev ## What `turnout routes try` costs in time and memory with very many records (RECORDS=n)
+	@exec $(BIN)/python -m tests.bench.trying $(RECORDS)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Style, types and the directions of imports; changes nothing

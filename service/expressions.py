@@ -288,6 +288,9 @@ class Condition:
         """The CEL that it was made of."""
         return self._expression.source
 
+    def __repr__(self) -> str:
+        return f"Condition({self.source!r})"
+
     def holds(self, variables: Mapping[str, Any]) -> bool:
         """Whether it is true for this event.
 

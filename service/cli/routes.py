@@ -10,7 +10,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from service.cli import explain, graph, route_tests
+from service.cli import explain, graph, route_tests, trying
 from service.dispatch.contracts import Contracts
 from service.dispatch.judging import judge_by
 from service.dispatch.near_names import near_names
@@ -30,6 +30,7 @@ def add_to(app: typer.Typer) -> None:
     explain.add_to(family)
     graph.add_to(family)
     route_tests.add_to(family)
+    trying.add_to(family)
     app.add_typer(family, name="routes")
 
 

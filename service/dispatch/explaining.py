@@ -59,15 +59,23 @@ class Explaining:
     def verdict(self, route: Route, event: Event) -> Verdict:
         """Of a route that takes events of that topic and type."""
         try:
-            command = route.command(event)
-            if command is None:
-                return _decided(route, event)
+            command = self.command(route, event)
+        except RecordError as error:
+            return Verdict(route, error=error)
+        return Verdict(route, command) if command else _decided(route, event)
+
+    def command(self, route: Route, event: Event) -> Command | None:
+        """What a route that takes events of that topic and type asks, or None if its `when` is false.
+
+        Raises:
+            RecordError: It would make a letter.
+        """
+        command = route.command(event)
+        if command:
             self._contracts.check(command)
             if isinstance(command, Complete) and self._seal:
                 check_correlation(command, self._seal)
-        except RecordError as error:
-            return Verdict(route, error=error)
-        return Verdict(route, command)
+        return command
 
 
 def described(command: Command) -> str:

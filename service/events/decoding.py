@@ -82,8 +82,20 @@ class Decoder:
 
     async def prepare(self, record: Record) -> None:
         """Fetch the schemas that `record` needs, as far as they are to be had now: for `decode`."""
-        with suppress(RecordError, NotNow):
-            await self.decode_with_registry(record)
+        with suppress(NotNow):
+            await self.fetch_schemas(record)
+
+    async def fetch_schemas(self, record: Record) -> None:
+        """Fetch the schemas that `record` needs: then `decode` gives what it is.
+
+        Raises:
+            SchemaNotKnown: The registry knows one of them not, or not yet.
+            NotNow: It does not answer.
+        """
+        declared = self._formats.get(record.topic)
+        if declared and declared.needs_registry:
+            with suppress(RecordError):
+                await self.decode_with_registry(record)
 
     def decode(self, record: Record) -> Event | Tombstone:
         """The event in `record`, or a tombstone to skip; does not wait for anything.

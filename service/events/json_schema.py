@@ -65,6 +65,9 @@ class Schema:
         except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
             raise SchemaMistakeError(str(error).splitlines()[0]) from error
 
+    def __repr__(self) -> str:
+        return f"Schema({self.written!r})"
+
     def problems(self, value: Any) -> Iterator[Problem]:
         """All that is wrong with `value`, without any of its values."""
         try:

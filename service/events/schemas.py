@@ -79,6 +79,10 @@ class SchemaNeeded(NotNow):
         self.schema_id = schema_id
 
 
+class SchemaNotKnown(NotNow):
+    """The registry says that it does not know a schema, and has not said so for long enough yet."""
+
+
 class Schemas:
     """The newest schemas that were used, by id. One request at a time for each.
 
@@ -160,7 +164,9 @@ class Schemas:
         if len(self._unknown) > KEPT:
             self._unknown.popitem(last=False)
         if now - since < UNKNOWN_SECONDS:
-            return NotNow(f"the schema registry does not know schema {schema_id}, since {now - since:.0f} s")
+            return SchemaNotKnown(
+                f"the schema registry does not know schema {schema_id}, since {now - since:.0f} s"
+            )
         return DecodeError(
             f"the schema registry does not know schema {schema_id}: {answer}",
             cure="register it, or point TURNOUT_REGISTRY__URL to the registry that its producer uses",

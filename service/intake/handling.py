@@ -9,7 +9,7 @@ import structlog
 
 from service.dispatch.answers import Outcome, OutcomeKind
 from service.dispatch.dispatcher import Dispatcher
-from service.errors import NotNow, RecordError, RouteError
+from service.errors import NotNow, RecordError
 from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
 from service.events.reuse import IdsSeen
@@ -22,7 +22,7 @@ from service.kafka.given_up import GivenUp, GiveUp
 from service.kafka.raw import MENDED
 from service.kafka.record import Record, Written
 from service.routing.commands import Command, Rule, Signal, joined
-from service.routing.table import Route, RouteTable
+from service.routing.table import Route, RouteTable, no_route_takes
 from service.telemetry.logs import in_the_log
 from service.telemetry.metrics import Metrics
 
@@ -179,11 +179,7 @@ class Handling:
             return [
                 self._noted(Outcome(OutcomeKind.SKIPPED, detail="no route for this type"), _lines_of(event))
             ]
-        unmatched = RouteError(
-            f"no route takes type {event.type} from {event.record.topic}",
-            cure="add one, or write `unmatched: skip` for the topic",
-        )
-        about = About(event_type=event.type)
+        about, unmatched = About(event_type=event.type), no_route_takes(event)
         return [await self._give_up(event.record, assignment, unmatched, _lines_of(event), about)]
 
     async def _carry_out(self, route: Route, event: Event, assignment: Assignment) -> Outcome:

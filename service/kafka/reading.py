@@ -48,6 +48,20 @@ class Reader:
         ends = await self._consumer.end_offsets(places)
         return {Partition(*place): at.offset if (at := found.get(place)) else ends[place] for place in places}
 
+    async def since(self, held: Mapping[Partition, range], timestamp_ms: int) -> dict[Partition, range]:
+        """Of each partition, what `held` has from the first record on with that timestamp or a later one.
+
+        What comes behind it may be older, where timestamps do not rise with offsets.
+        """
+        places = [TopicPartition(*partition) for partition, offsets in held.items() if offsets]
+        found = await self._consumer.offsets_for_times(dict.fromkeys(places, timestamp_ms)) if places else {}
+        first = {Partition(*place): at.offset for place, at in found.items() if at}
+        return {
+            # Where it begins behind the end, this is empty.
+            partition: offsets[max(first.get(partition, offsets.stop) - offsets.start, 0) :]
+            for partition, offsets in held.items()
+        }
+
     async def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Commit]:
         """See `RecordReader.committed`."""
         return await committed_in_time(self._consumer._client, group, partitions)  # noqa: SLF001

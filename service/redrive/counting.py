@@ -65,4 +65,9 @@ def kind_of(letter: Letter) -> Kind:
     """Letters with the same fault are of one kind, whatever ids and numbers their reasons hold."""
     own = letter.about.workflow_id
     reason = letter.reason.replace(own, "…") if own else letter.reason
-    return Kind(letter.stage, letter.about.route, type_of(letter), _NUMBER.sub("#", reason))
+    return Kind(letter.stage, letter.about.route, type_of(letter), without_numbers(reason))
+
+
+def without_numbers(reason: str) -> str:
+    """What reasons have in common that differ by numbers alone."""
+    return _NUMBER.sub("#", reason)

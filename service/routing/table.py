@@ -111,6 +111,11 @@ class Route:
         self.keys = keys
         self._allowed = allowed
 
+    @property
+    def rule(self) -> str:
+        """All that decides what it makes of an event, as text: of the same text they make the same."""
+        return repr((self.keys, sorted(self._allowed)))
+
     def command(self, event: Event) -> Command | None:
         """What to ask of Temporal because of `event`, or None if the route's `when` is false.
 
@@ -327,6 +332,14 @@ class RouteTable:
                 yield route.keys.start
             if route.keys.signal and route.keys.signal.or_start:
                 yield route.keys.signal.or_start
+
+
+def no_route_takes(event: Event) -> RouteError:
+    """Why an event becomes a letter that no route takes, where its topic does not say to skip it."""
+    return RouteError(
+        f"no route takes type {event.type} from {event.record.topic}",
+        cure="add one, or write `unmatched: skip` for the topic",
+    )
 
 
 class _Matching:
