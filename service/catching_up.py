@@ -9,7 +9,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from service.lifecycle import patiently
-from service.pipeline import kafka_connection, make_publisher, make_search, open_sink
+from service.pipeline import encodings_with_registry, kafka_connection, make_publisher, make_search, open_sink
 from service.results.closing import Closings
 from service.results.left_out import LeftOut, Said, Search
 from service.routing.table import load_routes
@@ -58,8 +58,9 @@ async def catching_up(settings: Settings, stop: asyncio.Event) -> AsyncIterator[
         Stopped: `stop` was set before.
     """
     connection, table = kafka_connection(settings.kafka), load_routes(settings.routes)
+    encodings = await encodings_with_registry(settings, table, stop)
     async with open_sink(settings, connection, stop) as sink:
         client = await patiently(connect, settings.start_timeout, stop)
         metrics = Metrics()
-        closings = Closings(client, make_publisher(connection, sink, metrics), metrics)
+        closings = Closings(client, make_publisher(connection, sink, metrics, encodings), metrics)
         yield CatchingUp(client, make_search(settings, connection, client, table, closings))

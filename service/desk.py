@@ -1,7 +1,7 @@
 """What `turnout letters` and `turnout routes` work with: settings become what looks, explains and sends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -111,18 +111,22 @@ async def record_at(settings: Settings, place: Place) -> tuple[Record, Cluster]:
 
 
 async def explain(
-    settings: Settings, routes: Path, record: Record, cluster: Cluster = NO_CLUSTER, *, live: bool
+    settings: Settings, routes: Path, record: Record, cluster: Cluster | None = None, *, live: bool
 ) -> Explained:
     """What the routes at `routes` would do with `record`; with `live`, also what that would meet now.
 
+    Without `cluster`, `record` is what a person wrote: JSON that stands for what its bytes would mean.
+
     Raises:
         Unreachable: Temporal does not answer.
+        NotNow: The schema registry does not.
         ConfigurationError: The routes or workflows are not as they must be.
     """
     table = load_routes(routes)
     elsewhere = sum(record.topic not in route.topics for route in table.routes)
     try:
-        event = make_decoder(settings, table, cluster).decode(record)
+        decoder = make_decoder(settings, table, cluster or NO_CLUSTER, given=cluster is None)
+        event = await decoder.decode_with_registry(record)
     except RecordError as error:
         return Explained(record, outcome=f"it becomes a letter: {error}", elsewhere=elsewhere)
     if isinstance(event, Tombstone):
@@ -165,7 +169,7 @@ def examination(
     found = read_tests(tests, table, seal)
     _without_mistakes("the tests of routes", found.findings)
     explaining = Explaining(table, contracts, seal)
-    examining = Examining(make_decoder(settings, table, NO_CLUSTER), table, explaining)
+    examining = Examining(make_decoder(settings, table, NO_CLUSTER, given=True), table, explaining)
     return Examination(found, examining, as_read.documents)
 
 
@@ -354,10 +358,13 @@ def _preview(pipeline: Pipeline) -> Preview:
     return Preview(pipeline.decoder, pipeline.table, pipeline.contracts)
 
 
-def _obstacles(guards: Guards, preview: Preview) -> Callable[[Found], str]:
-    def obstacle(found: Found) -> str:
+def _obstacles(guards: Guards, preview: Preview) -> Callable[[Found], Awaitable[str]]:
+    async def obstacle(found: Found) -> str:
         if found.letter is None:
             return NO_LETTER
-        return guards.obstacle(found.letter) or preview.obstacle(found.letter)
+        if refused := guards.obstacle(found.letter):
+            return refused
+        await preview.prepare(found.letter)
+        return preview.obstacle(found.letter)
 
     return obstacle

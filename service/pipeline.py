@@ -1,7 +1,7 @@
 """Settings become the way of a record: from its bytes to what Temporal is asked, or to a letter."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +16,10 @@ from service.dispatch.dispatcher import AttributeNames, Dispatcher
 from service.dispatch.links import Links
 from service.dispatch.lookup import cannot_be_looked_for
 from service.errors import ConfigurationError
+from service.events.cloudevents import Encoding
 from service.events.decoding import Decoder
+from service.events.registry import NoRegistry, Registry, RegistryAccess
+from service.events.schemas import Schemas
 from service.events.strict_json import Limits
 from service.failures.letters import Letters
 from service.failures.parking import Parking
@@ -33,11 +36,12 @@ from service.kafka.reading import reader
 from service.kafka.sink import KafkaSink
 from service.lifecycle import patiently
 from service.results.closing import Closings
+from service.results.encodings import make_encodings
 from service.results.left_out import Search
 from service.results.looking_back import LookBack
 from service.results.publisher import KafkaResultPublisher
 from service.routing.table import RouteTable
-from service.settings import CallsSettings, ClosingSettings, KafkaSettings, Settings
+from service.settings import CallsSettings, ClosingSettings, KafkaSettings, RegistrySettings, Settings
 from service.telemetry.metrics import Metrics
 from service.temporal.client import AttributeTypes, check_namespace, for_namespace, search_attributes
 from service.temporal.switchboard import SwitchboardClient
@@ -222,11 +226,44 @@ def switchboard_looked_at(settings: Settings, client: Client, pauses: Pauses) ->
     return SwitchboardReader(SwitchboardClient(client, settings.group), pauses, only_looks=True)
 
 
-def make_decoder(settings: Settings, table: RouteTable, cluster: Cluster) -> Decoder:
-    """The decoder for the topics that `table` declares."""
+def make_decoder(settings: Settings, table: RouteTable, cluster: Cluster, *, given: bool = False) -> Decoder:
+    """The decoder for the topics that `table` declares; with `given`, of what a person wrote into a file.
+
+    Raises:
+        ConfigurationError: A topic needs a schema registry, and there is none, or no way to ask one.
+    """
     formats = {name: topic.format for name, topic in table.topics.items()}
     limits = Limits(settings.intake.value_bytes, settings.intake.value_depth)
-    return Decoder(formats, limits, cluster.id)
+    needing = [name for name, format_ in formats.items() if format_.needs_registry]
+    if not needing:
+        return Decoder(formats, limits, cluster.id)
+    registry = make_registry(settings.registry, needing, optional=given)
+    return Decoder(formats, limits, cluster.id, Schemas(registry, limits), given=given)
+
+
+def make_registry(
+    registry: RegistrySettings, needing: Sequence[str], *, optional: bool = False
+) -> Registry | NoRegistry:
+    """The schema registry that the topics `needing` need; with `optional`, whatever is said of it.
+
+    Raises:
+        ConfigurationError: There is none, or its TLS files or the extra `registry` are missing.
+    """
+    if registry.url:
+        return Registry(
+            RegistryAccess(
+                registry.url,
+                registry.authorization,
+                registry.tls_ca_file,
+                registry.tls_cert_file,
+                registry.tls_key_file,
+            )
+        )
+    if optional:
+        return NoRegistry()
+    raise ConfigurationError(
+        f"topic {needing[0]} is written by schemas of a registry; say which: TURNOUT_REGISTRY__URL"
+    )
 
 
 async def _make_dispatcher(
@@ -268,9 +305,38 @@ async def _make_dispatcher(
     )
 
 
-def make_publisher(connection: Connection, sink: KafkaSink, metrics: Metrics) -> KafkaResultPublisher:
-    """What writes result events."""
-    return KafkaResultPublisher(sink, LookBack(lambda: reader(connection, "read_uncommitted")), metrics)
+def make_publisher(
+    connection: Connection, sink: KafkaSink, metrics: Metrics, encodings: Mapping[str, Encoding]
+) -> KafkaResultPublisher:
+    """What writes result events, of each topic as `encodings` say, or else in JSON."""
+    look_back = LookBack(lambda: reader(connection, "read_uncommitted"))
+    return KafkaResultPublisher(sink, look_back, metrics, encodings)
+
+
+async def encodings_with_registry(
+    settings: Settings, table: RouteTable | None, stop: asyncio.Event
+) -> Mapping[str, Encoding]:
+    """How results are written to the topics of `table`; a registry that is needed is seen to be there.
+
+    Raises:
+        ConfigurationError: A schema does not fit, or there is no registry, or it does not let us in.
+        Unreachable: It did not answer within the start timeout.
+        Stopped: `stop` was set before.
+    """
+    formats = table.out_formats if table else {}
+    reading = [t.name for t in table.topics.values() if t.format.needs_registry] if table else []
+    if not (needing := [*reading, *formats]):
+        return {}
+    registry = make_registry(settings.registry, needing)
+    if isinstance(registry, NoRegistry):
+        return {}
+    limits = Limits(settings.intake.value_bytes, settings.intake.value_depth)
+
+    async def make() -> Mapping[str, Encoding]:
+        await registry.check()
+        return await make_encodings(registry, formats.values(), limits)
+
+    return await patiently(make, settings.start_timeout, stop)
 
 
 def seal_of(calls: CallsSettings) -> Seal | None:

@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -294,6 +295,68 @@ class ClosingSettings(_Secrets):
         return self.by != "callbacks"
 
 
+class RegistrySettings(_Part):
+    """The schema registry of topics that need one, and how to log in: by password or by token."""
+
+    url: str = ""
+    """Where it is; for Apicurio with `/apis/ccompat/v7` at the end."""
+    username: str = ""
+    """Who we are, with a password."""
+    password: SecretStr | None = None
+    """The password."""
+    password_file: Path | None = None
+    """A file with the password, in its place; read anew for each question."""
+    token: SecretStr | None = None
+    """A bearer token, in place of name and password."""
+    token_file: Path | None = None
+    """A file with the token, in its place; read anew for each question."""
+    tls_ca_file: Path | None = None
+    """Who vouches for the registry; absent, the authorities of the system."""
+    tls_cert_file: Path | None = None
+    """Our certificate, where the registry asks for one."""
+    tls_key_file: Path | None = None
+    """The key of our certificate, if it is in a file of its own."""
+
+    @field_validator("url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+            msg = "is no address of a registry; write for example http://registry:8081, and no password in it"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> "RegistrySettings":
+        if sum(map(bool, (self.password, self.password_file, self.token, self.token_file))) > 1:
+            msg = "give one of password, password_file, token and token_file"
+            raise ValueError(msg)
+        if bool(self.username) != bool(self.password or self.password_file):
+            msg = "username needs password or password_file, and these need username"
+            raise ValueError(msg)
+        if self.tls_key_file and not self.tls_cert_file:
+            msg = "tls_key_file needs tls_cert_file"
+            raise ValueError(msg)
+        return self
+
+    def authorization(self) -> str:
+        """What the header `Authorization` says; empty where nobody is to log in.
+
+        Raises:
+            ConfigurationError: A file cannot be read.
+        """
+        if token := _secret(self.token, self.token_file, "TURNOUT_REGISTRY__TOKEN_FILE"):
+            return f"Bearer {token}"
+        if password := _secret(self.password, self.password_file, "TURNOUT_REGISTRY__PASSWORD_FILE"):
+            return f"Basic {b64encode(f'{self.username}:{password}'.encode()).decode()}"
+        return ""
+
+
+def _secret(given: SecretStr | None, file: Path | None, setting: str) -> str:
+    if file is not None:
+        return _text_of(file, setting)
+    return given.get_secret_value() if given else ""
+
+
 class LogSettings(_Part):
     """How to log; `auto` is text on a terminal and JSON elsewhere."""
 
@@ -348,6 +411,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     calls: CallsSettings = CallsSettings()
     closing: ClosingSettings = ClosingSettings()
+    registry: RegistrySettings = RegistrySettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     health: HealthSettings = HealthSettings()

@@ -30,7 +30,15 @@ from service.kafka.sink import KafkaSink
 from service.kafka.source import KafkaSource
 from service.kafka.watchdog import WatchedSource, fresh_look
 from service.lifecycle import Stopped, patiently
-from service.pipeline import kafka_connection, make_pipeline, make_publisher, make_search, open_sink, seal_of
+from service.pipeline import (
+    encodings_with_registry,
+    kafka_connection,
+    make_pipeline,
+    make_publisher,
+    make_search,
+    open_sink,
+    seal_of,
+)
 from service.results.closing import Closings
 from service.results.receiver import Receiver, receiving
 from service.results.sweeper import Sweeper
@@ -79,6 +87,8 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
     contracts = Contracts(found.workflows if roles.bridge else ())
     table = load_routes(settings.routes, judge_by(contracts)) if roles.bridge else None
     connection = kafka_connection(settings.kafka)
+    # A worker alone knows from the routes how results are written, if there is a registry at all.
+    topics = table or (load_routes(settings.routes) if settings.registry.url else None)
     metrics = Metrics()
     health = Health(metrics)
     async with (
@@ -90,7 +100,8 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
         # What the bridge starts on this queue may begin here at once, without a round by way of the server.
         # Not with a version: it would begin on this one, whichever is current (seen with server 1.32).
         eager = frozenset({settings.worker.task_queue} if roles.worker and not version else ())
-        publisher = make_publisher(connection, sink, metrics)
+        encodings = await encodings_with_registry(settings, topics, stop)
+        publisher = make_publisher(connection, sink, metrics, encodings)
         bridge = (
             await _make_bridge(
                 settings, connection, sink, publisher, client, table, contracts, eager, metrics, health, stop
@@ -258,6 +269,7 @@ async def _make_bridge(
     stop: asyncio.Event,
 ) -> Bridge:
     pipeline = await make_pipeline(settings, connection, sink, client, table, contracts, eager, metrics, stop)
+    health.watch(pipeline.decoder.problems)
     pauses = pipeline.pauses
     window = Window(
         settings.intake.window_records, settings.intake.window_bytes, settings.intake.partition_records

@@ -94,7 +94,7 @@ def jars(folder: Path, pom: str) -> Path:
     """Return the folder with the jars that `pom` names; the first time, they are fetched into `folder`."""
     if not _complete(folder, pom):
         folder.parent.mkdir(exist_ok=True)
-        with _alone(folder):
+        with alone(folder):
             if not _complete(folder, pom):
                 _fetch_jars(folder, pom)
     return folder / "libs"
@@ -106,7 +106,7 @@ def kafka_jars() -> Path:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Wait until no other process that runs tests is in such a block for `folder`."""
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -128,7 +128,9 @@ async def _show(settings: Settings, places: frozenset[Place], *, json: bool) -> 
     preview = await previewing(settings)
     topic, shown = letter_topic(settings.group), set[Place]()
 
-    def show_one(found: Found) -> None:
+    async def show_one(found: Found) -> None:
+        if found.letter:
+            await preview.prepare(found.letter)
         would = preview.told(found.letter) if found.letter else []
         if json:
             _write(as_json(found, would=would))
@@ -139,11 +141,11 @@ async def _show(settings: Settings, places: frozenset[Place], *, json: bool) -> 
     async with looking(settings) as letterbox:
         for place in sorted(place for place in places if place.partition.topic == topic):
             if found := await letterbox.at(place):  # also one that is closed
-                show_one(found)
+                await show_one(found)
         if of_records := frozenset(place for place in places if place.partition.topic != topic):
             async for picked in Picking(letterbox, Choice(places=of_records)).walk():
                 if picked.letter:
-                    show_one(picked.found)
+                    await show_one(picked.found)
     _all_found(places, shown)
 
 

@@ -16,8 +16,9 @@ from pydantic_core.core_schema import ErrorType
 from temporalio import workflow
 
 from service.errors import RejectedError
+from service.events.json_schema import path_of
 from service.routing.commands import Command, Signal, Start
-from service.routing.contract import Contract, Misfit, path_of
+from service.routing.contract import Contract, Misfit
 
 Parameters = Sequence[TypeAdapter[Any]] | None
 """One adapter per parameter; None takes whatever comes."""

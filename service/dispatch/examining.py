@@ -13,6 +13,7 @@ from service.dispatch.explaining import Explaining, Verdict, described
 from service.errors import RecordError
 from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
+from service.events.schemas import SchemaNeeded
 from service.routing.commands import Cancel, Command, Complete, OrStart, Signal, Start
 from service.routing.route_tests import Expectation, Letter, RouteTest
 from service.routing.table import RouteTable
@@ -76,6 +77,11 @@ class Examining:
                 yield from _of_letter(("letter",), "the record", keys.letter, error)
             else:
                 yield _otherwise(test, f"the record becomes a letter of stage {error.stage}: {error}")
+            return
+        except SchemaNeeded:
+            yield _otherwise(
+                test, "its bytes name a schema of the registry; write the data they mean instead"
+            )
             return
         if isinstance(event, Tombstone):
             if not keys.tombstone:

@@ -15,7 +15,8 @@ from pydantic_core import ErrorDetails
 
 from service.dispatch.contracts import Contracts, Parameters, without_payload
 from service.errors import RejectedError
-from service.routing.contract import Part, Problem, path_of
+from service.events.json_schema import Problem, path_of
+from service.routing.contract import Part
 from service.routing.grammar import RouteKeys, SignalKeys, WorkflowKeys
 from service.routing.reading import Loc
 from service.routing.shapes import UNKNOWN, Unknown

@@ -14,10 +14,11 @@ from service.dispatch.contracts import Contracts, Parameters
 from service.documents.asking import asked, written
 from service.documents.schemas import Schemas, all_of, any_of, unused_names
 from service.errors import RejectedError
+from service.events.codec import BytesFormat
+from service.events.json_schema import Schema
 from service.expressions import Template
 from service.results.closing import TYPE as CLOSED
 from service.results.closing_schema import CLOSING_SCHEMA
-from service.routing.contract import Schema
 from service.routing.grammar import RouteKeys, SignalKeys, WorkflowKeys
 from service.routing.shapes import Shape
 from service.routing.table import Route, RouteTable, Topic
@@ -167,7 +168,7 @@ class _Writing:
             "name": type_ or "any",
             "title": type_ or f"any event of {topic.name}",
             "description": f"Routes that take it:\n\n{listed}",
-            "contentType": JSON,
+            "contentType": _content_type(topic.format.format),
             "headers": headers,
             **({"payload": payload} if payload else {}),
             **({"correlationId": {"location": f"$message.header#/{replied[0]}"}} if replied else {}),
@@ -260,7 +261,9 @@ class _Writing:
             "name": "result",
             "title": f"any event of {topic}",
             "description": "At least once, with an id that retries and resets keep. The key is the subject.",
-            "contentType": JSON,
+            "contentType": _content_type(
+                out.format if (out := self._table.out_formats.get(topic)) else "json"
+            ),
             "headers": headers,
             **({"payload": payload} if payload else {}),
             "bindings": _TEXT_KEY,
@@ -316,6 +319,10 @@ def _key(topic: Topic) -> Mapping[str, Any]:
         case "bytes":
             return {"type": "string", "format": "binary"}
     return {}
+
+
+def _content_type(format_: BytesFormat) -> str:
+    return "application/avro" if format_ == "avro" else JSON
 
 
 def _cloudevents_headers(type_: str | None) -> dict[str, Any]:

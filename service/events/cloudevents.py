@@ -4,18 +4,18 @@ Own code, because the library stamps times by itself. Source: bindings/kafka-pro
 formats/json-format.md of github.com/cloudevents/spec; section numbers are those of the binding.
 """
 
-import json
 from base64 import b64decode
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from activities.ports import ResultEvent
 from service.errors import DecodeError
 from service.events.attributes import CORE, check_attributes, is_attribute_name
 from service.events.event import Event
 from service.events.headers import media_type, require_json, require_media_type, text_headers
-from service.events.strict_json import Limits, parse_json, refuse_large_integers
+from service.events.strict_json import Limits, encode_json, parse_json
 from service.events.timestamps import rfc_3339
+from service.events.values import Values
 from service.kafka.record import Headers, Record
 
 _PREFIX = "ce_"
@@ -39,6 +39,7 @@ class _Payload(NamedTuple):
 
     data: Any = None
     present: bool = False
+    schema: str = ""
 
 
 def is_tombstone(record: Record) -> bool:
@@ -65,23 +66,49 @@ def type_by_headers(record: Record) -> str:
         return ""
 
 
-def decode_cloudevent(record: Record, record_key: Any, limits: Limits) -> Event:
+def decode_cloudevent(record: Record, record_key: Any, values: Values, limits: Limits) -> Event:
     """The CloudEvent in `record`, which is not a tombstone.
 
     In structured mode `ce_` headers are ignored (3.3.3), but still not repeated.
 
     Raises:
-        DecodeError: It is not a CloudEvent with JSON data.
+        DecodeError: It is not a CloudEvent with data that `values` decode.
+        SchemaNeeded: A schema is needed that is not fetched yet.
     """
     headers, content_type = _envelope_headers(record.headers)
     if _is_structured(content_type):
-        attributes, payload = _structured(record.value or b"", content_type, limits)
+        attributes, payload = _structured(record, content_type, values, limits)
     else:
-        attributes, payload = _binary(record, headers, content_type, limits)
+        attributes, payload = _binary(record, headers, content_type, values)
     return _event(record, record_key, attributes, payload)
 
 
-def encode_binary(event: ResultEvent) -> EncodedRecord:
+class Encoding(Protocol):
+    """How the data of result events become bytes: `content_type` says in what format they are."""
+
+    content_type: str
+
+    def encode(self, event_type: str, data: Any) -> bytes:
+        """`data` of an event of that type.
+
+        Raises:
+            ValueError: They cannot be written so, now or later; the text holds no values.
+        """
+        ...
+
+
+class JsonEncoding:
+    """JSON as it is."""
+
+    content_type = "application/json"
+
+    def encode(self, event_type: str, data: Any) -> bytes:
+        """See `Encoding.encode`."""
+        del event_type
+        return encode_json(data)
+
+
+def encode_binary(event: ResultEvent, encoding: Encoding | None = None) -> EncodedRecord:
     """`event` in binary mode, keyed by its subject; without subject there is no key.
 
     What would be refused from others is not published either. `headers` may hold extension
@@ -90,11 +117,10 @@ def encode_binary(event: ResultEvent) -> EncodedRecord:
     Raises:
         ValueError: The event cannot be a CloudEvent, now or later.
     """
-    headers = _result_headers(event)
-    # Not orjson, which writes null for NaN.
-    value = json.dumps(event.data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    encoding = encoding or JsonEncoding()
+    headers = _result_headers(event, encoding.content_type)
+    value = encoding.encode(event.type, event.data)
     try:
-        refuse_large_integers(value, what="data")
         attribute_headers, _ = _envelope_headers(headers)
         check_attributes(_header_attributes(attribute_headers))
     except DecodeError as error:
@@ -116,7 +142,7 @@ def _event(record: Record, record_key: Any, attributes: _Attributes, payload: _P
         ext={name: text for name, text in attributes.items() if name not in CORE},
         headers=text_headers(record.headers),
         record_key=record_key,
-        schema=attributes.get("dataschema", ""),
+        schema=payload.schema or attributes.get("dataschema", ""),
     )
 
 
@@ -151,7 +177,7 @@ def _header_text(name: str, value: bytes | None) -> str:
 
 
 def _binary(
-    record: Record, headers: Mapping[str, bytes | None], content_type: str, limits: Limits
+    record: Record, headers: Mapping[str, bytes | None], content_type: str, values: Values
 ) -> tuple[_Attributes, _Payload]:
     if not headers:
         raise DecodeError(
@@ -160,10 +186,10 @@ def _binary(
         )
     attributes = _header_attributes(headers)
     check_attributes(attributes)
-    # Some producers repeat the content type as an attribute; both must name JSON.
+    # Some producers repeat the content type as an attribute; both must name the declared format.
     for declared in (content_type, attributes.get("datacontenttype", "")):
-        require_json(declared) if record.value is not None else require_media_type(declared)
-    return attributes, _binary_payload(record.value, limits)
+        values.require(declared) if record.value is not None else require_media_type(declared)
+    return attributes, _binary_payload(record, values)
 
 
 def _header_attributes(headers: Mapping[str, bytes | None]) -> _Attributes:
@@ -179,20 +205,24 @@ def _header_attributes(headers: Mapping[str, bytes | None]) -> _Attributes:
     return attributes
 
 
-def _binary_payload(value: bytes | None, limits: Limits) -> _Payload:
-    if value is None:
+def _binary_payload(record: Record, values: Values) -> _Payload:
+    if record.value is None:
         return _Payload()
-    if not value:
+    if not record.value:
         # "The representation of a CloudEvent with no data is a Kafka message with no value"
         # (3.2.2): zero bytes are data, and no JSON.
         raise DecodeError("the value is empty, which is not JSON", cure="send null for an event without data")
-    return _Payload(parse_json(value, limits), present=True)
+    data, schema = values.decode(record.value, record.headers)
+    return _Payload(data, present=True, schema=schema)
 
 
-def _structured(value: bytes, content_type: str, limits: Limits) -> tuple[_Attributes, _Payload]:
+def _structured(
+    record: Record, content_type: str, values: Values, limits: Limits
+) -> tuple[_Attributes, _Payload]:
     if media_type(content_type) != _STRUCTURED:  # without a suffix it can only be JSON
         require_json(content_type)
-    members = parse_json(value, limits)
+    values.require("application/json")
+    members, schema = values.decode(record.value or b"", record.headers)
     if not isinstance(members, dict):
         raise DecodeError("the value is not a JSON object, as a structured CloudEvent is")
     payload_members = {name: members.pop(name) for name in ("data", "data_base64") if name in members}
@@ -203,7 +233,9 @@ def _structured(value: bytes, content_type: str, limits: Limits) -> tuple[_Attri
         require_json(content_type)
     else:
         require_media_type(content_type)
-    return attributes, _structured_payload(payload_members, content_type, limits)
+    payload = _structured_payload(payload_members, content_type, limits)
+    # The registry's schema is of the whole event; what its data is of, it says itself.
+    return attributes, payload._replace(schema=attributes.get("dataschema", "") or schema)
 
 
 def _member_text(name: str, member: Any) -> str:
@@ -240,7 +272,7 @@ def _base64(text: Any) -> bytes:
         raise DecodeError("data_base64 is not Base64") from error
 
 
-def _result_headers(event: ResultEvent) -> Headers:
+def _result_headers(event: ResultEvent, content_type: str) -> Headers:
     attributes = {
         "ce_specversion": "1.0",
         "ce_id": event.id,
@@ -254,5 +286,5 @@ def _result_headers(event: ResultEvent) -> Headers:
     for name in event.headers:
         if name.lower() in _CORE_HEADERS:
             raise ValueError(f"header {name} of the result event is an attribute of its own")
-    texts = {**attributes, _CONTENT_TYPE: "application/json", **event.headers}
+    texts = {**attributes, _CONTENT_TYPE: content_type, **event.headers}
     return tuple((name, text.encode()) for name, text in texts.items())

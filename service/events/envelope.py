@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from service.events.codec import BytesFormat
 from service.expressions import Template
+
+KeyFormat = Literal["text", "json", "bytes", "avro", "json-schema"]
+"""How keys are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class MappedEnvelope:
 
 @dataclass(frozen=True, slots=True)
 class TopicFormat:
-    """How the records of `topic` are read. Values are JSON.
+    """How the records of `topic` are read.
 
     `tombstones` says what a null value is: to be skipped, or an event without data. None: nobody
     said, so a null value is refused.
@@ -32,5 +36,11 @@ class TopicFormat:
 
     topic: str
     envelope: Literal["cloudevents"] | MappedEnvelope = "cloudevents"
-    key: Literal["text", "json", "bytes"] = "text"
+    key: KeyFormat = "text"
     tombstones: Literal["skip", "event"] | None = None
+    format: BytesFormat = "json"
+
+    @property
+    def needs_registry(self) -> bool:
+        """Whether its bytes say nothing without a schema registry."""
+        return self.format != "json" or self.key in {"avro", "json-schema"}

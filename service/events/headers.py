@@ -32,14 +32,36 @@ def require_json(content_type: str) -> None:
     Raises:
         DecodeError: It names another format, or a batch of events.
     """
-    media = media_type(content_type)
-    if media.startswith("application/cloudevents-batch"):
-        raise DecodeError("a batch of CloudEvents is not read", cure="send one event per record")
+    media = _of_one_event(content_type)
     if media and not media.endswith(("/json", "+json")):
         raise DecodeError(
             "the content type names another format than the declared one",
             cure="send JSON as application/json, or declare the topic's format",
         )
+
+
+def require_avro(content_type: str) -> None:
+    """Refuse a content type that is not Avro's binary encoding; `""` declares none and passes.
+
+    There is no registered one: producers write `application/avro`, `avro/binary`, `application/*+avro`
+    and vendors' names. `application/octet-stream` says no more than that it is bytes.
+
+    Raises:
+        DecodeError: It names another format, or a batch of events.
+    """
+    media = _of_one_event(content_type)
+    if media and media != "application/octet-stream" and ("avro" not in media or "json" in media):
+        raise DecodeError(
+            "the content type names another format than the declared one",
+            cure="send Avro as application/avro, or declare the topic's format",
+        )
+
+
+def _of_one_event(content_type: str) -> str:
+    media = media_type(content_type)
+    if media.startswith("application/cloudevents-batch"):
+        raise DecodeError("a batch of CloudEvents is not read", cure="send one event per record")
+    return media
 
 
 def require_media_type(content_type: str) -> None:

@@ -5,30 +5,33 @@ from typing import Any
 
 from service.errors import RouteError
 from service.events.attributes import is_attribute_text
+from service.events.codec import Decoded
 from service.events.envelope import MappedEnvelope
 from service.events.event import Event, EventKey
-from service.events.headers import require_json, text_headers
-from service.events.strict_json import Limits, parse_json
+from service.events.headers import text_headers
 from service.events.timestamps import is_rfc_3339, rfc_3339
+from service.events.values import Values
 from service.expressions import Template
 from service.kafka.record import Record
 
 
 def decode_mapped(
-    record: Record, record_key: Any, envelope: MappedEnvelope, limits: Limits, cluster_id: str
+    record: Record, record_key: Any, envelope: MappedEnvelope, values: Values, cluster_id: str
 ) -> Event:
     """The event in `record`, its attributes by the templates of `envelope`; a null value is no data.
 
     Raises:
-        DecodeError: The value is not JSON, or a content type names another format.
+        DecodeError: The value is not what its topic declares, or a content type names another format.
+        SchemaNeeded: A schema is needed that is not fetched yet.
         RouteError: A template has no result, or one that cannot be that attribute.
     """
     headers = text_headers(record.headers)
     for name, text in headers.items():
         if name.lower() == "content-type":
-            require_json(text)
-    data = None if record.value is None else parse_json(record.value, limits)
-    mapped = _Attributes(_variables(record, record_key, data, headers))
+            values.require(text)
+    value = record.value
+    data, schema = Decoded(None) if value is None else values.decode(value, record.headers)
+    mapped = _Attributes(_variables(record, record_key, data, headers, schema))
     mapped_id = mapped.optional("id", envelope.id)
     return Event(
         key=_key(record, mapped_id, cluster_id),
@@ -42,6 +45,7 @@ def decode_mapped(
         record=record,
         headers=headers,
         record_key=record_key,
+        schema=schema,
     )
 
 
@@ -80,7 +84,9 @@ def _key(record: Record, mapped_id: str, cluster_id: str) -> EventKey:
     return (cluster_id, record.topic, record.partition, record.offset, record.timestamp_ms)
 
 
-def _variables(record: Record, record_key: Any, data: Any, headers: Mapping[str, str]) -> dict[str, Any]:
+def _variables(
+    record: Record, record_key: Any, data: Any, headers: Mapping[str, str], schema: str
+) -> dict[str, Any]:
     return {
         "data": data,
         "headers": headers,
@@ -89,5 +95,5 @@ def _variables(record: Record, record_key: Any, data: Any, headers: Mapping[str,
         "record.offset": record.offset,
         "record.key": record_key,
         "record.timestamp": record.timestamp_ms,
-        "record.schema": "",
+        "record.schema": schema,
     }

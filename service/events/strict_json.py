@@ -1,5 +1,6 @@
 """JSON as the service accepts it: UTF-8, within limits, never rounded."""
 
+import json
 import re
 from dataclasses import dataclass
 from itertools import accumulate
@@ -45,8 +46,7 @@ def parse_json(text: bytes, limits: Limits, *, what: str = "value") -> Any:
     Raises:
         DecodeError: It is not such JSON; the text says where, without payload values.
     """
-    if len(text) > limits.value_bytes:
-        raise DecodeError(f"the {what} has {len(text)} bytes, more than {limits.value_bytes}")
+    check_size(text, limits, what=what)
     if _exceeds_depth(text, limits.depth):
         raise DecodeError(f"the {what} is nested deeper than {limits.depth} levels")
     refuse_large_integers(text, what=what)
@@ -54,6 +54,31 @@ def parse_json(text: bytes, limits: Limits, *, what: str = "value") -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise _not_json(text, what, error) from error
+
+
+def check_size(encoded: bytes, limits: Limits, *, what: str = "value") -> None:
+    """Refuse what is larger than `limits` say.
+
+    Raises:
+        DecodeError: It is; the text says by how much.
+    """
+    if len(encoded) > limits.value_bytes:
+        raise DecodeError(f"the {what} has {len(encoded)} bytes, more than {limits.value_bytes}")
+
+
+def encode_json(data: Any) -> bytes:
+    """`data` in JSON that `parse_json` takes.
+
+    Raises:
+        ValueError: It holds NaN, infinity or an integer beyond 64 bits.
+    """
+    # Not orjson, which writes null for NaN.
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    try:
+        refuse_large_integers(text, what="data")
+    except DecodeError as error:
+        raise ValueError(f"it is no JSON that all read: {error}") from error
+    return text
 
 
 def refuse_large_integers(text: bytes, *, what: str = "value") -> None:

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 import structlog
 
 from service.dispatch.answers import Outcome, OutcomeKind
 from service.dispatch.dispatcher import Dispatcher
-from service.errors import RecordError
+from service.errors import NotNow, RecordError
 from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
 from service.events.reuse import IdsSeen
@@ -90,13 +91,27 @@ class Handling:
         if said := self._given_up.of(record):
             return await self._leave_out(record, assignment, said)
         try:
-            event = self._decoder.decode(record)
+            event = await self._decode(record, assignment)
         except RecordError as error:
             return [await self._give_up(record, assignment, error, _lines(record), self._of_undecodable)]
         if isinstance(event, Tombstone):
             return [self._noted(Outcome(OutcomeKind.SKIPPED, detail="tombstone"), _lines(record))]
         self._say_if_reused(event)
         return await self._follow_routes(event, assignment)
+
+    async def _decode(self, record: Record, assignment: Assignment) -> Event | Tombstone:
+        """The event in `record`; waits in its lane for a schema that is not to be had."""
+        with suppress(NotNow):
+            return self._decoder.decode(record)
+
+        async def call() -> Event | Tombstone:
+            return await self._decoder.decode_with_registry(record)
+
+        def look(answer: str) -> None:
+            if said := self._given_up.of(record):
+                raise said.as_error(f"it waited for: {answer}")
+
+        return await self._insist(record, assignment, What(), call, look)
 
     async def handle_next(self, records: Sequence[Record], assignment: Assignment) -> int:
         """Handle the first of `records`, and those right behind it that can be told in the same call.
@@ -137,8 +152,8 @@ class Handling:
             event = self._decoder.decode(record)
             routes = () if isinstance(event, Tombstone) else self._routes.routes_for(event)
             command = routes[0].command(event) if len(routes) == 1 and isinstance(event, Event) else None
-        except RecordError:
-            return None
+        except (RecordError, NotNow):
+            return None  # alone it may wait
         return command if isinstance(command, Signal) else None
 
     async def _handle_batch(self, batch: Sequence[Signal], assignment: Assignment) -> None:
@@ -199,19 +214,19 @@ class Handling:
         """
         unreadable = any(name == MENDED for name, _ in record.headers)
         error = said.as_error("the name of a header is not UTF-8" if unreadable else "it was not tried")
-        abouts = () if unreadable else self._abouts(record)
+        abouts = () if unreadable else await self._abouts(record)
         return [
             await self._give_up(record, assignment, error, _lines(record), about)
             for about in abouts or (self._of_undecodable,)
         ]
 
-    def _abouts(self, record: Record) -> Sequence[About]:
+    async def _abouts(self, record: Record) -> Sequence[About]:
         """What is known of each command that `record` leads to; nothing where that is not to be found out."""
         try:
-            event = self._decoder.decode(record)
+            event = await self._decoder.decode_with_registry(record)
             routes = self._routes.routes_for(event) if isinstance(event, Event) else ()
             commands = [route.command(event) for route in routes if isinstance(event, Event)]
-        except RecordError:
+        except (RecordError, NotNow):
             return ()
         except Exception:
             # That may be what holds it, and why someone gives up on it.

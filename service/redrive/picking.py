@@ -1,6 +1,6 @@
 """Walking through open letters and telling which of them are meant."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from service.failures.letters import Letter
@@ -28,7 +28,7 @@ class Picked:
         return self.found.letter if self.meant and not self.obstacle else None
 
 
-def nothing_against_it(_found: Found) -> str:
+async def nothing_against_it(_found: Found) -> str:
     """Nothing has an obstacle."""
     return ""
 
@@ -46,7 +46,7 @@ class Picking:
         self,
         letterbox: Letterbox,
         choice: Choice,
-        obstacle: Callable[[Found], str] = nothing_against_it,
+        obstacle: Callable[[Found], Awaitable[str]] = nothing_against_it,
     ) -> None:
         self._letterbox = letterbox
         self._choice = choice
@@ -61,4 +61,4 @@ class Picking:
             elif not self._choice.means(found):
                 yield Picked(found, meant=False)
             else:
-                yield Picked(found, meant=True, obstacle=self._obstacle(found))
+                yield Picked(found, meant=True, obstacle=await self._obstacle(found))

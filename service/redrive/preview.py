@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from activities.correlation import Seal
 from service.dispatch.contracts import Contracts
 from service.dispatch.explaining import Explaining, described
-from service.errors import RecordError
+from service.errors import NotNow, RecordError
 from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
 from service.failures.letters import Letter
@@ -23,6 +23,10 @@ class Preview:
         self._table = table
         self._explaining = Explaining(table, contracts, seal)
 
+    async def prepare(self, letter: Letter) -> None:
+        """Fetch the schemas that the letter's record needs, as far as they are to be had."""
+        await self._decoder.prepare(letter.record)
+
     def obstacle(self, letter: Letter) -> str:
         """Why the letter's route cannot be run, with the cure; `""` if it can or the letter names none."""
         name = letter.about.route
@@ -35,8 +39,8 @@ class Preview:
             )
         try:
             event = self._decoder.decode(letter.record)
-        except RecordError:
-            return ""  # it becomes a letter again, which says why
+        except (RecordError, NotNow):
+            return ""  # it becomes a letter again, which says why, or waits
         if isinstance(event, Event) and not self._routes_for(event, name):
             taken = f"type {event.type} from {event.record.topic}"
             return f"route {name} does not take {taken} any more; let it, or discard the letter"
@@ -48,6 +52,8 @@ class Preview:
             event = self._decoder.decode(letter.record)
         except RecordError as error:
             return [f"fails again: {error}"]
+        except NotNow as error:
+            return [f"waits for the schema registry: {error}"]
         if isinstance(event, Tombstone):
             return ["nothing: tombstones of its topic are skipped"]
         if obstacle := self.obstacle(letter):

@@ -44,5 +44,6 @@ async def _tell(
 ) -> None:
     counts = await later.count([letter for _, letter in window])
     for found, letter in window:
+        await preview.prepare(letter)
         count = counts.get(Place.of(letter.record), NONE)
         said(Said(found, Fate.WOULD_BE_SENT, preview.told(letter), count))

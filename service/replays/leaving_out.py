@@ -24,7 +24,7 @@ async def left_out(
     said: defaultdict[Partition, list[GiveUp]] = defaultdict(list)
     for place in sorted(places):
         record = await _record(reader, plan, place)
-        if record is None or judge.judge(record).what == NOTHING:
+        if record is None or (await judge.judge(record)).what == NOTHING:
             raise ConfigurationError(f"{place} is not to be replayed: it is done, not meant or not there")
         said[place.partition].append(GiveUp.on(record, by, BECAUSE))
     notes: dict[Partition, Commit] = {}

@@ -16,7 +16,7 @@ async def rehearse(
         done = stretch.done
         async for record in reader.read(partition, stretch.offsets):
             if stretch.means(record.offset) and record.offset not in done:
-                tally.add(judge.judge(record))
+                tally.add(await judge.judge(record))
             progressed(passed + record.offset + 1 - stretch.offsets.start)
         passed += len(stretch.offsets)
         progressed(passed)

@@ -18,7 +18,7 @@ from service.kafka.record import Record
 from service.redrive.letterbox import Place
 from service.redrive.sender import Rate
 from service.replays.source import PastSource
-from service.replays.tally import COMMAND, NOTHING, Judge, Tally
+from service.replays.tally import COMMAND, NOT_KNOWN, NOTHING, Judge, Tally
 from service.telemetry.metrics import Metrics
 
 LOOK_SECONDS, SAY_SECONDS = 0.05, 10.0
@@ -117,7 +117,7 @@ class Replay:
                 self._say(line)
 
     async def _handle(self, records: Sequence[Record], assignment: Assignment) -> int:
-        first = self._judge.judge(records[0])
+        first = await self._judge.judge(records[0])
         if first.what == NOTHING:
             self._tally.add(first)
             return 1
@@ -128,9 +128,9 @@ class Replay:
             if self._stop.is_set():
                 raise Abandoned
         count = await self._handling.handle_next(records, assignment)
-        self._tally.add(first)
+        self._tally.add(await self._judge.judge(records[0]) if first == NOT_KNOWN else first)
         for record in records[1:count]:
-            self._tally.add(self._judge.judge(record))
+            self._tally.add(await self._judge.judge(record))
         return count
 
 

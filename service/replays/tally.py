@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from service.dispatch.contracts import Contracts
-from service.errors import RecordError, Stage
+from service.errors import NotNow, RecordError, Stage
 from service.events.cloudevents import type_by_headers
 from service.events.decoding import Decoder, Tombstone
 from service.events.envelope import MappedEnvelope
@@ -26,6 +26,7 @@ class Becomes(NamedTuple):
 
 COMMAND, NOTHING, LETTER = "commands", "left out", "letters"
 OF_ANOTHER_TYPE = Becomes(NOTHING, "of another type")
+NOT_KNOWN = Becomes(COMMAND, "of schemas that are not to be had")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,14 @@ class Judge:
     contracts: Contracts
     given_up: GivenUp
 
-    def judge(self, record: Record) -> Becomes:
-        """What `record` becomes."""
+    async def judge(self, record: Record) -> Becomes:
+        """What `record` becomes; of one whose schema is not to be had now that is not known."""
         if self.given_up.of(record):
             return Becomes(LETTER, Stage.PERSON)
         try:
-            event = self.decoder.decode(record)
+            event = await self.decoder.decode_with_registry(record)
+        except NotNow:
+            return NOT_KNOWN
         except RecordError as error:
             return OF_ANOTHER_TYPE if self._is_of_another_type(record) else Becomes(LETTER, error.stage)
         if isinstance(event, Tombstone):

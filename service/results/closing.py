@@ -12,13 +12,15 @@ from temporalio.client import Client
 from activities.ports import Published, ResultEvent, ResultPublisher
 from service.events.attributes import is_attribute_text
 from service.kafka.record import RecordTooLarge
+from service.results.encodings import DoesNotFit
+from service.routing.consistency import CLOSING_TYPE
 from service.telemetry.metrics import Metrics
 from service.temporal.closed import Closed, Failure, Result, Run, how_it_closed
 from workflows.results import headers_of
 
 log = structlog.get_logger(__name__)
 
-TYPE = "turnout.workflow.closed"
+TYPE = CLOSING_TYPE
 
 _CLOSINGS = UUID("5b0c7e0a-6f43-5d0e-8a55-0d9c1f3f2a11")
 """The uuid5 namespace of their ids. Another value would publish again what was published before."""
@@ -119,9 +121,12 @@ class Closings:
             if closed.result is None or closed.result.left_out:
                 raise
             # That it ended is worth more than what it returned.
-            too_large = isinstance(error, RecordTooLarge)
-            reason = (
-                "the topic does not take a record of its size" if too_large else "it is no JSON that all read"
-            )
+            match error:
+                case RecordTooLarge():
+                    reason = "the topic does not take a record of its size"
+                case DoesNotFit():
+                    reason = "it does not fit the schema of the topic"
+                case _:
+                    reason = "it is no JSON that all read"
             told = replace(closed, result=Result(left_out=reason))
             return await self._publisher.publish(closing_event(told, topic))

@@ -2,11 +2,12 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 import structlog
 
 from activities.ports import Published, ResultEvent
-from service.events.cloudevents import encode_binary
+from service.events.cloudevents import Encoding, encode_binary
 from service.kafka.record import RecordSink
 from service.results.looking_back import LookBack, Sought
 from service.telemetry.metrics import Metrics
@@ -17,13 +18,22 @@ log = structlog.get_logger(__name__)
 class KafkaResultPublisher:
     """Writes result events as CloudEvents in binary mode; the key is the subject.
 
+    Data are JSON, or what `encodings` say for the topic.
+
     Implements `activities.ports.ResultPublisher`.
     """
 
-    def __init__(self, sink: RecordSink, look_back: LookBack, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        sink: RecordSink,
+        look_back: LookBack,
+        metrics: Metrics | None = None,
+        encodings: Mapping[str, Encoding] | None = None,
+    ) -> None:
         self._sink = sink
         self._look_back = look_back
         self._metrics = metrics or Metrics()
+        self._encodings = encodings or {}
         self._under_way: dict[tuple[str, str, str], asyncio.Task[Published]] = {}
 
     async def publish(self, event: ResultEvent) -> Published:
@@ -44,7 +54,7 @@ class KafkaResultPublisher:
         return await asyncio.shield(publishing)
 
     async def _publish(self, event: ResultEvent) -> Published:
-        key, value, headers = encode_binary(event)
+        key, value, headers = encode_binary(event, self._encodings.get(event.topic))
         if event.tried_since:
             sought = Sought(event.topic, key, event.source, event.id, event.tried_since)
             if found := await self._look_back.find(sought):

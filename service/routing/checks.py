@@ -56,7 +56,7 @@ CHECKS: Mapping[str, Check] = {
     "TR303": _error("two routes, or two topics, have one name"),
     "TR304": _error("a route reads a topic that is not declared, or one that is only written to"),
     "TR305": _error("no route reads a topic that is declared"),
-    "TR306": _error("a key means nothing for a topic that is only written to"),
+    "TR306": _error("a key means nothing for the topic that it stands in"),
     "TR307": _error("signals are batched for workers that are not known to have the inbox"),
     "TR308": _error("a namespace is an expression, but nobody said which are allowed"),
     "TR309": _error("there are no routes"),

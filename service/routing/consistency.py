@@ -11,8 +11,14 @@ from service.errors import Finding
 from service.routing.entries import ACTIONS, Entry, actions_of, named_in, root, routes_in
 from service.routing.reading import Document
 
-KEYS_OF_TOPICS_READ = frozenset({"format", "event", "key", "ordering", "tombstones", "unmatched"})
+CLOSING_TYPE = "turnout.workflow.closed"
+"""The type of events that tell how workflows ended."""
+
+KEYS_OF_TOPICS_READ = frozenset({"event", "key", "ordering", "tombstones", "unmatched"})
 """They mean nothing for a topic that is only written to."""
+
+KEYS_OF_SCHEMAS = frozenset({"subject", "schema", "register"})
+"""They mean nothing for a topic that is read, or written in JSON."""
 
 
 def inconsistencies(documents: Sequence[Document]) -> Iterator[Finding]:
@@ -28,7 +34,8 @@ def inconsistencies(documents: Sequence[Document]) -> Iterator[Finding]:
     yield from _unread_topics(routes, topics)
     yield from _unwritten_topics(routes, topics)
     for topic in topics:
-        yield from _unused_keys_of_out_topic(topic)
+        yield from _unused_keys_of_topic(topic)
+        yield from _schema_is_said(topic)
     inboxes = {
         str(q.loc[-1]) for d in documents for q in named_in(d, "task_queues") if q.keys.get("inbox") is True
     }
@@ -126,8 +133,18 @@ def _unread_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Iterator
 
 def _unwritten_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Iterator[Finding]:
     out = {str(topic.loc[-1]): topic.keys.get("out") is True for topic in topics}
+    without_schema = {
+        str(topic.loc[-1])
+        for topic in topics
+        if (schemas := topic.below("schema")) and CLOSING_TYPE not in schemas.keys
+    }
     for start in (route.below("start") for route in routes):
         name = start.text("publish_closing") if start else None
+        if start and name in without_schema:
+            problem = f"topic '{name}' has no schema for how workflows end"
+            yield start.at_value(
+                "TR310", "publish_closing", problem, f"write schema: {{{CLOSING_TYPE}: FILE}}"
+            )
         if start is None or name is None or "${" in name or out.get(name):
             continue
         if name in out:
@@ -139,12 +156,26 @@ def _unwritten_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Itera
         yield start.at_value("TR310", "publish_closing", problem, cure)
 
 
-def _unused_keys_of_out_topic(topic: Entry) -> Iterator[Finding]:
-    if topic.keys.get("out") is True:
-        for key in topic.keys.keys() & KEYS_OF_TOPICS_READ:
-            yield topic.at_key(
-                "TR306", key, f"'{key}' means nothing for a topic that is only written to", "leave it out"
-            )
+def _unused_keys_of_topic(topic: Entry) -> Iterator[Finding]:
+    is_out = topic.keys.get("out") is True
+    unused = {key: "that is only written to" for key in KEYS_OF_TOPICS_READ if is_out}
+    if not is_out or topic.keys.get("format", "json") == "json":
+        why = "that is written in JSON" if is_out else "that is read"
+        unused |= dict.fromkeys(KEYS_OF_SCHEMAS, why)
+    for key in sorted(topic.keys.keys() & unused.keys()):
+        yield topic.at_key("TR306", key, f"'{key}' means nothing for a topic {unused[key]}", "leave it out")
+
+
+def _schema_is_said(topic: Entry) -> Iterator[Finding]:
+    """What is registered must be said; so must what a subject is named for."""
+    keys = topic.keys
+    if keys.get("out") is not True or keys.get("format", "json") == "json" or "schema" in keys:
+        return
+    if keys.get("register") is True:
+        yield topic.at_key("TR302", "register", "'register' without 'schema'", "write which: schema: FILE")
+    if topic.text("subject") in {"record-name", "topic-record-name"}:
+        cure = "write schema: FILE, or one for each type of event: schema: {TYPE: FILE}"
+        yield topic.at_key("TR302", "subject", "a subject named for a record, without 'schema'", cure)
 
 
 def _batch_needs_inbox(route: Entry, inboxes: set[str]) -> Iterator[Finding]:

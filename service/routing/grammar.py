@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, get_args
 
 from pydantic import (
     BaseModel,
@@ -23,6 +23,9 @@ from pydantic_core.core_schema import no_info_wrap_validator_function, str_schem
 
 from service.durations import parse_duration
 from service.errors import RouteError
+from service.events.codec import BytesFormat, SubjectStrategy
+from service.events.envelope import KeyFormat
+from service.events.json_schema import Schema, SchemaMistakeError
 from service.expressions import (
     ENVELOPE_VARIABLES,
     ROUTE_VARIABLES,
@@ -36,7 +39,6 @@ from service.expressions import (
 )
 from service.routing import spelling
 from service.routing.commands import Rule
-from service.routing.contract import Schema, SchemaMistakeError
 from service.routing.lookups import OF_TEMPORAL, RUNNING, STATUS, SYSTEM, checked_value
 from service.routing.shapes import Shape, ShapeMistakesError
 
@@ -194,17 +196,38 @@ def _choice(value: Any, allowed: tuple[str, ...]) -> str:
     return str(value)
 
 
-def _bytes_format(value: Any) -> Literal["json"]:
-    if value in ("avro", "json-schema"):  # a set would have to hash it
-        refuse(f"{LATER}format: {value}", "write format: json instead")
-    _choice(value, ("json",))
-    return "json"
+def _bytes_format(value: Any) -> Any:
+    if value == "protobuf":
+        refuse(f"{LATER}format: protobuf", "send Avro, JSON Schema or JSON")
+    return _choice(value, get_args(BytesFormat))
 
 
 def _key_format(value: Any) -> Any:
-    if value == "avro":
-        refuse(f"{LATER}key: avro", "write key: bytes instead")
-    return _choice(value, ("text", "json", "bytes"))
+    return _choice(value, get_args(KeyFormat))
+
+
+def _subject_strategy(value: Any) -> Any:
+    return _choice(value, get_args(SubjectStrategy))
+
+
+def _schema_files(value: Any, info: ValidationInfo) -> dict[str, str]:
+    """The text of each schema file, by the type of event that it is of; `""` is any."""
+    files = value if isinstance(value, dict) else {"": value}
+    if not files:
+        refuse("is empty", "write a path, or one for each type of event")
+    folder: Path = (info.context or {}).get("folder", Path())
+    return {str(type_): _schema_text(folder / _text(file)) for type_, file in files.items()}
+
+
+def _schema_text(file: Path) -> str:
+    try:
+        text = file.read_text()
+        json.loads(text)
+    except OSError as error:
+        refuse(f"names {file}, which cannot be read: {error.strerror}", "the path is from this file's folder")
+    except (ValueError, RecursionError) as error:
+        refuse(f"names {file}, which is no JSON: {error}")
+    return text
 
 
 def _envelope(value: Any) -> Any:
@@ -336,16 +359,16 @@ class TopicKeys(_Keys):
     # `event` None is CloudEvents, `tombstones` None refuses null values.
 
     out: bool = False
-    """`true`: written to, not read. No other key goes with it."""
-    format: Annotated[Literal["json"], PlainValidator(_bytes_format)] = "json"
-    """The format of the values."""
+    """`true`: written to, not read. Only `format` goes with it, and what belongs to that."""
+    format: Annotated[BytesFormat, PlainValidator(_bytes_format)] = "json"
+    """The format of the values; `avro` and `json-schema` are by schemas of a registry."""
     event: Annotated[
         EventMapping | None,
         BeforeValidator(_envelope, json_schema_input_type=Literal["cloudevents"] | EventMapping),
     ] = None
     """The envelope: `cloudevents`, in binary or structured mode, or a mapping for producers that send none.
     Absent, it is `cloudevents`."""
-    key: Annotated[Literal["text", "json", "bytes"], PlainValidator(_key_format)] = "text"
+    key: Annotated[KeyFormat, PlainValidator(_key_format)] = "text"
     """How keys are read; `bytes` are Base64 in expressions."""
     ordering: Annotated[Literal["key", "partition"], GIVEN] = "key"
     """`key`: records with one key in order, others side by side. `partition`: all of a partition in
@@ -355,6 +378,16 @@ class TopicKeys(_Keys):
     letter."""
     unmatched: RuleName = Rule.DEAD_LETTER
     """What becomes of an event that no route's topic and type fit."""
+    subject: Annotated[SubjectStrategy, PlainValidator(_subject_strategy)] = "topic-name"
+    """Under which subject the registry has the schema of a topic that is written to: `<topic>-value`, the
+    schema's full name, or `<topic>-<full name>`."""
+    schemas: Annotated[
+        dict[str, str], PlainValidator(_schema_files), WithJsonSchema(spelling.SCHEMA_FILES)
+    ] = Field(default_factory=dict, alias="schema")
+    """The file with the schema by which results are written, or one for each type of event. Absent, it is the
+    newest that the registry has."""
+    register_: Annotated[bool, GIVEN] = Field(default=False, alias="register")
+    """Whether a start registers `schema`."""
 
 
 class OptionKeys(_Keys):

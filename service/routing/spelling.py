@@ -75,3 +75,11 @@ RULE_OR_PARK: Written = {
     ],
 }
 VERSION: Written = {"const": 1}
+
+SCHEMA_FILES: Written = {
+    "title": "the path of a schema, or a map of them by types of events",
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "object", "minProperties": 1, "additionalProperties": {"type": "string", "minLength": 1}},
+    ],
+}

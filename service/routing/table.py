@@ -1,7 +1,7 @@
 """The table of routes: from an event to the commands it leads to."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -10,8 +10,10 @@ from pydantic import ValidationError
 from activities.correlation import HEADER, Correlation
 from activities.signing import NotOurs
 from service.errors import ConfigurationError, Finding, RouteError
+from service.events.codec import BytesFormat, SubjectStrategy
 from service.events.envelope import MappedEnvelope, TopicFormat
 from service.events.event import Event
+from service.events.json_schema import Schema
 from service.expressions import Template, checked_id, checked_task_queue
 from service.routing.commands import (
     CallError,
@@ -25,7 +27,7 @@ from service.routing.commands import (
     StartOptions,
 )
 from service.routing.consistency import inconsistencies
-from service.routing.contract import Contract, Part, Schema
+from service.routing.contract import Contract, Part
 from service.routing.files import route_files
 from service.routing.findings import findings_of
 from service.routing.grammar import (
@@ -42,6 +44,7 @@ from service.routing.grammar import (
     rfc_3339,
 )
 from service.routing.lookups import SYSTEM, checked_value
+from service.routing.out_schemas import unusable_schemas
 from service.routing.reading import Document, Loc, read
 from service.routing.shapes import Shape
 
@@ -76,6 +79,21 @@ class Topic:
     format: TopicFormat
     ordering: Literal["key", "partition"] = "key"
     unmatched: Rule = Rule.DEAD_LETTER
+
+
+@dataclass(frozen=True, slots=True)
+class OutFormat:
+    """How the results of a topic are written by schemas: which, under what name, and who registers them.
+
+    `schemas` holds the text of each by the type of event that it is of, `""` being any; without one, the
+    newest that the registry has is taken.
+    """
+
+    topic: str
+    format: BytesFormat
+    subject: SubjectStrategy = "topic-name"
+    schemas: Mapping[str, str] = field(default_factory=dict)
+    register: bool = False
 
 
 class Route:
@@ -223,6 +241,11 @@ class RouteTable:
         declared = [(name, keys) for file in files for name, keys in file.topics.items()]
         self.topics = {name: _topic(name, keys) for name, keys in declared if not keys.out}
         self.out_topics = frozenset(name for name, keys in declared if keys.out)
+        self.out_formats = {
+            name: OutFormat(name, keys.format, keys.subject, keys.schemas, keys.register_)
+            for name, keys in declared
+            if keys.out and keys.format != "json"
+        }
         self._queues = {name: keys.inbox for file in files for name, keys in file.task_queues.items()}
         self._batching_topics = frozenset(
             topic
@@ -400,6 +423,7 @@ def read_routes(paths: Sequence[Path], judge: Judge = no_mistakes) -> RoutesAsRe
             findings += findings_of(document, error)
         else:
             files.append(file)
+            findings += unusable_schemas(document, file)
             findings += _judged(document, file, judge)
     if not findings and not any(file.routes for file in files):
         findings.append(Finding("TR309", paths[0], 0, 0, "no routes", "write at least one under routes:"))
@@ -427,7 +451,8 @@ def _topic(name: str, keys: TopicKeys) -> Topic:
     envelope: Literal["cloudevents"] | MappedEnvelope = "cloudevents"
     if mapping:
         envelope = MappedEnvelope(mapping.type, mapping.id, mapping.subject, mapping.source, mapping.time)
-    return Topic(name, TopicFormat(name, envelope, keys.key, keys.tombstones), keys.ordering, keys.unmatched)
+    format_ = TopicFormat(name, envelope, keys.key, keys.tombstones, keys.format)
+    return Topic(name, format_, keys.ordering, keys.unmatched)
 
 
 # --- parts of a command ---

@@ -1,13 +1,15 @@
 """What would become of a record by one set of routes; what only Temporal knows is not asked."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
 from service.dispatch.explaining import Explaining
-from service.errors import RecordError, TurnoutError
+from service.errors import RecordError, Stage, TurnoutError
 from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
+from service.events.schemas import SchemaNeeded, SchemaNotKnown
 from service.kafka.raw import MENDED
 from service.kafka.record import Record
 from service.routing.commands import Cancel, Command, Complete, Rule, Signal, Start
@@ -98,6 +100,15 @@ class Trial:
         self._formats = {name: repr(topic.format) for name, topic in table.topics.items()}
         self._rules = {route.name: route.rule for route in table.routes}
 
+    async def prepare(self, record: Record) -> None:
+        """Fetch the schemas that `record` needs; before `effects`.
+
+        Raises:
+            NotNow: The schema registry does not answer.
+        """
+        with suppress(SchemaNotKnown):
+            await self._decoder.fetch_schemas(record)
+
     def effects(self, record: Record) -> Sequence[Effect]:
         """One for each route that takes it, in file order, or one for the whole; none of a topic not read.
 
@@ -123,6 +134,9 @@ class Trial:
             event = self._decoder.decode(record)
         except RecordError as error:
             return _letter(error)
+        except SchemaNeeded as needed:  # it was asked for
+            reason = f"the schema registry does not know schema {needed.schema_id}"
+            return Effect(Becomes.LETTER, stage=Stage.DECODE.value, reason=reason)
         except TurnoutError:
             raise  # it is not known now
         except Exception as defect:  # noqa: BLE001 - a record that shows one is what is looked for

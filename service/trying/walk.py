@@ -38,6 +38,8 @@ async def walk(
     passed = seen = 0
     for partition, offsets in held.items():
         async for record in reading.read(partition, offsets):
+            for trial in filter(None, (after, before)):
+                await trial.prepare(record)
             tally.add(record, after.effects(record), before.effects(record) if before else None)
             seen += 1
             if seen % STEP_RECORDS == 0:

@@ -319,3 +319,14 @@ def test_servers_are_those_that_were_named_and_no_others(
     about = About(servers={"production": ("kafka.shop:9093", "kafka-secure")})
     document = asyncapi(load_routes(written(tmp_path, ROUTES)), Contracts(()), about)
     assert document["servers"] == {"production": {"host": "kafka.shop:9093", "protocol": "kafka-secure"}}
+
+
+def test_topics_with_schemas_say_so_by_their_content_type(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(
+        "version: 1\n"
+        "topics: {a: {format: avro}, j: {format: json-schema}, o: {out: true, format: avro}}\n"
+        "routes: [{name: r, from: a, cancel: {to: x}}, {name: s, from: j, cancel: {to: x}}]\n"
+    )
+    text = json.dumps(asyncapi(load_routes(tmp_path), Contracts(()), About()))
+    found = re.findall(r'"contentType": "([a-z/]+)"', text)
+    assert sorted(found) == ["application/avro", "application/avro", "application/json"]

@@ -1,10 +1,12 @@
 """Events that tell how workflows ended: their content, and what is done where Kafka does not take them."""
 
 import json
+import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -17,10 +19,15 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
 from service.errors import NotNow
+from service.events.avro import AvroCodec
+from service.events.registry import Registry, RegistryAccess
+from service.events.strict_json import Limits
 from service.kafka.record import RecordTooLarge
 from service.results import closing
-from service.results.closing import Closings, closing_event, closing_id
+from service.results.closing import TYPE, Closings, closing_event, closing_id
+from service.results.encodings import make_encodings
 from service.results.publisher import KafkaResultPublisher
+from service.routing.table import OutFormat
 from service.telemetry.metrics import Metrics
 from service.temporal.closed import (
     FAILURE_NAMES,
@@ -33,6 +40,7 @@ from service.temporal.closed import (
     result_of,
 )
 from tests.unit.fakes import FakeSink
+from tests.unit.registry_server import RegistryServer
 
 RUN = Run("shop", "order/A-1", "01a20f53-5aec-766e-a766-35d7389847b9")
 START = {"event": "e-1", "traceparent": "00-1-2-01", "record": "shop.orders[2]@1042"}
@@ -150,6 +158,34 @@ async def test_a_result_that_no_event_can_hold_is_left_out(
     data = data_of(sent.value)
     assert "result" not in data
     assert (data["status"], data["result_left_out"]) == ("completed", "it is no JSON that all read")
+
+
+async def test_the_schema_that_the_page_has_for_ends_takes_them_and_leaves_out_what_does_not_fit(
+    closings: "tuple[Closings, deque[Closed | None]]", sink: FakeSink, metrics: Metrics
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/formats.md").read_text()
+    (schema,) = re.findall(r"^```json\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    server = RegistryServer()
+    nothing: Any = None
+    async with server.serving():
+        out = OutFormat("t", "avro", schemas={TYPE: schema}, register=True)
+        encodings = await make_encodings(Registry(RegistryAccess(server.url)), [out], Limits())
+    _, answers = closings
+    publisher = Closings(nothing, KafkaResultPublisher(sink, nothing, encodings=encodings), metrics)
+    answers.extend([replace(WELL, result=Result("paid")), BADLY, WELL])
+    for _ in range(3):
+        await publisher.publish(RUN, "t", by="callback")
+    well, badly, left_out = (AvroCodec(schema).decode((sent.value or b"")[5:]).data for sent in sink.sent)
+    assert (well["result"], well["failure"], well["closed_at"]) == (
+        "paid",
+        None,
+        "2026-11-24T12:00:00.250000Z",
+    )
+    assert (badly["failure"]["type"], badly["result"]) == ("PaymentFailed", None)
+    assert (left_out["result"], left_out["result_left_out"]) == (
+        None,
+        "it does not fit the schema of the topic",
+    )
 
 
 async def test_a_result_that_is_too_large_for_the_topic_is_left_out(

@@ -281,3 +281,34 @@ async def test_arbitrary_bytes_are_explained_or_refused(
         return
     explained = await explain(Settings(group="g"), path, record, live=False)
     assert explained.outcome or explained.verdicts
+
+
+WITH_SCHEMAS = """\
+version: 1
+topics: {orders: {format: avro, key: avro, event: {type: placed, id: "${data.id}"}}}
+routes:
+  - name: placed
+    from: orders
+    when: data.total == "12.50"
+    start: {workflow: Shop, id: "order/${record.key}", task_queue: orders, input: "${data}"}
+"""
+
+
+def test_a_file_holds_what_the_bytes_of_a_topic_with_schemas_would_mean(
+    turnout: Command, routes: Path, capsys: Capture
+) -> None:
+    routes.write_text(WITH_SCHEMAS)
+    event = {"topic": "orders", "key": "A-1", "value": {"id": "E-1", "total": "12.50"}}
+    assert turnout(json.dumps(event)) == 0
+    assert "route placed: starts Shop order/A-1 on orders\n" in capsys.readouterr().out
+    assert turnout(json.dumps({**event, "value_base64": "AAAAAAcG"})) == 1
+    assert "schema 7 is in a schema registry; set TURNOUT_REGISTRY__URL" in capsys.readouterr().err
+
+
+def test_bytes_in_a_file_are_decoded_by_the_registry_or_it_is_said_not_to_be_there(
+    turnout: Command, routes: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes.write_text(WITH_SCHEMAS)
+    monkeypatch.setenv("TURNOUT_REGISTRY__URL", "http://127.0.0.1:1")
+    assert turnout(json.dumps({"topic": "orders", "value_base64": "AAAAAAcG"})) == 3
+    assert "the schema registry at http://127.0.0.1:1 does not answer" in capsys.readouterr().err

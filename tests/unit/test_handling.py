@@ -87,6 +87,7 @@ class World:
         dispatcher: ScriptedDispatcher,
         sink: FakeSink | None = None,
         concurrency: int = 8,
+        decodes: Decoder | None = None,
     ) -> None:
         self.dispatcher = dispatcher
         self.sink = sink or FakeSink()
@@ -95,7 +96,7 @@ class World:
         self.given_up = GivenUp()
         self.metrics = Metrics()
         self.handling = Handling(
-            decoder(table),
+            decodes or decoder(table),
             table,
             dispatcher,
             Letters(self.sink, "shop"),

@@ -16,9 +16,10 @@ from temporalio import workflow
 from service.dispatch.contracts import Contracts
 from service.dispatch.judging import judge_by
 from service.errors import ConfigurationError, RejectedError
+from service.events.json_schema import Schema
 from service.expressions import ROUTE_VARIABLES
 from service.routing.commands import Start
-from service.routing.contract import Contract, Part, Schema
+from service.routing.contract import Contract, Part
 from service.routing.grammar import RouteKeys
 from service.routing.shapes import UNKNOWN, Shape
 from service.routing.table import RouteTable, load_routes

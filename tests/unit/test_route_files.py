@@ -49,13 +49,15 @@ def written(folder: Path, text: str | bytes, name: str = "r.yaml") -> Path:
     return path
 
 
+OUT = (
+    ROUTE.replace("topics: {orders: {}}\n", "") + "topics:\n  orders: {}\n  done: {out: true, format: avro, "
+)
+
 # `‸` stands where the finding must point, for each finding in turn.
 LATER = {
-    ROUTE.replace("orders: {}", "orders: {format: ‸avro}"): "format: avro; write format: json instead",
     ROUTE.replace(
-        "orders: {}", "orders: {format: ‸json-schema}"
-    ): "format: json-schema; write format: json instead",
-    ROUTE.replace("orders: {}", "orders: {key: ‸avro}"): "key: avro; write key: bytes instead",
+        "orders: {}", "orders: {format: ‸protobuf}"
+    ): "format: protobuf; send Avro, JSON Schema or JSON",
 }
 NO_PARK = ["missing must be dead-letter, skip or {park: DURATION} of 1 s to 30 d; write {park: 15m}"]
 WRONG = {
@@ -126,6 +128,15 @@ WRONG = {
     ROUTE.replace("{orders", "{‸orders").replace("from: orders", "from: ‸order"): ["no route reads topic 'orders'; write a route from it, out: true if it is only written to, or take it away", "topic 'order' is not declared; did you mean orders?"],
     ROUTE.replace("{}", "{out: true}").replace("from: orders", "from: ‸orders"): ["topic 'orders' is one to write to; take out: true away, or read another"],
     ROUTE.replace("{}}", "{}, done: {out: true, ‸key: text}}"): ["'key' means nothing for a topic that is only written to; leave it out"],
+    ROUTE.replace("{}}", "{}, done: {out: true, ‸subject: record-name}}"): ["'subject' means nothing for a topic that is written in JSON; leave it out"],
+    ROUTE.replace("{}", "{format: avro, ‸register: true}"): ["'register' means nothing for a topic that is read; leave it out"],
+    ROUTE.replace("{}", "{format: ‸xml}"): ["format must be json or avro or json-schema"],
+    ROUTE.replace("{}", "{key: ‸string}"): ["key must be text or json or bytes or avro or json-schema"],
+    OUT + "‸register: true}": ["'register' without 'schema'; write which: schema: FILE"],
+    OUT + "‸subject: record-name}": ["a subject named for a record, without 'schema'; write schema: FILE, or one for each type of event: schema: {TYPE: FILE}"],
+    OUT + "subject: ‸mine}": ["subject must be topic-name or record-name or topic-record-name"],
+    OUT + "schema: ‸{}}": ["schema is empty; write a path, or one for each type of event"],
+    OUT + "schema: ‸[]}": ['schema must be text; put text that starts with { or [ in quotes: "${ … }"'],
     START + "publish_closing: ‸orders}": ["topic 'orders' is one to read; name one with out: true"],
     START + "publish_closing: ‸done}": ["topic 'done' is not declared; declare it: topics: {done: {out: true}}"],
     START.replace("{}}", "{}, done: {out: true}}") + "publish_closing: ‸don}": ["topic 'don' is not declared; did you mean done?"],
@@ -371,3 +382,65 @@ def test_a_batch_needs_an_input_and_workers_with_the_inbox(tmp_path: Path, marke
 def test_a_batch_for_workers_with_the_inbox_is_fine(tmp_path: Path, or_start: str) -> None:
     text, _ = unmarked("task_queues: {a: {inbox: true}}\n" + BATCH + ", input: 1" + or_start + "}")
     assert load_routes(written(tmp_path, text)).batching_topics == {"orders"}
+
+
+@pytest.mark.parametrize(
+    ("format_", "text", "subject", "problem"),
+    [
+        ("avro", "{", "topic-name", "schema names {file}, which is no JSON: Expecting property name"),
+        (
+            "avro",
+            '{"type": "nothing"}',
+            "topic-name",
+            "the schema cannot be used: is no Avro schema: Unknown",
+        ),
+        ("json-schema", '{"type": "nothing"}', "topic-name", "the schema cannot be used: "),
+        ("json-schema", "{}", "record-name", "the schema has no name that a subject can be named for"),
+        ("avro", '["null", "int"]', "topic-record-name", "the schema has no name that a subject can be"),
+        ("avro", None, "topic-name", "schema names {file}, which cannot be read: No such file or directory"),
+    ],
+)
+def test_a_schema_that_results_cannot_be_written_by_is_refused_at_its_place(
+    tmp_path: Path, format_: str, text: str | None, subject: str, problem: str
+) -> None:
+    file = tmp_path / "done.json"
+    if text is not None:
+        file.write_text(text)
+    routes = OUT.replace("format: avro", f"format: {format_}") + f"subject: {subject}, schema: done.json}}"
+    (refusal,) = refused(written(tmp_path, routes))
+    line = len(routes.splitlines())
+    assert refusal.startswith(f"r.yaml:{line}:{routes.splitlines()[-1].index('done.json') + 1}: ")
+    assert problem.format(file=file) in refusal
+
+
+def test_what_results_are_written_by_is_read_from_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"type": "record", "name": "shop.A", "fields": []}')
+    (tmp_path / "b.json").write_text('"int"')
+    routes = OUT + "register: true, subject: record-name, schema: {a: a.json, b: b.json}}"
+    (out,) = load_routes(written(tmp_path, routes)).out_formats.values()
+    assert (out.topic, out.format, out.subject, out.register) == ("done", "avro", "record-name", True)
+    assert out.schemas == {"a": (tmp_path / "a.json").read_text(), "b": '"int"'}
+
+
+def test_a_topic_that_is_told_how_workflows_end_needs_a_schema_for_that(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('"int"')
+    done = "{orders: {}, done: {out: true, format: avro, schema: {shop.paid: a.json}}}"
+    routes = START.replace("{orders: {}}", done) + "publish_closing: done}"
+    (refusal,) = refused(written(tmp_path, routes))
+    assert refusal == (
+        "r.yaml:6:65: topic 'done' has no schema for how workflows end; "
+        "write schema: {turnout.workflow.closed: FILE}"
+    )
+    for schema in ("{turnout.workflow.closed: a.json}", "a.json"):
+        load_routes(written(tmp_path, routes.replace("{shop.paid: a.json}", schema)))
+
+
+def test_the_examples_of_the_page_about_formats_can_be_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/formats.md").read_text()
+    reading, writing = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    written(tmp_path, '"int"', "routes/schemas/result.avsc")
+    written(tmp_path, reading, "routes/a.yaml")
+    written(tmp_path, f"version: 1\n{writing}", "routes/b.yaml")
+    table = load_routes(tmp_path / "routes")
+    assert table.topics["payments.events"].format.needs_registry
+    assert table.out_formats["shop.results"].schemas == {"": '"int"'}

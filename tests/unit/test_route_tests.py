@@ -508,3 +508,20 @@ def test_whatever_stands_in_a_file_of_tests_is_run_or_refused(
         return
     for test in ready.tests.tests:
         assert all(fault.problem for fault in ready.examining.faults(test))
+
+
+WITH_SCHEMAS = """\
+version: 1
+topics: {orders: {format: avro, key: avro, event: {type: placed, id: "${data.id}"}}}
+routes: [{name: placed, from: orders, cancel: {to: "order/${data.id}/${record.key}"}}]
+"""
+
+
+def test_an_event_of_a_topic_with_schemas_is_written_as_what_its_bytes_mean(tmp_path: Path) -> None:
+    event = "event: {topic: orders, key: K, value: {id: A-1}}"
+    assert (
+        failed(tmp_path, f"{event}, expect: {{placed: {{cancel: {{to: order/A-1/K}}}}}}", WITH_SCHEMAS) == []
+    )
+    event = "event: {topic: orders, value_base64: AAAAAAcG}"
+    (failure,) = failed(tmp_path, f"{event}, expect: {{placed: cancel}}", WITH_SCHEMAS)
+    assert failure.endswith("but its bytes name a schema of the registry; write the data they mean instead")

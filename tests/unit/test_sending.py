@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -70,7 +70,7 @@ class Desk:
         self.temporal = FakeTemporal()
         self.said: list[Said] = []
         self.stop = asyncio.Event()
-        self.obstacle: Callable[[Found], str] = nothing_against_it
+        self.obstacle: Callable[[Found], Awaitable[str]] = nothing_against_it
         self.parks = FakeParks()
         self.pauses = Pauses(Names(topics=tuple(table.topics), routes=("first", "second")))
         self.others_after: int | None = None
@@ -127,6 +127,10 @@ def desk() -> Desk:
     return Desk(THE_TABLE)
 
 
+async def too_old(found: Found) -> str:
+    return "too old" if found.place.offset == 1 else ""
+
+
 async def test_once_someone_else_may_be_at_work_no_letter_begins_and_what_was_done_is_kept(
     desk: Desk,
 ) -> None:
@@ -181,7 +185,7 @@ async def test_one_that_fails_again_becomes_a_new_letter_and_the_old_one_is_clos
 
 async def test_what_cannot_be_sent_is_refused_with_the_reason_and_stays_open(desk: Desk) -> None:
     await desk.kafka.give_up(*map(fact, range(3)))
-    desk.obstacle = lambda found: "too old" if found.place.offset == 1 else ""
+    desk.obstacle = too_old
     assert await desk.send() == 2
     assert desk.fates() == [("refused", "1"), ("sent", "0"), ("sent", "2")]
     assert [one.record.offset for one in await desk.open()] == [1]
@@ -569,7 +573,7 @@ async def test_a_rehearsal_tells_what_would_be_done_and_does_nothing(desk: Desk)
     await desk.kafka.give_up(fact(1, topic="shop.stock"), route="counted")
     before = dict(desk.kafka.commits[letter_group(GROUP)])
     preview = Preview(decoder_of(desk.table), desk.table, Contracts([]))
-    picking = Picking(await desk.letterbox(), ALL, lambda found: "too old" if found.place.offset == 1 else "")
+    picking = Picking(await desk.letterbox(), ALL, too_old)
     desk.pauses.obey(paused("shop.stock"))
     later = LaterRecords(desk.kafka, GROUP)
     await rehearse(picking, preview, later, desk.pauses, said=desk.said.append)

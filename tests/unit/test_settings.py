@@ -1,6 +1,7 @@
 """Settings: what is wrong is said all at once, with the cure; secrets are never said."""
 
 import os
+from base64 import b64encode
 from datetime import timedelta
 from pathlib import Path
 
@@ -330,3 +331,48 @@ def test_an_address_that_temporal_cannot_call_is_refused(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("url", ["http://here:7244", "https://turnout.shop/closing", "http://[::1]:7244/"])
 def test_an_address_that_temporal_can_call_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     assert load(monkeypatch, CLOSING__URL=url).closing.url == url
+
+
+@pytest.mark.parametrize(
+    ("given", "header"),
+    [
+        ({}, ""),
+        ({"USERNAME": "ada", "PASSWORD": SECRET}, f"Basic {b64encode(f'ada:{SECRET}'.encode()).decode()}"),
+        ({"USERNAME": "ada", "PASSWORD_FILE": "file"}, "Basic YWRhOmluIGEgZmlsZQ=="),
+        ({"TOKEN": SECRET}, f"Bearer {SECRET}"),
+        ({"TOKEN_FILE": "file"}, "Bearer in a file"),
+    ],
+)
+def test_a_registry_is_entered_by_password_or_token(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: dict[str, str], header: str
+) -> None:
+    (tmp_path / "file").write_text("in a file\n")
+    monkeypatch.chdir(tmp_path)
+    names = {f"REGISTRY__{name}": value for name, value in given.items()}
+    registry = load(monkeypatch, REGISTRY__URL="https://registry:8081/apis/ccompat/v7", **names).registry
+    assert registry.authorization() == header
+    assert SECRET not in repr(registry)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "problem"),
+    [
+        ({"URL": "registry:8081"}, "is no address of a registry; write for example http://registry:8081"),
+        ({"URL": f"http://ada:{SECRET}@registry"}, "and no password in it"),
+        ({"URL": "http://registry/?a=b"}, "is no address of a registry"),
+        ({"USERNAME": "ada"}, "username needs password or password_file, and these need username"),
+        ({"PASSWORD": SECRET}, "username needs password or password_file, and these need username"),
+        ({"TOKEN": SECRET, "TOKEN_FILE": "x"}, "give one of password, password_file, token and token_file"),
+        (
+            {"USERNAME": "a", "PASSWORD": SECRET, "TOKEN": SECRET},
+            "give one of password, password_file, token",
+        ),
+        ({"TLS_KEY_FILE": "x"}, "tls_key_file needs tls_cert_file"),
+    ],
+)
+def test_a_registry_that_cannot_be_entered_so_is_refused(
+    monkeypatch: pytest.MonkeyPatch, mistake: dict[str, str], problem: str
+) -> None:
+    text = refusal(monkeypatch, **{f"REGISTRY__{name}": value for name, value in mistake.items()})
+    assert problem in text
+    assert SECRET not in text

@@ -20,6 +20,8 @@ from service.dispatch.explaining import Explaining
 from service.errors import NotNow
 from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
+from service.events.framing import framed
+from service.events.schemas import Schemas
 from service.events.strict_json import Limits
 from service.kafka.raw import MENDED
 from service.kafka.record import Headers, Partition, Record
@@ -32,6 +34,7 @@ from service.trying.tally import FIRST, MOST_KINDS, Kinds, Tally
 from service.trying.walk import STEP_RECORDS, walk
 from service.trying.window import Held, newest
 from tests.unit.letter_world import FakeKafka, decoder_of, fact, table_in
+from tests.unit.registries import FakeSource, avro
 
 ROUTES = """\
 version: 1
@@ -454,3 +457,28 @@ def test_people_see_the_most_frequent_kinds_and_how_many_others_there_are(
     assert told[first].startswith("       2  record, letter (route): no route takes type tB from orders")
     assert told[first + 1] == "          first: orders/0/2, orders/0/3"
     assert "       2  of other kinds" in told
+
+
+async def test_schemas_are_fetched_before_a_record_is_tried(tmp_path: Path) -> None:
+    routes = """\
+version: 1
+topics: {points: {format: avro, event: {type: earned}}}
+routes: [{name: earned, from: points, signal: {to: "customer/${data}", name: earned}}]
+"""
+    source = FakeSource({7: avro("string")})
+    table = table_in(tmp_path, routes)
+    formats = {name: topic.format for name, topic in table.topics.items()}
+    decoder = Decoder(formats, Limits(), "", Schemas(source, Limits()))
+    asked = Trial(decoder, table, Explaining(table, Contracts([])), Once())
+    known, strange = (Record("points", 0, n, None, framed(n, b"\x02a"), (), 0) for n in (7, 8))
+    source.away = True
+    with pytest.raises(NotNow, match="the registry is away"):
+        await asked.prepare(known)
+    source.away = False
+    for one in (known, strange):
+        await asked.prepare(one)
+    (effect,) = asked.effects(known)
+    assert (effect.becomes, effect.command and effect.command.workflow_id) == (Becomes.SIGNAL, "customer/a")
+    (effect,) = asked.effects(strange)
+    assert (effect.becomes, effect.stage) == (Becomes.LETTER, "decode")
+    assert effect.reason == "the schema registry does not know schema 8"

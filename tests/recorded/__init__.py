@@ -1,0 +1,1 @@
+"""Bytes that other programs wrote, and what they meant by them."""
