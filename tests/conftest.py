@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Protocol
 
 import pytest
+from hypothesis import settings
 
 from service.local import LocalKafka, LocalServer, LocalTemporal
 from tests.servers import (
@@ -22,6 +23,9 @@ from tests.servers import (
     random_port,
     why_no_apache_kafka,
 )
+
+FEW_EXAMPLES = "few"
+settings.register_profile(FEW_EXAMPLES, max_examples=5)
 
 _KAFKA = pytest.StashKey[EarlyStart]()
 _SERVERS = frozenset({"kafka_server", "start_kafka", "temporal"})

@@ -135,13 +135,13 @@ def test_every_word_for_make_is_in_the_makefile() -> None:
 
 
 def test_every_setting_in_a_command_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = [
-        found for block in blocks("sh") for found in re.findall(r"\b(TURNOUT_[A-Z0-9_]+)=(\S+)", block.text)
-    ]
+    lines = [line for block in blocks("sh") for line in block.text.splitlines()]
+    given = [said for line in lines if (said := re.findall(r"\b(TURNOUT_[A-Z0-9_]+)=(\S+)", line))]
     assert given
-    for setting, value in given:
+    for together in given:
         with monkeypatch.context() as environment:
-            environment.setenv(setting, value)
+            for setting, value in together:
+                environment.setenv(setting, value)
             load_settings(need_group=False)
 
 
@@ -190,6 +190,7 @@ def _completed(file: Any) -> dict[str, Any]:
 
 
 def _contracts(file: Mapping[str, Any]) -> Iterator[str]:
+    """The paths of the schemas that it names."""
     for route in file["routes"]:
         for action in (
             route.get("start", {}),
@@ -198,6 +199,9 @@ def _contracts(file: Mapping[str, Any]) -> Iterator[str]:
         ):
             if isinstance(action.get("contract"), str):
                 yield action["contract"]
+    for topic in file.get("topics", {}).values():
+        if isinstance(schema := (topic or {}).get("schema"), str):
+            yield schema
 
 
 ROUTES = {str(block): file for block in blocks("yaml") if (file := _route_file(_values(block)))}
@@ -220,7 +224,9 @@ def test_every_route_that_is_shown_can_be_used(name: str, tmp_path: Path) -> Non
     file.write_text(json.dumps(ROUTES[name]))
     for contract in _contracts(ROUTES[name]):
         (tmp_path / contract).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / contract).write_text('{"type": "object"}')
+        avro = {"type": "record", "name": "Any", "fields": []}
+        schema = avro if contract.endswith(".avsc") else {"type": "object"}
+        (tmp_path / contract).write_text(json.dumps(schema))
     # The comments that accept warnings are no values.
     assert [str(one) for one in lint([file]).findings if severity_of(one) is Severity.ERROR] == []
 

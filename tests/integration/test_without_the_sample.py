@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.local import Child, LocalTemporal
+from tests.conftest import FEW_EXAMPLES
 
 ROOT = Path(__file__).parents[2]
 CODE = ("service", "workflows", "activities", "deploy", "docs", "tests")
@@ -50,7 +51,9 @@ def test_the_rest_lints(rest: Path) -> None:
 
 
 def test_the_rest_passes_its_unit_tests(rest: Path) -> None:
-    run(rest, "pytest", "-q", "-x", "-p", "no:cacheprovider", "tests/unit")
+    # What may fail without the sample fails for any example.
+    few = f"--hypothesis-profile={FEW_EXAMPLES}"
+    run(rest, "pytest", "-q", "-x", few, "-p", "no:cacheprovider", "tests/unit")
 
 
 async def test_the_rest_starts(rest: Path, tmp_path: Path, kafka: str, temporal: LocalTemporal) -> None:

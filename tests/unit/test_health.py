@@ -183,10 +183,10 @@ def test_records_that_wait_while_none_is_finished_are_a_stall_that_names_the_old
 
 
 @pytest.mark.parametrize(
-    ("still", "waits"), [(70, [wait(50)]), (5, [wait(100)]), (70, [])], ids=["young", "others flow", "idle"]
+    ("still", "waits"), [(70, [50]), (5, [100]), (70, [])], ids=["young", "others flow", "idle"]
 )
-def test_what_is_no_stall(still: float, waits: list[Wait]) -> None:
-    assert not list(stall(lanes(still), Waiting(*waits)))
+def test_what_is_no_stall(still: float, waits: list[float]) -> None:
+    assert not list(stall(lanes(still), Waiting(*map(wait, waits))))
 
 
 async def test_what_is_finished_ends_a_stall() -> None:
