@@ -228,7 +228,9 @@ def test_every_route_that_is_shown_can_be_used(name: str, tmp_path: Path) -> Non
         schema = avro if contract.endswith(".avsc") else {"type": "object"}
         (tmp_path / contract).write_text(json.dumps(schema))
     # The comments that accept warnings are no values.
-    assert [str(one) for one in lint([file]).findings if severity_of(one) is Severity.ERROR] == []
+    # A page may show topics alone, to which others add the routes.
+    wrong = {one.code for one in lint([file]).findings if severity_of(one) is Severity.ERROR}
+    assert wrong <= (set() if ROUTES[name]["routes"] else {"TR309"})
 
 
 # --- events ---
