@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from service.cli.options import Modules, RoutePaths
 from service.cli.output import put
 from service.dispatch.contracts import Contracts
 from service.dispatch.judging import judge_by
@@ -40,18 +41,8 @@ def add_to(app: typer.Typer, _words: Sequence[str]) -> None:
 
 @family.command("asyncapi")
 def asyncapi_(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="PATH…",
-            exists=True,
-            help="Files or folders, read as one; TURNOUT_ROUTES if none is given.",
-        ),
-    ] = None,
-    modules: Annotated[
-        str | None,
-        typer.Option(help="Packages with workflows, with commas, whose inputs are known; or the setting."),
-    ] = None,
+    paths: RoutePaths = None,
+    modules: Modules = None,
     title: Annotated[str, typer.Option(help="What the document is called.")] = "turnout",
     release: Annotated[str, typer.Option(help="The version that it says it is of.")] = "1.0.0",
     server: Annotated[

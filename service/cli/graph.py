@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from service.cli.options import RoutePaths
 from service.cli.output import put
 from service.documents.flow import Flow, flow_of
 from service.documents.mermaid import mermaid
@@ -31,14 +32,7 @@ def add_to(family: typer.Typer) -> None:
 
 
 def graph_(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="PATH…",
-            exists=True,
-            help="Files or folders, read as one; TURNOUT_ROUTES if none is given.",
-        ),
-    ] = None,
+    paths: RoutePaths = None,
     format: Annotated[  # noqa: A002
         Drawing, typer.Option(help="mermaid: text that GitHub draws; svg: a picture.")
     ] = Drawing.MERMAID,

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from service.cli.junit import Ran, write_junit
+from service.cli.options import Modules
 from service.cli.printing import json_of, plain
 from service.desk import Examination, examination
 from service.dispatch.coverage import Gap
@@ -42,10 +43,7 @@ def run_tests(
         Path | None,
         typer.Option(exists=True, help="The routes, where no PATH holds them; or TURNOUT_ROUTES."),
     ] = None,
-    modules: Annotated[
-        str | None,
-        typer.Option(help="Packages with workflows, with commas, whose inputs are known; or the setting."),
-    ] = None,
+    modules: Modules = None,
     matching: Annotated[
         str, typer.Option("-k", "--matching", help="Only tests with this in their name or file.")
     ] = "",

@@ -11,6 +11,7 @@ from typing import Annotated
 import orjson
 import typer
 
+from service.cli.options import Modules, RoutePaths
 from service.dispatch.contracts import Contracts
 from service.dispatch.judging import judge_by
 from service.dispatch.near_names import near_names
@@ -45,18 +46,8 @@ class Format(StrEnum):
 
 
 def lint_(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="PATH…",
-            exists=True,
-            help="Files or folders, read as one; TURNOUT_ROUTES if none is given.",
-        ),
-    ] = None,
-    modules: Annotated[
-        str | None,
-        typer.Option(help="Packages with workflows, with commas, whose inputs are known; or the setting."),
-    ] = None,
+    paths: RoutePaths = None,
+    modules: Modules = None,
     against: Annotated[
         Path | None,
         typer.Option(exists=True, help="The routes that run now: what changed that must not, is found too."),
