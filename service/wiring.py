@@ -44,7 +44,7 @@ from service.results.receiver import Receiver, receiving
 from service.results.sweeper import Sweeper
 from service.routing.table import RouteTable, load_routes
 from service.settings import Settings, WorkerSettings
-from service.telemetry.health import Asked, Health
+from service.telemetry.health import AWAY_SECONDS, Asked, Health
 from service.telemetry.metrics import Metrics, served
 from service.telemetry.probes import probed
 from service.temporal.client import check_answers, connect
@@ -59,9 +59,6 @@ from workflows.switchboard import Switchboard
 log = structlog.get_logger(__name__)
 
 WORKER_MARGIN_SECONDS = 5.0
-AWAY_SECONDS = 15.0
-"""For so long Temporal may be away before we are not ready: a failover is over by then."""
-
 SERVICE_GRACE = timedelta(seconds=1)
 """What turnout's own activities were about to do, another bridge does at once."""
 

@@ -14,7 +14,7 @@ from service.events.framing import SchemaId
 from service.events.json_schema import SchemaMistakeError
 from service.events.json_schema_codec import JsonSchemaCodec
 from service.events.strict_json import Limits
-from service.telemetry.health import Problem
+from service.telemetry.health import AWAY_SECONDS, Problem
 
 FORMATS: Mapping[str, BytesFormat] = {"AVRO": "avro", "JSON": "json-schema"}
 """The formats of topics by what registries call the types of schemas."""
@@ -26,9 +26,6 @@ UNKNOWN_SECONDS = 60.0
 """For how long the registry must have said that it does not know a schema, before that is believed: one that
 was registered just now may not have reached each of its nodes."""
 
-
-AWAY_SECONDS = 15.0
-"""For how long a registry may be away before the process is not ready."""
 
 FORGOTTEN_SECONDS = 30.0
 """After that nobody waits for it any more: a record that does has it asked more often."""

@@ -24,16 +24,13 @@ from aiokafka.errors import (
 from service.errors import ConfigurationError, NotNow
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
 from service.kafka.record import Headers, RecordTooLarge, Written
-from service.telemetry.health import Problem
+from service.telemetry.health import AWAY_SECONDS, Problem
 
 log = structlog.get_logger(__name__)
 
 CLOSE_SECONDS = 5.0
 METADATA_SECONDS = 30.0
 """How often the cluster is asked what there is, whether anything is written or not."""
-
-AWAY_SECONDS = 15.0
-"""For so long no broker may answer before we are not ready: a failover is over by then."""
 
 FATAL = (
     InvalidProducerEpoch,

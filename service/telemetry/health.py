@@ -17,6 +17,9 @@ log = structlog.get_logger(__name__)
 LOOK_SECONDS = 1.0
 ASK_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
+AWAY_SECONDS = 15.0
+"""For so long a neighbour may be away before the process is not ready: a failover is over by then."""
+
 TURN_SECONDS = 300.0
 """A loop that has not turned for so long stands still. A rebalance holds the polling for a minute at most."""
 

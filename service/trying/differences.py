@@ -15,8 +15,6 @@ NAMES: Mapping[str, str] = {"workflow_id": "id", "name": "signal name", "args": 
 _NOT_COMPARED = frozenset({"route", "event", "others", "contract", "activity_id"})
 
 _NO_EFFECT = frozenset({Becomes.SKIPPED, Becomes.UNMATCHED, Becomes.TOMBSTONE, Becomes.NOTHING})
-
-
 _NONE = Effect(Becomes.NOTHING)
 
 

@@ -10,7 +10,6 @@ from service.errors import DecodeError, NotNow
 from service.events import schemas as module
 from service.events.framing import SchemaId
 from service.events.schemas import (
-    AWAY_SECONDS,
     FORGOTTEN_SECONDS,
     UNKNOWN_SECONDS,
     RegisteredSchema,
@@ -18,6 +17,7 @@ from service.events.schemas import (
     Schemas,
 )
 from service.events.strict_json import Limits
+from service.telemetry.health import AWAY_SECONDS
 from tests.unit.registries import Clock, FakeSource, avro
 
 INT = avro("int")
