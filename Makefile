@@ -84,7 +84,7 @@ pins: $(VENV)/.dev ## Write requirements/ anew from pyproject.toml (newer versio
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv
 	@$(COMPILE) --output-file requirements/run.txt
 	@$(COMPILE) --extra local --group build -c requirements/run.txt --output-file requirements/local.txt
-	@$(COMPILE) --extra local --extra registry --group dev -c requirements/local.txt --output-file requirements/dev.txt
+	@$(COMPILE) --all-extras --group dev -c requirements/local.txt --output-file requirements/dev.txt
 
 # No addresses in the files: every machine takes the packages from where it is set up to.
 COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 $(ARGS) \
