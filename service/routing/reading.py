@@ -3,7 +3,7 @@
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -14,6 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from service.errors import ConfigurationError, Finding
+from service.routing.quick_reading import Scalars, UnusualError, quick_values
 
 Loc = tuple[str | int, ...]
 """Where in the values: keys of maps and indexes of lists, as pydantic reports them."""
@@ -26,19 +27,24 @@ _TAG = "tag:yaml.org,2002:"
 _NEEDS_QUOTES = "YAML reads that differently without quotes; write "
 
 
-@dataclass(frozen=True, slots=True)
 class Document:
-    """A file's plain values, and the place of each."""
+    """A file's plain values, and the place of each, which is looked for when the first is asked for."""
 
-    path: Path
-    values: Any
-    _text: str
-    _keys: dict[Loc, Node]
-    _nodes: dict[Loc, Node]
+    def __init__(self, path: Path, text: str, values: Any, places: "Places | None" = None) -> None:
+        self.path = path
+        self.values = values
+        self._text = text
+        self._found = places
+
+    @property
+    def _places(self) -> "Places":
+        if not self._found:
+            self._found = exactly(self.path, self._text)
+        return self._found
 
     def at_key(self, code: str, loc: Loc, problem: str, cure: str = "") -> Finding:
         """A finding at the key of a value, or at the value where it has none."""
-        return self._finding(code, self._keys.get(loc) or self._nearest(loc), None, problem, cure)
+        return self._finding(code, self._places.keys.get(loc) or self._nearest(loc), None, problem, cure)
 
     def at_value(
         self, code: str, loc: Loc, problem: str, cure: str = "", *, offset: int | None = None
@@ -75,9 +81,10 @@ class Document:
         return _quoted_line(line) if cut and node.start_mark.line == node.end_mark.line else None
 
     def _nearest(self, loc: Loc) -> Node:
-        while loc not in self._nodes:
+        nodes = self._places.nodes
+        while loc not in nodes:
             loc = loc[:-1]
-        return self._nodes[loc]
+        return nodes[loc]
 
     def _finding(self, code: str, node: Node, offset: int | None, problem: str, cure: str) -> Finding:
         mark = node.start_mark
@@ -96,14 +103,22 @@ def read(path: Path, *, if_empty: str = "write version: 1, topics and routes") -
     """
     try:
         text = _decoded(path)
-        root = _composed(path, text, if_empty)
+        try:
+            return Document(path, text, quick_values(text, SCALARS, MAX_LEVELS))
+        except UnusualError:
+            places = exactly(path, text, if_empty)
     except _Unreadable as error:
         raise ConfigurationError("unreadable", [error.finding]) from error
-    building = _Building(path, text)
-    values = building.value(root, ())
-    if building.findings:
-        raise ConfigurationError("unreadable", building.findings)
-    return Document(path, values, text, building.keys, building.nodes)
+    if places.findings:
+        raise ConfigurationError("unreadable", places.findings)
+    return Document(path, text, places.values, places)
+
+
+def exactly(path: Path, text: str, if_empty: str = "") -> "Places":
+    """All that stands in `text` with its places, and everything that is wrong with it; six times as slow."""
+    places = Places(path, text)
+    places.values = places.value(_composed(path, text, if_empty), ())
+    return places
 
 
 class _Unreadable(Exception):  # noqa: N818 - never leaves this module
@@ -159,17 +174,19 @@ def _too_many_brackets(text: str) -> int | None:
 
 
 @dataclass(slots=True)
-class _Building:
-    """Turns nodes into values, remembers their places and everything that is wrong with them."""
+class Places:
+    """Turns nodes into values, and remembers their places and everything that is wrong with them."""
 
     path: Path
     text: str
     keys: dict[Loc, Node] = field(default_factory=dict)
     nodes: dict[Loc, Node] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    values: Any = None
     _seen: set[int] = field(default_factory=set)
 
     def value(self, node: Node, loc: Loc) -> Any:
+        """The value of `node`, which stands at `loc`."""
         self.nodes[loc] = node
         if id(node) in self._seen:
             # An alias: it would let a page of YAML grow to gigabytes, or hold itself.
@@ -203,7 +220,7 @@ class _Building:
 
     def _scalar(self, node: ScalarNode) -> Any:
         tag, text = str(node.tag), str(node.value)
-        read_as = _SCALARS.get(tag)
+        read_as = SCALARS.get(tag)
         if not read_as:
             problem = f"{tag} is a YAML tag, which has no meaning here"
             self._find("TR103", node, problem, self._quoted_cure(node))
@@ -248,7 +265,7 @@ def _text(text: str) -> str:
 
 
 # YAML 1.2 has no dates and no merge keys: both are text.
-_SCALARS: Mapping[str, Callable[[str], Any]] = {
+SCALARS: Scalars = {
     f"{_TAG}str": _text,
     f"{_TAG}timestamp": _text,
     f"{_TAG}merge": _text,
