@@ -60,6 +60,10 @@ letters-soak: $(VENV)/.dev ## What `turnout letters` costs in time and memory wi
 try-bench: $(VENV)/.dev ## What `turnout routes try` costs in time and memory with very many records (RECORDS=n)
 	@exec $(BIN)/python -m tests.bench.trying $(RECORDS)
 
+.PHONY: console
+console: $(VENV)/.console ## Look at the Temporal UI in headless Chromium, and take docs/console/ anew (ARGS='--only NAME')
+	@$(BIN)/python -m tests.console $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.dev ## Style, types and the directions of imports; changes nothing
 	@$(BIN)/ruff check
@@ -82,12 +86,13 @@ reference: $(VENV)/.dev ## Write docs/reference.md anew, from what reads routes 
 .PHONY: pins
 pins: $(VENV)/.dev ## Write requirements/ anew from pyproject.toml (newer versions: make pins ARGS=--upgrade)
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv
-	@$(COMPILE) --output-file requirements/run.txt
-	@$(COMPILE) --extra local --group build -c requirements/run.txt --output-file requirements/local.txt
-	@$(COMPILE) --all-extras --group dev -c requirements/local.txt --output-file requirements/dev.txt
+	@$(COMPILE) pyproject.toml --output-file requirements/run.txt
+	@$(COMPILE) pyproject.toml --extra local --group build -c requirements/run.txt --output-file requirements/local.txt
+	@$(COMPILE) pyproject.toml --all-extras --group dev -c requirements/local.txt --output-file requirements/dev.txt
+	@$(COMPILE) --group console -c requirements/dev.txt --output-file requirements/console.txt
 
 # No addresses in the files: every machine takes the packages from where it is set up to.
-COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 $(ARGS) \
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 $(ARGS) \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins'
 
 .PHONY: clean
@@ -105,6 +110,10 @@ $(VENV)/.local: requirements/local.txt | $(VENV)/.made
 
 $(VENV)/.dev: requirements/dev.txt | $(VENV)/.made
 	@$(call install,requirements/dev.txt)
+	@touch $@
+
+$(VENV)/.console: requirements/console.txt | $(VENV)/.dev
+	@$(BIN)/pip install --quiet --disable-pip-version-check --progress-bar off --require-hashes -r $<
 	@touch $@
 
 # The second step puts the command `turnout` into the environment; its build

@@ -15,6 +15,9 @@ The contract, for workers in other languages:
   whole signal when nothing is left of it.
 * At continue-as-new, header `turnout-seen` of the new run holds those ids, 16 raw bytes each, the
   oldest first.
+
+Once a workflow has been signalled by turnout, its query `turnout_inbox` tells how many ids it remembers and
+how many repeats this run has dropped.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,9 +39,17 @@ ID_HEADER = "turnout-id"
 SEEN_HEADER = "turnout-seen"
 ID_BYTES = 16
 
+QUERY = "turnout_inbox"
+
 WINDOW = 1_000
 """How many ids a workflow remembers. Not a setting: with another window, the replay of a history
 would drop other signals than the workflow did when it ran."""
+
+
+def repeats_dropped() -> int:
+    """How many events this run has dropped as repeats, for a workflow's own words about itself."""
+    asked = workflow.get_query_handler(QUERY)
+    return int(asked()["dropped"]) if asked else 0
 
 
 class Inbox(SimplePlugin):
@@ -66,11 +77,13 @@ class _Seen:
 
     def __init__(self) -> None:
         self._ids: dict[bytes, None] | None = None
+        self.dropped = 0
 
     def first_time(self, id_: bytes) -> bool:
         """Whether `id_` is new; it is remembered, and the oldest forgotten."""
         ids = self._known()
         if id_ in ids:
+            self.dropped += 1
             return False
         ids[id_] = None
         if len(ids) > WINDOW:
@@ -80,6 +93,10 @@ class _Seen:
     def packed(self) -> bytes:
         """All of them as the header holds them."""
         return b"".join(self._known())
+
+    def told(self) -> dict[str, int]:
+        """What people are told."""
+        return {"remembered": len(self._known()), "dropped": self.dropped}
 
     def _known(self) -> dict[bytes, None]:
         # At first use, not earlier and not later: `workflow.info()` does not work when interceptors
@@ -99,6 +116,7 @@ class _Inbound(WorkflowInboundInterceptor):
         header = input.headers.get(ID_HEADER)
         if header is None:
             return await super().handle_signal(input)
+        workflow.set_query_handler(QUERY, self._seen.told)
         news = [self._seen.first_time(id_) for id_ in _split(header.data)]
         if all(news):
             return await super().handle_signal(input)

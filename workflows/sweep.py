@@ -22,12 +22,21 @@ MEMO = "swept"
 class Sweep:
     """Sweeps again and again, until it is told that there is no more to do."""
 
+    @workflow.init
+    def __init__(self, since: datetime) -> None:
+        self._since = since
+
+    @workflow.query(description="Up to when all that closed is told of")
+    def status(self) -> datetime:
+        """Up to when all that closed is told of."""
+        return self._since
+
     @workflow.run
     async def run(self, since: datetime) -> None:
         """Tell of all that closes from `since` on."""
         while not workflow.info().is_continue_as_new_suggested():
             swept = await self._sweep(since)
-            since = swept.until
+            self._since = since = swept.until
             workflow.upsert_memo({MEMO: since})
             workflow.set_current_details(f"All that closed before {_moment(since)} UTC is told of.")
             if swept.again_in is None:

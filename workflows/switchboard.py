@@ -6,7 +6,7 @@ of a topic or of a route. Each bridge of the group reads the memo, which holds t
 seconds. So what was said once is obeyed after every restart, also where no worker runs.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -183,26 +183,23 @@ def _switch(said: Any) -> Switch:
 
 def _details(state: State) -> str:
     """What people read in the UI."""
-    paused = [(state.names.kind(one.name), *_cells(one)) for one in state.paused]
-    resumed = [_cells(one) for one in state.resumed]
+    # No tables: the UI shows them without lines, and their cells run into each other.
     parts = [
-        "### Paused" if paused else "### Nothing is paused",
-        _table(("", "what", "since (UTC)", "by", "because"), paused),
-        "### Resumed lately" if resumed else "",
-        _table(("what", "at (UTC)", "by", "because"), resumed),
+        "### Paused" if state.paused else "### Nothing is paused",
+        "\n".join(_entry(one, f"{state.names.kind(one.name)} ") for one in state.paused),
+        "### Resumed lately" if state.resumed else "",
+        "\n".join(_entry(one) for one in state.resumed),
         as_text(state.note),
         HOW_TO,
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def _cells(one: Switch) -> tuple[str, ...]:
-    return (as_text(one.name), _moment(one.since), as_text(one.by) or NOT_SAID, as_text(one.because))
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines]) if lines else ""
+def _entry(one: Switch, kind: str = "") -> str:
+    by, because = as_text(one.by) or NOT_SAID, as_text(one.because)
+    return f"- {kind}**{as_text(one.name)}**, {_moment(one.since)} UTC by {by}" + (
+        f": {because}" if because else ""
+    )
 
 
 def _moment(moment: datetime) -> str:

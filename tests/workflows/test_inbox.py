@@ -16,7 +16,7 @@ from temporalio.worker import Replayer, Worker
 from service.dispatch.identity import INBOX_HEADER
 from tests.telling import id_of, tell
 from workflows import inbox
-from workflows.inbox import ID_HEADER, WINDOW, Inbox
+from workflows.inbox import ID_HEADER, QUERY, WINDOW, Inbox
 
 
 @workflow.defn(sandboxed=False)
@@ -69,6 +69,15 @@ async def collecting(env: WorkflowEnvironment, cached: int) -> AsyncIterator[Han
         yield handle
         await handle.signal(Collects.end)
         await handle.result()
+
+
+async def test_what_it_dropped_is_told_by_a_query(
+    env: WorkflowEnvironment, max_cached_workflows: int
+) -> None:
+    async with collecting(env, max_cached_workflows) as handle:
+        for name in ("a", "b", "a", "a"):
+            await tell(env.client, handle.id, "told", name, id_of(name))
+        assert await handle.query(QUERY) == {"remembered": 2, "dropped": 2}
 
 
 async def test_a_repeat_is_dropped_and_another_is_not(

@@ -44,6 +44,8 @@ async def swept(temporal: LocalTemporal, group: str, sweeper: Counting) -> Any:
         await begin_sweep(client, group, BEGIN)
         await begin_sweep(client, group, BEGIN + timedelta(days=1))  # another bridge: there is one
         await client.get_workflow_handle(sweep_id(group)).result()
+        told = await client.get_workflow_handle(sweep_id(group)).query(Sweep.status)
+        assert told == sweeper.asked[-1] + timedelta(minutes=1)
         return await client.get_workflow_handle(sweep_id(group)).describe()
 
 

@@ -174,9 +174,9 @@ async def test_the_details_show_what_is_paused_and_how_to_resume_it(
         await board.signal("pause", "order-placed")
         text = await details(board)
         assert "### Paused" in text
-        assert "| topic | shop.orders | " in text
-        assert " | ada | a\\|b \\`c\\` |" in text
-        assert f" | {NOT_SAID} |  |" in text
+        assert "- topic **shop.orders**, " in text
+        assert " UTC by ada: a\\|b \\`c\\`\n" in text
+        assert f" UTC by {NOT_SAID}\n" in text
         assert 'send `resume` with `"NAME"`' in text
         await board.signal("resume", "order-placed")
         assert "### Resumed lately" in await details(board)

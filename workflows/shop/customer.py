@@ -7,6 +7,7 @@ from temporalio.common import VersioningBehavior
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from workflows.inbox import repeats_dropped
     from workflows.shop.contracts import CustomerPoints, Purchase, Redemption
 
 CENTS_PER_POINT = 100
@@ -69,4 +70,6 @@ class Customer:
         self._show()
 
     def _show(self) -> None:
-        workflow.set_current_details(f"{self._known.points} points, {self._known.purchases} purchases")
+        repeats = f"; {dropped} repeats dropped" if (dropped := repeats_dropped()) else ""
+        known = self._known
+        workflow.set_current_details(f"{known.points} points, {known.purchases} purchases{repeats}")

@@ -39,6 +39,16 @@ async def test_entity_counts_each_purchase_of_a_batch(floor: ShopFloor) -> None:
     assert metadata.current_details == "13 points, 4 purchases"
 
 
+async def test_entity_tells_how_many_repeats_were_dropped(env: WorkflowEnvironment, floor: ShopFloor) -> None:
+    async with floor.worked(Customer):
+        await floor.start(Customer.run, NEWCOMER)
+        for number in (1, 1, 2):
+            await earn(env, floor, number)
+        metadata = await floor.handle().query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+        await floor.handle().terminate()
+    assert metadata.current_details == "3 points, 2 purchases; 1 repeats dropped"
+
+
 async def test_entity_counts_what_came_with_its_start(floor: ShopFloor) -> None:
     await floor.start(
         Customer.run,
