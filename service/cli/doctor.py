@@ -101,3 +101,5 @@ def _looked_at(known: Known, asked: Asked, *, live: bool) -> Iterator[str]:
         yield f"Temporal {asked.temporal.version}"
     if not live:
         yield "no server asked (--live)"
+    elif known.table is None:
+        yield "no server asked (first mend settings and routes)"

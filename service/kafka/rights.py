@@ -95,10 +95,14 @@ def least_rights(
         Right("Read", "group", letters.group, Who.PEOPLE, "`turnout letters`", needed=False),
         Right("Read", "group", replays, Who.PEOPLE, "`turnout replay`", needed=False, prefix=True),
         *(
-            Right("DescribeConfigs", "topic", name, Who.PEOPLE, "to see how it is set", needed=False)
-            for name in dict.fromkeys([*read, letters.topic, *sorted({*told, *written})])
+            Right("DescribeConfigs", "topic", name, Who.BRIDGE, "to see that letters are safe", needed=False)
+            for name in dict.fromkeys([letters.topic, *read])
         ),
-        Right("DescribeConfigs", "cluster", "", Who.PEOPLE, "to see the limits of brokers", needed=False),
+        *(
+            Right("DescribeConfigs", "topic", name, Who.PEOPLE, "`turnout doctor`", needed=False)
+            for name in sorted({*told, *written})
+        ),
+        Right("DescribeConfigs", "cluster", "", Who.PEOPLE, "`turnout doctor`", needed=False),
     ]
 
 

@@ -7,6 +7,7 @@ Sources: the references of both providers (registry.terraform.io).
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
 
 from service.kafka.rights import Right, Rule, rules
 from service.surroundings.as_commands import attribute_commands
@@ -40,9 +41,12 @@ def as_terraform(
 
 
 def label(*parts: str) -> str:
-    """A name that Terraform takes, another one for each `parts`: what it does not take becomes a number."""
+    """A name that Terraform takes, another one for each `parts`."""
     text = "-".join(parts)
-    return re.sub(r"[^A-Za-z0-9-]", lambda one: f"_{ord(one[0]):x}_" if one[0] != "." else "_", text)
+    name = re.sub(r"[^A-Za-z0-9-]", "_", text)
+    if re.fullmatch(r"[A-Za-z0-9.-]*", text):
+        return name
+    return f"{name}-{blake2b(text.encode(errors='backslashreplace'), digest_size=4).hexdigest()}"
 
 
 def quoted(text: str) -> str:

@@ -122,7 +122,7 @@ CHECKS: Mapping[str, Check] = {
     "TD304": Check(_E, "one of these is registered, and is no keyword", _NO_START),
     "TD305": Check(_E, "a search attribute that a route names is not registered", _NO_START),
     "TD306": Check(_E, "workflows cannot be looked for by an attribute of that type", _NO_START),
-    "TD307": Check(_W, "no worker asks a task queue that routes start workflows on", "they wait"),
+    "TD307": Check(_W, "no worker asks a task queue that routes start workflows on", "what is started waits"),
     "TD308": Check(_N, "no bridge of the group is at work", "nothing is read, and parks wait"),
     "TD309": Check(_E, "Temporal may not call when workflows close", _NO_START),
     "TD310": Check(_N, "the server is older than those that turnout is tried with", "answers may differ"),

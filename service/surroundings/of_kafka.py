@@ -71,7 +71,12 @@ def _rights(needs: Needs, seen: SeenKafka, who: frozenset[Who]) -> Iterator[Find
 
 
 def _lacks(right: Right, seen: SeenKafka) -> bool:
-    """Whether it is known that we lack `right`; of what is not there nothing is known."""
+    """Whether it is known that we lack `right`; of what is not there nothing is known.
+
+    What we may not see of settings is told where they are looked at.
+    """
+    if right.operation == "DescribeConfigs":
+        return False
     if right.kind == "topic":
         topic = seen.topics.get(right.name, Unseen.MISSING)
         may = topic.may if isinstance(topic, SeenTopic) else topic

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -48,7 +49,7 @@ class Known:
 
 def examine(environment: Mapping[str, str]) -> Known:
     """All that `environment` and the files that it names tell; what is wrong is found, not raised."""
-    findings: list[Finding] = [*judge_versions(_installed(), requires("turnout") or ())]
+    findings: list[Finding] = [*judge_versions(_installed(), _required())]
     temporal = _kept(findings, "TD102", "Temporal's environment", connect_options) or {}
     address, namespace = temporal.get("target_host", ""), temporal.get("namespace", "")
     try:
@@ -104,7 +105,7 @@ def judge_settings(settings: Settings, table: RouteTable | None, address: str) -
         yield Finding("TD107", "TURNOUT_INTAKE__VALUE_BYTES", problem, cure)
     called = urlsplit(closing.called_at).hostname or ""
     is_asked = closing.callbacks and table is not None and table.closing_topics
-    if is_asked and is_loopback(called) and not _is_local(address):
+    if is_asked and is_loopback(called) and address and not _is_local(address):
         problem = f"Temporal, which is elsewhere, is to call {closing.called_at}"
         cure = "set TURNOUT_CLOSING__URL to where it reaches the bridge, or TURNOUT_CLOSING__BY=sweep"
         yield Finding("TD108", "TURNOUT_CLOSING__URL", problem, cure)
@@ -115,10 +116,12 @@ def judge_settings(settings: Settings, table: RouteTable | None, address: str) -
     if not settings.temporal.ui_url:
         cure = "set it to where people see workflows, for example https://temporal.shop"
         yield Finding("TD110", "TURNOUT_TEMPORAL__UI_URL", "it is not set", cure)
-    for name, part in (("HEALTH", settings.health), ("METRICS", settings.metrics)):
+    for name, part, port in (("HEALTH", settings.health, 8080), ("METRICS", settings.metrics, 9090)):
         if not part.address:
             setting = f"TURNOUT_{name}__ADDRESS"
-            yield Finding("TD111", setting, "it is not set", f"set it, for example {setting}=127.0.0.1:8080")
+            yield Finding(
+                "TD111", setting, "it is not set", f"set it, for example {setting}=127.0.0.1:{port}"
+            )
     if kafka.session_timeout < LEAST_SESSION:
         problem = f"after {kafka.session_timeout.total_seconds():g} s without a sign of life others take over"
         cure = f"set it to {LEAST_SESSION.total_seconds():.0f}s or more; 45s is the default"
@@ -140,14 +143,19 @@ def judge_versions(installed: Mapping[str, str], required: Iterable[str]) -> Ite
             yield Finding("TD112", name, f"it is {has}, and {' and '.join(wrong)} is needed", cure)
 
 
+def _required() -> Sequence[str]:
+    try:
+        return requires("turnout") or ()
+    except PackageNotFoundError:  # run from its folder, without having been installed
+        return ()
+
+
 def _installed() -> dict[str, str]:
     found = {}
-    for one in requires("turnout") or ():
+    for one in _required():
         if form := _REQUIREMENT.fullmatch(one):
-            try:
+            with suppress(PackageNotFoundError):
                 found[form[1]] = version(form[1])
-            except PackageNotFoundError:
-                continue
     return found
 
 
@@ -183,6 +191,9 @@ def _kept(findings: list[Finding], code: str, thing: str, make: Callable[[], T])
 
 
 def halved(code: str, thing: str, text: str) -> Finding:
-    """A finding of an error's text, whose cure stands behind the first semicolon."""
-    problem, _, cure = text.partition("; ")
-    return Finding(code, thing, problem, cure)
+    """A finding of an error's text: its cure stands behind the first semicolon, and in the lines below."""
+    first, *below = text.removeprefix(f"{thing}: ").splitlines()
+    problem, _, cure = first.partition("; ")
+    return Finding(
+        code, thing, problem.removesuffix(":"), "\n".join(filter(None, [cure, *map(str.strip, below)]))
+    )
