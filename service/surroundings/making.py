@@ -107,7 +107,7 @@ def _compared(topic: WantedTopic, there: SeenTopic, needs: Needs, choices: Choic
     """A topic that routes declare, beside what was chosen for these: others own it, so only that counts."""
     what, chosen = f"topic {topic.name}", topic.settings.get("retention.ms") if choices.topics else None
     has = there.settings.get("retention.ms", chosen)
-    if chosen == has:
+    if chosen in {None, has}:
         return Thing(what, State.EXISTS)
     setting = f"retention.ms={chosen}"
     return Thing(
