@@ -70,7 +70,7 @@ async def ask(known: Known, who: frozenset[Who]) -> Asked:
     needs, asking = needs_of(settings, table, known.namespace), _Asking()
     kafka, temporal, _ = await asyncio.gather(
         _ask_kafka(asking, needs, connection),
-        asking.answer("Temporal", "TD301", "TD302", lambda: _ask_temporal(asking, needs, settings, table)),
+        _ask_temporal(asking, needs, settings, table, known.address),
         _ask_registry(asking, settings, table),
     )
     findings = asking.findings
@@ -88,6 +88,9 @@ async def ask(known: Known, who: frozenset[Who]) -> Asked:
     return Asked(findings, kafka, temporal)
 
 
+# What cannot be asked, since how is not known, was found without asking.
+
+
 async def _ask_kafka(asking: _Asking, needs: Needs, connection: Connection | None) -> SeenKafka | None:
     if connection is None:
         return None
@@ -96,7 +99,17 @@ async def _ask_kafka(asking: _Asking, needs: Needs, connection: Connection | Non
     )
 
 
-async def _ask_temporal(asking: _Asking, needs: Needs, settings: Settings, table: RouteTable) -> SeenTemporal:
+async def _ask_temporal(
+    asking: _Asking, needs: Needs, settings: Settings, table: RouteTable, address: str
+) -> SeenTemporal | None:
+    if not address:
+        return None
+    return await asking.answer(
+        "Temporal", "TD301", "TD302", lambda: _see_temporal(asking, needs, settings, table)
+    )
+
+
+async def _see_temporal(asking: _Asking, needs: Needs, settings: Settings, table: RouteTable) -> SeenTemporal:
     client = await reach()
     queues = {name: list(queues) for name, queues in needs.queues.items()}
     queues[needs.namespace] = [*queues[needs.namespace], own_queue(needs)]

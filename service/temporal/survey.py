@@ -16,7 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from service.temporal.client import AttributeTypes, no_answer, search_attributes
 
-CALL_TIMEOUT = timedelta(seconds=10)
+CALL_TIMEOUT = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
