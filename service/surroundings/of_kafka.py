@@ -40,8 +40,8 @@ def judge_kafka(
     yield from _missing(needs, seen)
     yield from _rights(needs, seen, who)
     yield from _letters(needs, seen)
-    for settings in seen.settings:
-        yield from _broker(settings, session_timeout)
+    # Brokers are mostly set alike: what is wrong with all of them is said once.
+    yield from dict.fromkeys(one for settings in seen.settings for one in _broker(settings, session_timeout))
     if not any(seen.settings):
         right = acl_command(needs.servers, needs.principal, ["DescribeConfigs"], "cluster", [])
         yield Finding("TD216", "brokers", "their settings are not shown to us", f"let us see them: {right}")

@@ -139,6 +139,10 @@ def test_a_topic_that_takes_larger_values_than_we_do_is_found() -> None:
     assert "max.message.bytes=4065536" in letters.cure
 
 
+def test_what_is_wrong_with_all_brokers_is_said_once() -> None:
+    assert codes(of_kafka(kafka(settings=[{"auto.create.topics.enable": "true"}] * 3))) == ["TD215"]
+
+
 def test_a_topic_whose_settings_are_hidden_is_not_judged_by_them_but_named() -> None:
     topic = KAFKA.topics["results"]
     assert isinstance(topic, SeenTopic)
