@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 
-from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.client import Client
 
 from activities.correlation import Seal
@@ -14,7 +13,7 @@ from service.dispatch.callbacks import Callbacks, check_allowed
 from service.dispatch.contracts import Contracts
 from service.dispatch.dispatcher import AttributeNames, Dispatcher
 from service.dispatch.links import Links
-from service.dispatch.lookup import cannot_be_looked_for
+from service.dispatch.registered import create_commands, lacking, no_keywords, without_equality
 from service.errors import ConfigurationError
 from service.events.cloudevents import Encoding
 from service.events.decoding import Decoder
@@ -41,7 +40,14 @@ from service.results.left_out import Search
 from service.results.looking_back import LookBack
 from service.results.publisher import KafkaResultPublisher
 from service.routing.table import RouteTable
-from service.settings import CallsSettings, ClosingSettings, KafkaSettings, RegistrySettings, Settings
+from service.settings import (
+    CallsSettings,
+    ClosingSettings,
+    KafkaSettings,
+    RegistrySettings,
+    Settings,
+    TemporalSettings,
+)
 from service.telemetry.metrics import Metrics
 from service.temporal.client import AttributeTypes, check_namespace, for_namespace, search_attributes
 from service.temporal.switchboard import SwitchboardClient
@@ -168,12 +174,7 @@ async def make_pipeline(
         Unreachable: Kafka or Temporal did not answer within the start timeout.
         Stopped: `stop` was set before.
     """
-    seal = seal_of(settings.calls)
-    if table.completing and not seal:
-        raise ConfigurationError(
-            f"route {table.completing[0]} completes calls, but there is no secret to tell whose they are; "
-            "set TURNOUT_CALLS__SECRET_FILE, the same as for the workers that call"
-        )
+    seal = needed_seal(settings.calls, table)
     cluster = await patiently(
         lambda: cluster_with_topics(connection, table, settings.group), settings.start_timeout, stop
     )
@@ -241,6 +242,14 @@ def make_decoder(settings: Settings, table: RouteTable, cluster: Cluster, *, giv
     return Decoder(formats, limits, cluster.id, Schemas(registry, limits), given=given)
 
 
+def topics_with_schemas(table: RouteTable) -> Sequence[str]:
+    """The topics whose records, or results, are written by schemas of a registry."""
+    return [
+        *(name for name, topic in table.topics.items() if topic.format.needs_registry),
+        *table.out_formats,
+    ]
+
+
 def make_registry(
     registry: RegistrySettings, needing: Sequence[str], *, optional: bool = False
 ) -> Registry | NoRegistry:
@@ -276,14 +285,8 @@ async def _make_dispatcher(
     seal: Seal | None,
     callbacks: Callbacks | None,
 ) -> Dispatcher:
-    temporal = settings.temporal
-    names = AttributeNames(
-        temporal.attribute_route,
-        temporal.attribute_event_type,
-        temporal.attribute_event_id,
-        temporal.attribute_record,
-    )
-    ours = [names.route, names.event_type, names.event_id, names.record] if temporal.search_attributes else []
+    names = attribute_names(settings.temporal)
+    ours = names.all if names else ()
     types: dict[str, AttributeTypes] = {}
     for namespace in sorted({client.namespace, *table.namespaces}):
         await check_namespace(client, namespace)
@@ -295,7 +298,7 @@ async def _make_dispatcher(
     return Dispatcher(
         cache(lambda namespace: for_namespace(client, namespace)),
         contracts,
-        names=names if temporal.search_attributes else None,
+        names=names,
         attribute_types=types[client.namespace],
         links=links,
         eager_queues=eager,
@@ -324,8 +327,7 @@ async def encodings_with_registry(
         Stopped: `stop` was set before.
     """
     formats = table.out_formats if table else {}
-    reading = [t.name for t in table.topics.values() if t.format.needs_registry] if table else []
-    if not (needing := [*reading, *formats]):
+    if table is None or not (needing := topics_with_schemas(table)):
         return {}
     registry = make_registry(settings.registry, needing)
     if isinstance(registry, NoRegistry):
@@ -349,23 +351,44 @@ def seal_of(calls: CallsSettings) -> Seal | None:
     return Seal(secrets) if secrets else None
 
 
+def needed_seal(calls: CallsSettings, table: RouteTable) -> Seal | None:
+    """As `seal_of`, where the routes of `table` need one.
+
+    Raises:
+        ConfigurationError: They do, and there is none, or it cannot be read.
+    """
+    seal = seal_of(calls)
+    if table.completing and not seal:
+        raise ConfigurationError(
+            f"route {table.completing[0]} completes calls, but there is no secret to tell whose they are; "
+            "set TURNOUT_CALLS__SECRET_FILE, the same as for the workers that call"
+        )
+    return seal
+
+
+def attribute_names(temporal: TemporalSettings) -> AttributeNames | None:
+    """How the search attributes are called that starts set; None where they set none."""
+    if not temporal.search_attributes:
+        return None
+    return AttributeNames(
+        temporal.attribute_route,
+        temporal.attribute_event_type,
+        temporal.attribute_event_id,
+        temporal.attribute_record,
+    )
+
+
 def _check_attributes(
     namespace: str, registered: AttributeTypes, ours: Sequence[str], of_routes: Iterable[str]
 ) -> None:
-    missing = [name for name in dict.fromkeys([*ours, *of_routes]) if name not in registered]
-    if missing:
-        commands = "\n  ".join(
-            f"temporal operator search-attribute create -n {namespace} --name {name} --type "
-            + ("Keyword" if name in ours else "TYPE")
-            for name in missing
-        )
+    if missing := lacking(registered, [*ours, *of_routes]):
+        commands = "\n  ".join(create_commands(namespace, missing, ours))
         msg = (
             f"namespace {namespace} lacks search attributes; create them, or set "
             f"TURNOUT_TEMPORAL__SEARCH_ATTRIBUTES=false to go without ours:\n  {commands}"
         )
         raise ConfigurationError(msg)
-    keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
-    if wrong := [name for name in ours if registered[name] != keyword]:
+    if wrong := no_keywords(registered, ours):
         msg = (
             f"in namespace {namespace} {', '.join(wrong)} must be of type Keyword and is not; name others by "
             "TURNOUT_TEMPORAL__ATTRIBUTE_ROUTE, …_EVENT_TYPE, …_EVENT_ID, …_RECORD"
@@ -374,7 +397,7 @@ def _check_attributes(
 
 
 def _check_lookups(namespace: str, registered: AttributeTypes, names: Iterable[str]) -> None:
-    if wrong := sorted(name for name in names if cannot_be_looked_for(registered, name)):
+    if wrong := without_equality(registered, names):
         msg = (
             f"in namespace {namespace} no workflow can be looked for by {', '.join(wrong)}; register what "
             "routes look for as Keyword, Int or Bool"

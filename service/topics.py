@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 from service.errors import ConfigurationError
-from service.failures.letter_topic import letter_bytes, weaknesses_of
-from service.failures.letters import letter_topic
+from service.failures.letter_topic import in_sync_settings, letter_bytes, weaknesses_of
+from service.failures.letters import HEADROOM_BYTES, letter_topic, letter_topic_settings
 from service.kafka.admin import Admin, Cluster
+from service.kafka.commands import create_command
 from service.kafka.connection import Connection
 from service.routing.table import RouteTable
 
@@ -37,13 +38,9 @@ def _how_to_create(
 ) -> str:
     """What to do about `missing` topics, given with what we have to be allowed to do with them."""
     servers = connection.bootstrap_servers
-    in_sync = " --config min.insync.replicas=2" if brokers > 1 else ""
-    extras = {letters: f" --config cleanup.policy=delete --config max.message.bytes={room}{in_sync}"}
+    extras = {letters: letter_topic_settings(room - HEADROOM_BYTES) | in_sync_settings(brokers)}
     lines = ["these topics do not exist, or we may not see them; create them:"]
-    lines += [
-        f"kafka-topics.sh --bootstrap-server {servers} --create --topic {topic}{extras.get(topic, '')}"
-        for topic in missing
-    ]
+    lines += [create_command(servers, topic, extras.get(topic, {})) for topic in missing]
     if connection.security_protocol != "PLAINTEXT":
         lines[-1] += "\nand let us use them:"
         lines += [connection.right(operation, "topic", topic) for topic, operation in missing.items()]

@@ -31,6 +31,9 @@ FAMILIES: Mapping[str, Sequence[str]] = {
     "closing": ("closing",),
     "routes": ("routes",),
     "documents": ("docs",),
+    "ui": ("ui",),
+    "setup": ("setup",),
+    "doctor": ("doctor",),
 }
 """The modules of the families in the order of the help, and the first words of their commands."""
 

@@ -28,9 +28,14 @@ def typed_pair(name: str, kind: "IndexedValueType.ValueType", value: Any) -> Sea
 
 
 def keyword_pair(name: str, value: str) -> SearchAttributePair[Any]:
-    """A keyword, cut to what fits and without what cannot be shown."""
+    """A keyword that holds `value` as far as one can; see `keyword_text`."""
+    return SearchAttributePair(_keyword_key(name), keyword_text(value))
+
+
+def keyword_text(value: str) -> str:
+    """`value`, cut to what fits and without what cannot be shown."""
     text = value if value.isprintable() else "".join(c for c in value if c.isprintable())
-    return SearchAttributePair(_keyword_key(name), text[:KEYWORD_CHARACTERS])
+    return text[:KEYWORD_CHARACTERS]
 
 
 _keyword_key = cache(SearchAttributeKey.for_keyword)

@@ -52,6 +52,11 @@ class AttributeNames:
     event_id: str = "TurnoutEventId"
     record: str = "TurnoutRecord"
 
+    @property
+    def all(self) -> tuple[str, ...]:
+        """All four."""
+        return (self.route, self.event_type, self.event_id, self.record)
+
 
 Seeking = Signal | Cancel
 """What may look for its workflow."""

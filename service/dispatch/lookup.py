@@ -19,7 +19,8 @@ RPC_TIMEOUT = timedelta(seconds=10)
 PAGE = 10
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text in a query."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -30,7 +31,7 @@ def _boolean(text: str) -> str:
 
 
 _LITERALS: Mapping["IndexedValueType.ValueType", Callable[[str], str]] = {
-    IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD: _quoted,
+    IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD: quoted,
     IndexedValueType.INDEXED_VALUE_TYPE_INT: lambda text: str(int(text)),
     IndexedValueType.INDEXED_VALUE_TYPE_BOOL: _boolean,
 }

@@ -4,10 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.sdk.v1 import WorkflowMetadata
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import (
     Client,
     WorkflowExecutionDescription,
@@ -25,6 +22,7 @@ from service.routing.commands import Cancel, Command, Complete, OrStart, Signal,
 from service.routing.lookups import SYSTEM
 from service.temporal.client import search_attributes
 from service.temporal.closed import MEMO
+from service.temporal.survey import queue_seen
 
 RPC_TIMEOUT = timedelta(seconds=5)
 METADATA = "__temporal_workflow_metadata"
@@ -122,16 +120,10 @@ def _rule(command: Command, name: str) -> str:
 
 
 async def _pollers(client: Client, task_queue: str) -> str:
-    request = DescribeTaskQueueRequest(
-        namespace=client.namespace,
-        task_queue=TaskQueue(name=task_queue),
-        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-    )
     try:
-        described = await client.workflow_service.describe_task_queue(request, timeout=RPC_TIMEOUT)
+        count = (await queue_seen(client, client.namespace, task_queue)).pollers
     except RPCError as error:
         return f"who works on task queue {task_queue} is not known: {said(error)}"
-    count = len(described.pollers)
     return f"{count or 'no'} worker{'s' * (count != 1)} poll{'s' * (count == 1)} task queue {task_queue}"
 
 

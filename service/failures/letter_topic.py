@@ -10,6 +10,7 @@ import structlog
 from service.errors import Unreachable
 from service.failures.letters import DEFAULT_MAX_MESSAGE_BYTES, HEADROOM_BYTES, letter_topic
 from service.kafka.admin import Admin
+from service.kafka.commands import set_command
 from service.kafka.connection import Connection
 from service.telemetry.health import Problem
 from service.telemetry.metrics import Metrics
@@ -19,6 +20,11 @@ log = structlog.get_logger(__name__)
 LOOK_SECONDS = 60.0
 LEAST_RETENTION_MS = 7 * 86_400_000
 """A week: letters of a Friday evening outlive the weekend, and the holiday of who knows the route."""
+
+
+def in_sync_settings(replicas: int) -> dict[str, str]:
+    """Settings with which what is acknowledged outlives a broker, where there are as many `replicas`."""
+    return {"min.insync.replicas": "2"} if replicas > 1 else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +43,7 @@ class Weakness:
         """The problem, and the command that mends it."""
         if not self.setting:
             return f"topic {topic} {self.problem}"
-        command = (
-            f"kafka-configs.sh --bootstrap-server {servers} --alter --entity-type topics "
-            f"--entity-name {topic} --add-config {self.setting}"
-        )
+        command = set_command(servers, topic, self.setting)
         return f"topic {topic} {self.problem}; set {self.setting} ({command})"
 
 

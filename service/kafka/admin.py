@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -89,7 +90,13 @@ class Admin:
 
     async def topic_settings(self, topic: str) -> dict[str, str]:
         """The settings of `topic` as text; empty where we may not see them."""
-        resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+        return await self._settings(ConfigResource(ConfigResourceType.TOPIC, topic))
+
+    async def broker_settings(self, broker: int) -> dict[str, str]:
+        """The settings of the broker of that number as text; empty where we may not see them."""
+        return await self._settings(ConfigResource(ConfigResourceType.BROKER, str(broker)))
+
+    async def _settings(self, resource: ConfigResource) -> dict[str, str]:
         answers = await self._client.describe_configs([resource])
         return {
             entry[0]: entry[1]
@@ -99,6 +106,19 @@ class Admin:
             for entry in found[4]
             if entry[1] is not None
         }
+
+    async def brokers(self) -> list[int]:
+        """The numbers of all brokers."""
+        return sorted(one["node_id"] for one in (await self._client.describe_cluster())["brokers"])
+
+    async def coordinator(self, group: str) -> int:
+        """The number of the broker that `group` meets at."""
+        node: int = await self._client.find_coordinator(group)
+        return node
+
+    async def ask(self, request: Any, broker: int | None = None) -> Any:
+        """Ask a broker, or any, what the client has no words for."""
+        return await self._client._send_request(request, broker)  # noqa: SLF001
 
     async def may_use_group(self, group: str) -> bool:
         """Whether we may see the consumer group `group`; who may not cannot join it."""
@@ -111,14 +131,19 @@ class Admin:
         return True
 
     async def create_topics(
-        self, topics: Iterable[str], *, partitions: int, settings: Mapping[str, str] | None = None
+        self,
+        topics: Iterable[str],
+        *,
+        partitions: int,
+        settings: Mapping[str, str] | None = None,
+        replicas: int | None = None,
     ) -> None:
         """Create `topics`, on three brokers where there are as many; those that exist stay as they are.
 
         Raises:
             ConfigurationError: The broker refuses.
         """
-        copies = min((await self.cluster()).brokers, 3)
+        copies = replicas or min((await self.cluster()).brokers, 3)
         wanted = [NewTopic(t, partitions, copies, topic_configs=dict(settings or {})) for t in topics]
         response = await self._client.create_topics(wanted)
         for topic, code, *rest in response.topic_errors:

@@ -18,6 +18,7 @@ from aiokafka.errors import (
 )
 
 from service.errors import ConfigurationError, TurnoutError, Unreachable
+from service.kafka.commands import ANYBODY, acl_command
 
 LACKS_RIGHT = (
     ClusterAuthorizationFailedError,
@@ -74,11 +75,7 @@ class Connection:
 
     def right(self, operation: str, kind: str, *names: str) -> str:
         """The command that gives us the right to `Read` or `Write`, for people to run."""
-        resources = " ".join(f"--{kind} {name}" for name in names)
-        return (
-            f"kafka-acls.sh --bootstrap-server {self.bootstrap_servers} --add "
-            f"--allow-principal User:{self.username or 'NAME'} --operation {operation} {resources}"
-        )
+        return acl_command(self.bootstrap_servers, self.username or ANYBODY, [operation], kind, names)
 
     def in_words(self, error: Exception, *, writing_to: str | None = None) -> str:
         """`error` as people read it; where we lack a right, with the command that gives it."""

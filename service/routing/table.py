@@ -307,6 +307,11 @@ class RouteTable:
         return literal | self._allowed
 
     @property
+    def allowed_namespaces(self) -> frozenset[str]:
+        """The namespaces that an expression may name."""
+        return self._allowed
+
+    @property
     def completing(self) -> Sequence[str]:
         """The routes that complete calls."""
         return [route.name for route in self.routes if route.keys.complete]

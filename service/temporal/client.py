@@ -51,11 +51,22 @@ async def connect(plugins: Sequence[Plugin] = (), *, identity: str | None = None
         Unreachable: Nothing answers at the address; the text says which and why.
         ConfigurationError: The namespace does not exist, or we may not see it.
     """
+    client = await reach(plugins, identity=identity)
+    await check_namespace(client, client.namespace)
+    return client
+
+
+async def reach(plugins: Sequence[Plugin] = (), *, identity: str | None = None) -> Client:
+    """A client for the configured address and namespace, whether the latter is there or not.
+
+    Raises:
+        Unreachable: Nothing answers at the address; the text says which and why.
+    """
     options = connect_options()
-    address, namespace = options["target_host"], options["namespace"]
+    address = options["target_host"]
     try:
         async with asyncio.timeout(10):
-            client = await Client.connect(
+            return await Client.connect(
                 **options,
                 plugins=plugins,
                 # Calls are small, the network near: gzip, the SDK's default, is a quarter of a start's CPU.
@@ -71,8 +82,6 @@ async def connect(plugins: Sequence[Plugin] = (), *, identity: str | None = None
             "does a Temporal frontend listen there, and is TLS (TEMPORAL_TLS) as it expects?"
         )
         raise Unreachable(msg) from error
-    await check_namespace(client, namespace)
-    return client
 
 
 async def check_namespace(client: Client, namespace: str) -> None:

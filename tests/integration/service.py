@@ -451,10 +451,12 @@ def _log_to(lines: list[structlog.typing.EventDict]) -> Iterator[None]:
         structlog.configure(**before)
 
 
-async def register_namespace(client: Client, namespace: str) -> None:
+async def register_namespace(
+    client: Client, namespace: str, retention: timedelta = timedelta(days=1)
+) -> None:
     """Create a namespace, and wait until the server goes by it."""
     request = RegisterNamespaceRequest(namespace=namespace)
-    request.workflow_execution_retention_period.FromTimedelta(timedelta(days=1))
+    request.workflow_execution_retention_period.FromTimedelta(retention)
     await client.workflow_service.register_namespace(request)
     nobody = for_namespace(client, namespace).get_workflow_handle("nobody")
     async with asyncio.timeout(30):

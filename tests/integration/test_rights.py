@@ -2,7 +2,7 @@
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,20 +20,26 @@ from service.intake import loop, readiness
 from service.kafka import admin as kafka_admin
 from service.kafka.reading import reader
 from service.kafka.record import Partition
+from service.kafka.rights import Right, Who, rules
+from service.kafka.survey import survey
 from service.local import HOST, LocalTemporal
 from service.pipeline import kafka_connection, open_sink
 from service.redrive.letterbox import Place as RecordPlace
 from service.results.looking_back import LookBack
 from service.results.publisher import KafkaResultPublisher
+from service.routing.table import load_routes
 from service.settings import KafkaSettings
+from service.surroundings.checks import Finding
+from service.surroundings.needs import needs_of
+from service.surroundings.of_kafka import judge_kafka
 from service.wiring import serve
 from tests.integration.service import BOTH, ECHOES, Site, headers_of, site
 from tests.servers import ApacheKafka, random_port, why_no_apache_kafka
 
 # Numbers of the protocol, from the Javadoc of ResourceType, AclOperation, PatternType and AclPermissionType.
 TOPIC, GROUP = 2, 3
-READ, WRITE, DESCRIBE = 3, 4, 8
-LITERAL, ALLOW = 3, 3
+READ, WRITE, DESCRIBE, DESCRIBE_CONFIGS = 3, 4, 8, 10
+LITERAL, PREFIXED, ALLOW = 3, 4, 3
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,52 @@ async def _refused(here: Site, monkeypatch: pytest.MonkeyPatch, **changes: Any) 
         async with asyncio.timeout(30):
             await serve(here.settings.model_copy(update=changes), BOTH, asyncio.Event())
     return type(raised.value), str(raised.value)
+
+
+async def allow_all(here: Site, rights: Iterable[Right]) -> None:
+    """Allow these very rights, as they stand in the list."""
+    numbers = {"Read": READ, "Write": WRITE, "DescribeConfigs": DESCRIBE_CONFIGS}
+    kinds = {"topic": TOPIC, "group": GROUP}
+    for rule in rules(rights):
+        for operation in rule.operations:
+            where = (kinds[rule.kind], rule.name, PREFIXED if rule.prefix else LITERAL)
+            request = CreateAclsRequest(*where, "User:app", "*", numbers[operation], ALLOW)
+            answer = await here.admin._send_to_controller(request)  # noqa: SLF001
+            assert [code for code, _ in answer.creation_responses] == [0]
+
+
+async def test_the_doctor_names_each_right_that_lacks_and_none_with_those_of_the_list(here: Site) -> None:
+    needs = needs_of(here.settings, load_routes(here.settings.routes), "default")
+    who = frozenset({Who.BRIDGE, Who.WORKER})
+    ours = [right for right in needs.rights if right.who in who]
+    connection = kafka_connection(here.settings.kafka)
+
+    async def found() -> list[Finding]:
+        seen = await survey(connection, needs.topics, needs.groups)
+        session = here.settings.kafka.session_timeout
+        return [*judge_kafka(needs, seen, who=who, value_bytes=1 << 24, session_timeout=session)]
+
+    judged = [right for right in ours if right.operation != "DescribeConfigs"]
+    lacking = [one for one in await found() if one.code in {"TD203", "TD204"}]
+    assert [(one.code == "TD203", one.thing) for one in lacking] == [
+        (right.needed, f"{right.kind} {right.name}") for right in judged
+    ]
+    assert all(
+        f"--operation {right.operation}" in one.cure for right, one in zip(judged, lacking, strict=True)
+    )
+    await allow_all(here, ours)
+    # What is for people alone, they may not: to see how results and brokers are set.
+    assert {(one.code, one.thing) for one in await found()} == {
+        ("TD216", f"topic {here.topics['out']}"),
+        ("TD216", "brokers"),
+    }
+    async with here.running():
+        good = await here.send("placed", {"id": "good"})
+        bad = await here.send("never.heard.of", {})
+        await here.past(good, bad)
+        await here.workflow("good").result()
+    assert len(await here.letters(bad)) == 1
+    assert not [line for line in here.lines if "kafka-acls.sh" in str(line)]
 
 
 async def test_with_the_least_rights_events_start_workflows_and_results_and_letters_are_written(

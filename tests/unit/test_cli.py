@@ -59,6 +59,9 @@ def test_help_names_every_command_and_is_no_mistake() -> None:
         "letters",
         "routes",
         "docs",
+        "ui",
+        "setup",
+        "doctor",
     ):
         assert command in ended.stdout
 
