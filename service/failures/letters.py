@@ -8,6 +8,7 @@ The last header says how many come before the reason, so the record is got back 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from service.declarations import LETTERS
 from service.errors import NotNow, RecordError
 from service.kafka.record import Headers, Record, RecordSink, RecordTooLarge, Redelivery, Written
 
@@ -23,7 +24,7 @@ VERSION = "1"
 
 def letter_topic(group: str) -> str:
     """The topic that holds the letters of consumer group `group`."""
-    return f"{group}.dead-letters"
+    return f"{group}{LETTERS}"
 
 
 def letter_group(group: str) -> str:

@@ -1,7 +1,7 @@
 """Pauses: what people have paused, and the waiting of what is held by it."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -23,10 +23,18 @@ class Pauses:
     Args:
         names: The topics and routes that there are.
         metrics: Shows what is paused.
+        declaration_of: By which declared name a topic is read, if by any: who pauses a pattern pauses all
+            topics that it stands for.
     """
 
-    def __init__(self, names: Names = NO_NAMES, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        names: Names = NO_NAMES,
+        metrics: Metrics | None = None,
+        declaration_of: Callable[[str], str | None] = lambda topic: topic,
+    ) -> None:
         self.names = names
+        self._declaration_of = declaration_of
         self._metrics = metrics or Metrics()
         self._paused: dict[str, Switch] = {}
         self._changed = asyncio.Event()
@@ -42,7 +50,7 @@ class Pauses:
         before, self._paused = self._paused, paused
         if paused == before:
             return
-        self._metrics.paused((self.names.kind(name), name) for name in paused)
+        self._metrics.paused((self.kind(name), name) for name in paused)
         self._say_changes(before, state)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
@@ -50,22 +58,28 @@ class Pauses:
     def _say_changes(self, before: Iterable[str], state: State) -> None:
         for one in state.paused:
             if one.name not in before:
-                log.info("paused", **described(one, self.names.kind(one.name)))
+                log.info("paused", **described(one, self.kind(one.name)))
         resumed = {one.name: one for one in state.resumed}
         for name in before:
             if name not in self._paused:
                 who = resumed.get(name)
-                said = described(who, self.names.kind(name)) if who else {"name": name}
+                said = described(who, self.kind(name)) if who else {"name": name}
                 log.info("resumed", **said)
 
     def topic(self, name: str) -> bool:
-        """Whether the topic is paused."""
-        return name in self._paused
+        """Whether the topic is paused, or the pattern that it is read by."""
+        return bool(self.holding(name, ""))
+
+    def kind(self, name: str) -> str:
+        """What `name` names: a topic, a route, or what is not known."""
+        known = self.names.kind(name)
+        declared = self._declaration_of(name)
+        return known if declared in (None, name) else self.names.kind(declared or name)
 
     def why(self, name: str) -> str:
         """Who paused `name`, since when, and why; only that it is, where it was resumed meanwhile."""
         one = self._paused.get(name)
-        return in_words(one, self.names.kind(name)) if one else f"{name} was paused"
+        return in_words(one, self.kind(name)) if one else f"{name} was paused"
 
     def check(self, record: Record, route: str) -> None:
         """See that nothing holds what is to be done now because of `record`, by `route` ("" if by none).
@@ -93,7 +107,8 @@ class Pauses:
         """The name of what holds the route's part of a record of that topic, or nothing."""
         if not self._paused:
             return ""
-        return next((name for name in (topic, route) if name in self._paused), "")
+        names = (topic, self._declaration_of(topic), route)
+        return next((name for name in names if name in self._paused), "") or ""
 
 
 def in_words(one: Switch, kind: str) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import structlog
@@ -21,8 +21,10 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
+from service.declarations import ByTopic
 from service.kafka.closing import close
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
+from service.kafka.found_topics import FoundTopics
 from service.kafka.given_up import GivenUp, given_up_group
 from service.kafka.groups import commit_for, committed
 from service.kafka.listener import Listener, Revoked
@@ -43,6 +45,9 @@ POLL_SECONDS = 0.25
 CALL_SECONDS = 5.0
 REBALANCE_MARGIN_SECONDS = 10.0
 """For the commit after the drain, and for the way."""
+
+FIND_SECONDS = 15.0
+"""How often topics are looked for that match a pattern."""
 
 NOWHERE = TopicPartition("-", 0)
 """A partition that does not exist. Polling it returns nothing and keeps the membership, while
@@ -65,7 +70,8 @@ class KafkaSource:
     Args:
         connection: The cluster.
         group: The consumer group.
-        topics: Topics that exist.
+        topics: Topics that exist, and patterns: what matches those is looked for at the start and again and
+            again, and taken up from its first record.
         revoked: Awaited before partitions go to another member; may commit.
         assigned: Called, out of `poll`, when partitions have come, with what the group has committed.
         drain: How long `revoked` may take.
@@ -81,7 +87,7 @@ class KafkaSource:
         connection: Connection,
         *,
         group: str,
-        topics: Sequence[str],
+        topics: Collection[str],
         revoked: Revoked,
         assigned: Assigned,
         drain: timedelta = timedelta(seconds=20),
@@ -94,7 +100,10 @@ class KafkaSource:
         rebalance_ms = int(self.rebalance_seconds * 1000)
         self._connection = connection
         self._group = group
-        self._topics = topics
+        declared = topics if isinstance(topics, ByTopic) else ByTopic(dict.fromkeys(topics))
+        self._topics = FoundTopics(declared)
+        self._subscribed: Sequence[str] = ()
+        self._finding: asyncio.Task[None] | None = None
         self._assigned = assigned
         self._listener = Listener(revoked)
         self._consumer = AIOKafkaConsumer(
@@ -161,8 +170,13 @@ class KafkaSource:
 
     @property
     def settled(self) -> bool:
-        """Whether we are a member that has its part of the partitions, be it none."""
-        return self._listener.held is not None and self._is_member()
+        """Whether we are a member that has its part of the partitions, be it none; or need not be one."""
+        return not self._subscribed or (self._listener.held is not None and self._is_member())
+
+    @property
+    def found(self) -> Mapping[str, Sequence[str]]:
+        """The topics that each pattern was found to stand for."""
+        return self._topics.by_pattern
 
     @property
     def rebalances(self) -> int:
@@ -184,13 +198,50 @@ class KafkaSource:
             try:
                 async with asyncio.timeout(START_SECONDS):
                     await self._consumer.start()
+                    if self._topics.may_grow:
+                        self._topics.see(await self._consumer.topics())
             except (KafkaError, TimeoutError) as error:
                 await self.stop()
                 raise await self._connection.why_unreachable(heard) from error
             except asyncio.CancelledError:
                 await self.stop()
                 raise
-        self._consumer.subscribe(self._topics, listener=self._listener)
+        if self._topics.now:
+            self._subscribe()
+        if self._topics.may_grow:
+            self._finding = asyncio.create_task(self._keep_finding())
+
+    def _subscribe(self) -> None:
+        self._subscribed = self._topics.now
+        self._consumer.subscribe(self._subscribed, listener=self._listener)
+
+    async def _keep_finding(self) -> None:
+        """Look for topics that patterns match, for ever.
+
+        Not by the client's own subscription to a pattern: that drops what is assigned as soon as it sees a
+        new topic, while calls are in flight, and all of a topic that one answer of a broker leaves out.
+        """
+        while True:
+            # All processes at the same time, so that they join in one rebalance and not each in its own.
+            await asyncio.sleep(FIND_SECONDS - time.time() % FIND_SECONDS)
+            try:
+                async with asyncio.timeout(CALL_SECONDS):
+                    there = await self._consumer.topics()
+                self._topics.see(there)
+                if self._topics.now and self._topics.now != self._subscribed:
+                    await self._subscribe_anew()
+            except (KafkaError, TimeoutError) as error:
+                log.warning("topics not looked for", error=self._connection.in_words(error))
+            except Exception:
+                log.exception("defect in looking for topics")
+
+    async def _subscribe_anew(self) -> None:
+        """Let go of all partitions in order, while we are a member still, and join with the topics of now."""
+        await self._listener.part()
+        if not self._listener.ended:
+            self._subscribe()
+            # From here on, and not only when it says so, the client has no assignment: see `_begin_at`.
+            self._listener.drop()
 
     async def let_go(self) -> None:
         """Part with all partitions as in a rebalance, as long as `revoked` takes; nothing comes any more."""
@@ -199,6 +250,9 @@ class KafkaSource:
     async def stop(self) -> None:
         """Leave the group, in bounded time; the caller has committed what it wants committed."""
         self._closed = True
+        if self._finding:
+            self._finding.cancel()
+            await asyncio.wait({self._finding})
         # A commit that is repeated by the client when it is no member any more would be taken, unfenced.
         async with self._committing:
             await close(self._consumer, CALL_SECONDS)
@@ -212,7 +266,7 @@ class KafkaSource:
         check of silent members off for good. And it never drains two partitions at once: an
         error in the second would lose what was taken from the first.
         """
-        if self._closed or self._listener.ended:
+        if self._closed or self._listener.ended or not self._subscribed:
             await asyncio.sleep(POLL_SECONDS)
             return []
         if not self._current:

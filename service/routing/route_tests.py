@@ -16,6 +16,7 @@ import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 
 from activities.correlation import Correlation, Seal
+from service.declarations import is_pattern
 from service.errors import ConfigurationError, Finding, Stage
 from service.events.given import record_in
 from service.kafka.record import Record
@@ -392,6 +393,9 @@ class _Reading:
         topic = beside or ("" if _is_cloudevent(event) else event.get("topic"))
         if not isinstance(topic, str) or not topic:
             raise _UnusableError("the event does not say its topic", "write topic: beside event:")
+        if is_pattern(topic):
+            cure = f"write one that it matches: {topic.replace('*', 'x')}"
+            raise _UnusableError(f"'{topic}' is a pattern, no topic", cure, ("topic",) if beside else _EVENT)
         if topic not in self._table.topics:
             problem = f"no route reads topic '{topic}'"
             raise _UnusableError(problem, _meant(topic, self._table.topics), ("topic",) if beside else _EVENT)

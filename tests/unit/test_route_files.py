@@ -381,7 +381,7 @@ def test_a_batch_needs_an_input_and_workers_with_the_inbox(tmp_path: Path, marke
 @pytest.mark.parametrize("or_start", ["", ", or_start: {workflow: W, task_queue: a}"])
 def test_a_batch_for_workers_with_the_inbox_is_fine(tmp_path: Path, or_start: str) -> None:
     text, _ = unmarked("task_queues: {a: {inbox: true}}\n" + BATCH + ", input: 1" + or_start + "}")
-    assert load_routes(written(tmp_path, text)).batching_topics == {"orders"}
+    assert load_routes(written(tmp_path, text)).batching_topics.names == {"orders"}
 
 
 @pytest.mark.parametrize(
