@@ -143,7 +143,7 @@ WRONG = {
     START + "‸publish_closing: }": ["publish_closing is empty; write a value"],
     START + 'publish_closing: ‸"${data.topic}"}': ["publish_closing cannot be an expression; write it out"],
     HEAD + "    signal: {to: x, name: n, or_start: {workflow: W, task_queue: q, publish_closing: ‸orders}}": ["publish_closing cannot stand in or_start; start the workflow by a route of its own, with publish_closing in it"],
-    ROUTE.replace("{orders", "{‸a b").replace("from: orders", "from: a b"): ["a b is no topic name; Kafka allows 1 to 249 letters, digits, . _ and -"],
+    ROUTE.replace("{orders", "{‸a b").replace("from: orders", "from: a b"): ["a b is no topic name; Kafka allows 1 to 249 letters, digits, . _ and -; * makes a pattern of it"],
     ROUTE.replace("placed", "‸a b"): ["name must be 1 to 100 letters, digits, . _ / and -, and start with a letter or digit"],
     ROUTE + "  - {name: ‸placed, from: orders, cancel: {to: y}}": ["two routes named 'placed'; the first is at r.yaml:4"],
     ROUTE.replace("from: orders", "from: ‸[orders, order]"): ["topic 'order' is not declared; did you mean orders?"],
