@@ -1,37 +1,19 @@
 """What is declared of topics, by name or by pattern; here alone it is decided which declaration a topic has.
 
-In a pattern, `*` stands for one or more characters other than a dot: `tenant-*.orders` is
-`tenant-acme.orders`, but neither `tenant-.orders` nor `tenant-acme.eu.orders`. A topic that is declared by
-its name is not matched by any pattern, and some are never matched: see `is_ours_or_internal`.
+A topic that is declared by its name is not matched by any pattern; what a pattern matches is said in
+workflows/topics.py.
 """
 
-import re
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, Generic, TypeVar
 
+from workflows.topics import is_pattern, matches
+
 T = TypeVar("T")
 U = TypeVar("U")
 
-LETTERS = ".dead-letters"
-"""The end of the names of topics that hold letters, of whatever group."""
-
 _MOST_KNOWN = 10_000
-
-
-def is_pattern(name: str) -> bool:
-    """Whether a declared name stands for all topics of its kind."""
-    return "*" in name
-
-
-def is_ours_or_internal(topic: str) -> bool:
-    """Whether no pattern matches `topic`, whatever it says: Kafka's own topics, hidden ones, and letters."""
-    return topic.startswith("_") or topic.endswith(LETTERS)
-
-
-def matches(pattern: str, topic: str) -> bool:
-    """Whether `topic` is one of those that `pattern` stands for."""
-    return bool(_compiled(pattern).fullmatch(topic)) and not is_ours_or_internal(topic)
 
 
 def common_name(one: str, other: str) -> str | None:
@@ -121,11 +103,6 @@ class TopicsOf(Container[str]):
 
     def __contains__(self, topic: object) -> bool:
         return bool(self.names) and self._declared.declaration_of(str(topic)) in self.names
-
-
-@cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile("[^.]+".join(re.escape(part) for part in pattern.split("*")))
 
 
 def _common_segment(one: str, other: str) -> str | None:

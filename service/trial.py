@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from service.declarations import is_pattern
 from service.dispatch.contracts import Contracts
 from service.dispatch.explaining import Explaining
 from service.dispatch.judging import judge_by
@@ -21,6 +20,7 @@ from service.trying.effects import Once, Trial
 from service.trying.tally import Tally
 from service.trying.walk import walk
 from service.trying.window import Held, newest
+from workflows.topics import is_pattern
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

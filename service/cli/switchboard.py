@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from service.cli.who import user
-from service.declarations import ByTopic
 from service.errors import ConfigurationError
 from service.intake.pauses import in_words
 from service.settings import load_settings
@@ -97,7 +96,7 @@ def _check(name: str, state: State | None, group: str) -> None:
         msg = f"no bridge of group {group} (TURNOUT_GROUP) has run yet, so no topic or route is known"
         raise ConfigurationError(f"{msg}; --anyway takes {name} all the same")
     known = {*state.names.topics, *state.names.routes, *(one.name for one in state.paused)}
-    if name not in known and name not in ByTopic(dict.fromkeys(state.names.topics)):
+    if name not in known and state.names.kind(name) == "unknown":
         close = difflib.get_close_matches(name, sorted(known), n=1)
         cure = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))};"
         raise ConfigurationError(

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from activities.correlation import HEADER
-from service.declarations import is_pattern
 from service.dispatch.contracts import Contracts, Parameters
 from service.documents.asking import asked, written
 from service.documents.schemas import Schemas, all_of, any_of, unused_names
@@ -23,6 +22,7 @@ from service.results.closing_schema import CLOSING_SCHEMA
 from service.routing.grammar import RouteKeys, SignalKeys, WorkflowKeys
 from service.routing.shapes import Shape
 from service.routing.table import Route, RouteTable, Topic
+from workflows.topics import is_pattern
 
 VERSION = "3.0.0"
 KAFKA_BINDING = "0.5.0"

@@ -8,9 +8,9 @@ The last header says how many come before the reason, so the record is got back 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from service.declarations import LETTERS
 from service.errors import NotNow, RecordError
 from service.kafka.record import Headers, Record, RecordSink, RecordTooLarge, Redelivery, Written
+from workflows.topics import LETTERS
 
 REASON_BYTES = 1024
 DETAIL_BYTES = 256

@@ -50,7 +50,7 @@ class Pauses:
         before, self._paused = self._paused, paused
         if paused == before:
             return
-        self._metrics.paused((self.kind(name), name) for name in paused)
+        self._metrics.paused((self.names.kind(name), name) for name in paused)
         self._say_changes(before, state)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
@@ -58,28 +58,22 @@ class Pauses:
     def _say_changes(self, before: Iterable[str], state: State) -> None:
         for one in state.paused:
             if one.name not in before:
-                log.info("paused", **described(one, self.kind(one.name)))
+                log.info("paused", **described(one, self.names.kind(one.name)))
         resumed = {one.name: one for one in state.resumed}
         for name in before:
             if name not in self._paused:
                 who = resumed.get(name)
-                said = described(who, self.kind(name)) if who else {"name": name}
+                said = described(who, self.names.kind(name)) if who else {"name": name}
                 log.info("resumed", **said)
 
     def topic(self, name: str) -> bool:
         """Whether the topic is paused, or the pattern that it is read by."""
         return bool(self.holding(name, ""))
 
-    def kind(self, name: str) -> str:
-        """What `name` names: a topic, a route, or what is not known."""
-        known = self.names.kind(name)
-        declared = self._declaration_of(name)
-        return known if declared in (None, name) else self.names.kind(declared or name)
-
     def why(self, name: str) -> str:
         """Who paused `name`, since when, and why; only that it is, where it was resumed meanwhile."""
         one = self._paused.get(name)
-        return in_words(one, self.kind(name)) if one else f"{name} was paused"
+        return in_words(one, self.names.kind(name)) if one else f"{name} was paused"
 
     def check(self, record: Record, route: str) -> None:
         """See that nothing holds what is to be done now because of `record`, by `route` ("" if by none).

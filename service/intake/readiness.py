@@ -48,7 +48,7 @@ def detail(pauses: Pauses, lanes: Lanes, waiting: WaitingRoom) -> Detail:
     """What can be said now."""
     held = lanes.held_up()
     return Detail(
-        [Held(one, pauses.kind(one.name), held[one.name]) for one in pauses.now],
+        [Held(one, pauses.names.kind(one.name), held[one.name]) for one in pauses.now],
         waiting.longer_than(PATIENCE_SECONDS),
     )
 

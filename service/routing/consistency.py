@@ -7,10 +7,11 @@ import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from service.declarations import common_name, is_pattern, matches
+from service.declarations import common_name
 from service.errors import Finding
 from service.routing.entries import ACTIONS, Entry, actions_of, named_in, root, routes_in
 from service.routing.reading import Document
+from workflows.topics import is_pattern, matches
 
 CLOSING_TYPE = "turnout.workflow.closed"
 """The type of events that tell how workflows ended."""

@@ -5,12 +5,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from service.declarations import is_pattern
 from service.errors import Finding
 from service.expressions import ROUTE_VARIABLES, MistakesError, Template
 from service.routing.conditions import is_never_true
 from service.routing.entries import Entry, actions_of, id_of, starts_of
 from service.routing.lookups import OF_TEMPORAL, RUNNING, STATUS, SYSTEM
+from workflows.topics import is_pattern
 
 OURS = 4
 """Search attributes that each start sets by itself."""

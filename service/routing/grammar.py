@@ -21,7 +21,6 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import no_info_wrap_validator_function, str_schema, union_schema
 
-from service.declarations import is_ours_or_internal, is_pattern
 from service.durations import parse_duration
 from service.errors import RouteError
 from service.events.codec import BytesFormat, SubjectStrategy
@@ -42,6 +41,7 @@ from service.routing import spelling
 from service.routing.commands import Rule
 from service.routing.lookups import OF_TEMPORAL, RUNNING, STATUS, SYSTEM, checked_value
 from service.routing.shapes import Shape, ShapeMistakesError
+from workflows.topics import is_ours_or_internal, is_pattern
 
 LATER = "not in this version yet: "
 

@@ -16,7 +16,6 @@ import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 
 from activities.correlation import Correlation, Seal
-from service.declarations import is_pattern
 from service.errors import ConfigurationError, Finding, Stage
 from service.events.given import record_in
 from service.kafka.record import Record
@@ -26,6 +25,7 @@ from service.routing.findings import findings_of
 from service.routing.grammar import GIVEN, Duration, RuleName, RuleOrPark, refuse, rfc_3339
 from service.routing.reading import Document, Loc, read
 from service.routing.table import RouteTable, in_order
+from workflows.topics import is_pattern
 
 WRITTEN_AT_MS = 1_767_225_600_000
 """The timestamp of records that do not say theirs, 2026-01-01T00:00:00Z: a test ends the same every day."""

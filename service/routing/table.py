@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from activities.correlation import HEADER, Correlation
 from activities.signing import NotOurs
-from service.declarations import ByTopic, TopicsOf, is_pattern, matches
+from service.declarations import ByTopic, TopicsOf
 from service.errors import ConfigurationError, Finding, RouteError
 from service.events.codec import BytesFormat, SubjectStrategy
 from service.events.envelope import MappedEnvelope, TopicFormat
@@ -49,6 +49,7 @@ from service.routing.lookups import SYSTEM, checked_value
 from service.routing.out_schemas import unusable_schemas
 from service.routing.reading import Document, Loc, read
 from service.routing.shapes import Shape
+from workflows.topics import is_pattern, matches
 
 MAX_SUMMARY_BYTES = 200
 MAX_FAIRNESS_KEY_BYTES = 64

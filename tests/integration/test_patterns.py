@@ -1,7 +1,7 @@
-"""Topics that match a pattern: those that come while the bridge runs, those that go, and one with its own name."""
+"""Topics that match a pattern: those that come while the bridge runs, those that go, and one by its name."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 

