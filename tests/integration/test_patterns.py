@@ -9,7 +9,11 @@ import pytest
 
 from service.kafka import source
 from service.local import LocalTemporal
+from service.temporal.switchboard import switchboard_id
+from service.trial import Tried, routes_to_try, try_routes
+from tests.integration.letters import called, mend
 from tests.integration.service import Place, Site, site
+from tests.integration.test_replay import replay
 from tests.servers import create_topic
 
 TENANTS = """
@@ -22,6 +26,10 @@ routes:
     type: kept
     start: {workflow: Keep, id: "@id/${record.topic.split('t-')[1]}/${data.id}", task_queue: @queue,
             input: "${data}"}
+"""
+MENDED = TENANTS.replace("${data.id}", "${data.?id.orValue('none')}")
+LATER = """\
+  - {name: later, from: "@id.t-*", type: kept, cancel: {to: "@id/later/${data.id}"}}
 """
 WITH_A_NAMED_ONE = TENANTS.replace("routes:", '  "@id.t-own": {unmatched: skip}\nroutes:')
 OWN_ROUTE = """\
@@ -54,12 +62,12 @@ class Tenants:
     async def go(self, name: str) -> None:
         await self.here.admin.delete_topics([self.here.topics[name]])
 
-    async def says(self, event: str, name: str) -> None:
-        """Wait until the log says it of the topic."""
+    async def says(self, event: str, name: str = "") -> None:
+        """Wait until the log says it, of that topic if one is named."""
 
         async def said() -> bool:
             return any(
-                line["event"] == event and line.get("topic") == self.here.topics[name]
+                line["event"] == event and (not name or line["topic"] == self.here.topics[name])
                 for line in self.here.lines
             )
 
@@ -139,3 +147,47 @@ async def flowing(all_: Tenants, name: str) -> list[Place]:
             await asyncio.sleep(0.02)
     except asyncio.CancelledError:
         return sent
+
+
+async def test_the_commands_take_real_topics_and_patterns(
+    kafka: str, temporal: LocalTemporal, tmp_path: Path
+) -> None:
+    async with tenants(kafka, temporal, tmp_path, TENANTS) as all_:
+        here = all_.here
+        await all_.come("acme")
+        await all_.come("globex")
+        acme, pattern = here.topics["acme"], f"{here.group}.t-*"
+        async with here.running():
+            await all_.is_accepted(await all_.send("acme", 1))
+            bad = await here.send("kept", {}, to="acme")
+            await here.past(bad, await all_.send("globex", 1))
+            assert len(await here.letters(bad)) == 1
+            said = await called(here, "pause", acme, "--because", "a mistake")
+            assert said.out.startswith(f"paused: topic {acme} since")
+            await all_.says("paused")
+            held = await all_.send("acme", 2)
+            await all_.is_accepted(await all_.send("globex", 2))
+            assert not here.said(held)
+            await here.client.get_workflow_handle(switchboard_id(here.group)).signal("resume", acme)
+            await all_.is_accepted(held)
+        tried = await tried_with(here, [pattern])
+        assert {partition.topic: len(span) for partition, span in tried.held.items()} == {
+            acme: 3,
+            here.topics["globex"]: 2,
+        }
+        assert (tried.tally.records, tried.tally.failing) == (5, 1)
+        mend(here, MENDED + LATER)
+        rehearsed = await replay(here, "later", dry_run=True)
+        assert rehearsed.stretches == [
+            f"offsets 0 to {last}, to where the bridges are, without the route" for last in (2, 1)
+        ]
+        await called(here, "letters", "send", "--all")
+        assert await here.described("acme/none")
+
+
+async def tried_with(here: Site, topics: list[str]) -> Tried:
+    to_try = routes_to_try(here.settings, here.settings.routes, None)
+    nobody = [].append
+    return await try_routes(
+        here.settings, to_try, topics, 100, counted=nobody, moved=nobody, stop=asyncio.Event()
+    )

@@ -81,6 +81,8 @@ HEAD = "version: 1\nroutes: [{name: r, from: [a-*], cancel: {to: x/1}}]\ntopics:
         (HEAD.replace("a-*", '"*.*"'), "4:3 TR203 *.* matches topics of any name; write out what all that are meant have in common"),
         (HEAD.replace("a-*", '"*.dead-letters"'), "4:3 TR203 *.dead-letters matches no topic: hidden ones and letters are never matched; declare them by their names"),
         (HEAD.replace("a-*", "_a*"), "4:3 TR203 _a* matches no topic: hidden ones and letters are never matched; declare them by their names"),
+        (HEAD.replace("a-*:", "*.x:"), "4:3 TR102 YAML: found undefined alias '.x:'; put a pattern that begins with * in quotes: \"*.x\""),
+        (HEAD.replace("[a-*]", "[*.x, a-*]"), "2:27 TR102 YAML: found undefined alias '.x'; put a pattern that begins with * in quotes: \"*.x\""),
         (HEAD.replace("cancel", "when: record.topic == 'a-1', cancel"), ""),
     ],
 )  # fmt: skip
