@@ -8,6 +8,7 @@ from datetime import timedelta
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.errors import (
     ConsumerStoppedError,
     GroupAuthorizationFailedError,
@@ -64,6 +65,20 @@ OF_ONE_PARTITION = (
 HOW_TO_SEEK = "say where to go on: turnout seek {}/{} --to earliest, or latest, or an offset"
 
 
+class _Assignor(RoundRobinPartitionAssignor):  # type: ignore[misc] # aiokafka has no types
+    """Round robin, of a member that can ask anew: who asks for the same again gets the same again."""
+
+    def __init__(self) -> None:
+        self._times = 0
+
+    def asks_anew(self) -> None:
+        """Ask so that the group shares its partitions out once more."""
+        self._times += 1
+
+    def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
+        return ConsumerProtocolMemberMetadata(self.version, list(topics), str(self._times).encode())
+
+
 class KafkaSource:
     """One member of the consumer group `group`, reading `topics`.
 
@@ -106,6 +121,9 @@ class KafkaSource:
         self._finding: asyncio.Task[None] | None = None
         self._assigned = assigned
         self._listener = Listener(revoked)
+        self._is_static = instance is not None
+        self._assignor = _Assignor()
+        self._asked_for: set[str] = set()
         self._consumer = AIOKafkaConsumer(
             **connection.client_options(),
             group_id=group,
@@ -123,7 +141,7 @@ class KafkaSource:
             max_poll_interval_ms=300_000,
             fetch_max_wait_ms=250,
             # One, since each further one costs a rebalance at every join.
-            partition_assignment_strategy=(RoundRobinPartitionAssignor,),
+            partition_assignment_strategy=(self._assignor,),
         )
         wait_for_members(self._consumer, self.rebalance_seconds)
         self._closed = False
@@ -208,7 +226,7 @@ class KafkaSource:
                 raise
         if self._topics.now:
             self._subscribe()
-        if self._topics.may_grow:
+        if self._topics.may_grow or self._is_static:
             self._finding = asyncio.create_task(self._keep_finding())
 
     def _subscribe(self) -> None:
@@ -226,19 +244,39 @@ class KafkaSource:
             await asyncio.sleep(FIND_SECONDS - time.time() % FIND_SECONDS)
             try:
                 async with asyncio.timeout(CALL_SECONDS):
-                    there = await self._consumer.topics()
-                self._topics.see(there)
-                if self._topics.now and self._topics.now != self._subscribed:
+                    if self._topics.may_grow:
+                        self._topics.see(await self._consumer.topics())
+                    left_out = await self._left_out() if self._is_static else frozenset[str]()
+                if left_out or (self._topics.now and self._topics.now != self._subscribed):
+                    self._asked_for |= left_out
                     await self._subscribe_anew()
             except (KafkaError, TimeoutError) as error:
                 log.warning("topics not looked for", error=self._connection.in_words(error))
             except Exception:
                 log.exception("defect in looking for topics")
 
+    async def _left_out(self) -> frozenset[str]:
+        """Topics that nobody in the group has ever had, though we ask for them; each is told once.
+
+        A broker gives a static member that comes back what it had before, whatever it asks for now (seen with
+        Apache Kafka 4.3).
+        """
+        if self._listener.held is None or self._listener.new:
+            return frozenset()
+        asked = [topic for topic in self._subscribed if topic not in self._asked_for]
+        there = {topic: self._consumer.partitions_for_topic(topic) or () for topic in asked}
+        known = await self._commits_of(
+            self._group, [Partition(topic, n) for topic in asked for n in there[topic]]
+        )
+        had = {partition.topic for partition in known}
+        self._asked_for |= had
+        return frozenset(topic for topic in asked if there[topic] and topic not in had)
+
     async def _subscribe_anew(self) -> None:
         """Let go of all partitions in order, while we are a member still, and join with the topics of now."""
         await self._listener.part()
         if not self._listener.ended:
+            self._assignor.asks_anew()
             self._subscribe()
             # From here on, and not only when it says so, the client has no assignment: see `_begin_at`.
             self._listener.drop()

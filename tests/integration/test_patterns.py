@@ -1,13 +1,17 @@
 """Topics that match a pattern: those that come while the bridge runs, those that go, and one by its name."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from service.kafka import source
+from service.kafka.connection import Connection
+from service.kafka.record import Commit, Partition
 from service.local import LocalTemporal
 from service.temporal.switchboard import switchboard_id
 from service.trial import Tried, routes_to_try, try_routes
@@ -191,3 +195,48 @@ async def tried_with(here: Site, topics: list[str]) -> Tried:
     return await try_routes(
         here.settings, to_try, topics, 100, counted=nobody, moved=nobody, stop=asyncio.Event()
     )
+
+
+async def test_a_static_member_that_comes_back_reads_what_came_while_it_was_away(kafka: str) -> None:
+    """Else the broker would give it what it had, until the next rebalance."""
+    group = f"g-{uuid.uuid4().hex[:12]}"
+    have: set[str] = set()
+
+    async def revoked(_: frozenset[Partition]) -> None:
+        have.clear()
+
+    def assigned(commits: Mapping[Partition, Commit]) -> None:
+        have.update(partition.topic.removeprefix(f"{group}.") for partition in commits)
+
+    @asynccontextmanager
+    async def member() -> AsyncIterator[None]:
+        one = source.KafkaSource(
+            Connection(kafka),
+            group=group,
+            topics=[f"{group}.t-*", f"{group}.named"],
+            revoked=revoked,
+            assigned=assigned,
+            instance="one",
+            drain=timedelta(seconds=1),
+        )
+        await one.start()
+        try:
+            yield await have_come(one)
+        finally:
+            await one.stop()
+
+    async def have_come(one: source.KafkaSource) -> None:
+        async with asyncio.timeout(60):
+            while have != expected:
+                await one.poll([], 1)
+
+    expected = {"t-a", "named"}
+    for name in expected:
+        await create_topic(kafka, f"{group}.{name}", partitions=1)
+    async with member():
+        pass
+    have.clear()
+    expected = {"t-a", "named", "t-b"}
+    await create_topic(kafka, f"{group}.t-b", partitions=1)
+    async with member():
+        pass
