@@ -226,7 +226,7 @@ async def test_a_static_member_that_comes_back_reads_what_came_while_it_was_away
             await one.stop()
 
     async def have_come(one: source.KafkaSource) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(40):
             while have != expected:
                 await one.poll([], 1)
 

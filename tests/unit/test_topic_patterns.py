@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from structlog.testing import capture_logs
 
@@ -31,7 +32,7 @@ from service.settings import Settings
 from service.trial import ToTry
 from tests.unit.fakes import paused
 from tests.unit.records import record
-from tests.unit.source_world import FakeConsumer, World
+from tests.unit.source_world import FakeConsumer, Raw, World
 from workflows.switchboard import Names
 
 ROUTES = """\
@@ -241,6 +242,10 @@ class FakeFinding(FakeConsumer):
         self.asked.set()
         await self._answer()
         return self.there
+
+    async def getmany(self, *places: TopicPartition, **how: Any) -> dict[TopicPartition, list[Raw]]:
+        assert self.subscribed, "the client would wait for ever"
+        return await super().getmany(*places, **how)
 
     def subscribe(self, topics: list[str], *, listener: Any) -> None:
         super().subscribe(topics, listener=listener)
