@@ -5,7 +5,6 @@ workflows/topics.py.
 """
 
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
-from functools import cache
 from typing import Any, Generic, TypeVar
 
 from workflows.topics import is_pattern, matches
@@ -107,19 +106,29 @@ class TopicsOf(Container[str]):
 
 def _common_segment(one: str, other: str) -> str | None:
     """A text without dots, not empty, that both match."""
-
-    @cache
-    def rest(at: int, there: int) -> str | None:
+    came: dict[tuple[int, int], tuple[tuple[int, int], str]] = {}
+    open_, end = [(0, 0)], (len(one), len(other))
+    while open_:
+        at, there = place = open_.pop()
+        if place == end:
+            return _way_to(place, came)
         left, right = one[at : at + 1], other[there : there + 1]
-        if not left or not right:
-            return "" if left == right else None
-        if "*" not in {left, right}:
-            follows = rest(at + 1, there + 1) if left == right else None
-            return None if follows is None else left + follows
+        stars = {"*"} & {left, right}
+        if not left or not right or (left != right and not stars):
+            continue
         # Each `*` takes this character, and ends with it or goes on; where both are one, one of them ends.
         taken = next((character for character in (left, right) if character != "*"), "x")
-        steps = [(1, 1), *[(0, 1)] * (left == "*"), *[(1, 0)] * (right == "*")]
-        ways = (rest(at + ours, there + theirs) for ours, theirs in steps)
-        return next((taken + follows for follows in ways if follows is not None), None)
+        steps = [*[(1, 0)] * (right == "*"), *[(0, 1)] * (left == "*"), (1, 1)]
+        for step in ((at + ours, there + theirs) for ours, theirs in steps):
+            if step not in came:
+                came[step] = (place, taken)
+                open_.append(step)
+    return None
 
-    return rest(0, 0)
+
+def _way_to(place: tuple[int, int], came: Mapping[tuple[int, int], tuple[tuple[int, int], str]]) -> str:
+    taken = ""
+    while place != (0, 0):
+        place, character = came[place]
+        taken = character + taken
+    return taken

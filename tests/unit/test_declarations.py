@@ -92,3 +92,9 @@ def test_a_name_wins_over_a_pattern_and_one_pattern_at_most_is_left(
         assert ([found] if found else []) == [one for one in patterns if simply(one, topic)]
     assert declared.real([topic]) == [*dict.fromkeys(named), *([topic] if found in patterns else [])]
     assert list(declared) == list(dict.fromkeys([*patterns, *named]))
+
+
+def test_the_longest_patterns_are_compared_at_once() -> None:
+    assert common_name("a*" * 124, "*b" * 124)
+    assert common_name("a*" * 124 + "c", "*a" * 124) is None
+    assert not matches("a*" * 62 + "b", "a" * 249)
