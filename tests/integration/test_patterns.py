@@ -191,9 +191,9 @@ async def test_the_commands_take_real_topics_and_patterns(
 
 async def tried_with(here: Site, topics: list[str]) -> Tried:
     to_try = routes_to_try(here.settings, here.settings.routes, None)
-    nobody = [].append
+    said: list[int] = []
     return await try_routes(
-        here.settings, to_try, topics, 100, counted=nobody, moved=nobody, stop=asyncio.Event()
+        here.settings, to_try, topics, 100, counted=said.append, moved=said.append, stop=asyncio.Event()
     )
 
 
@@ -221,7 +221,8 @@ async def test_a_static_member_that_comes_back_reads_what_came_while_it_was_away
         )
         await one.start()
         try:
-            yield await have_come(one)
+            await have_come(one)
+            yield
         finally:
             await one.stop()
 
