@@ -17,6 +17,7 @@ from service.temporal.switchboard import switchboard_id
 from service.trial import Tried, routes_to_try, try_routes
 from tests.integration.letters import called, mend
 from tests.integration.service import Place, Site, site
+from tests.integration.test_health import is_ready, probing
 from tests.integration.test_replay import replay
 from tests.servers import create_topic
 
@@ -96,12 +97,11 @@ async def test_where_nothing_matches_the_bridge_waits_and_takes_up_what_comes_fr
 ) -> None:
     async with tenants(kafka, temporal, tmp_path, TENANTS) as all_:
         here = all_.here
+        ask = probing(here)
         async with here.running():
-
-            async def ready() -> bool:
-                return any(line["event"] == "bridge ready" for line in here.lines)
-
-            await here.until(ready)
+            await here.until(is_ready(ask))
+            _, told = await ask("/readyz")
+            assert told["patterns"] == {f"{here.group}.t-*": []}
             waits = [line for line in here.lines if line["event"].startswith("no topic matches yet")]
             assert [line["pattern"] for line in waits] == [f"{here.group}.t-*"]
             await all_.come("acme")
@@ -109,6 +109,8 @@ async def test_where_nothing_matches_the_bridge_waits_and_takes_up_what_comes_fr
             await all_.is_accepted(first)
             assert await here.described("acme/1")
             assert (await here.committed("acme"))[0] == 1
+            _, told = await ask("/readyz")
+            assert told["patterns"] == {f"{here.group}.t-*": [here.topics["acme"]]}
 
 
 async def test_topics_come_and_go_and_the_rest_is_handled_once_and_a_name_wins(
@@ -154,8 +156,9 @@ async def flowing(all_: Tenants, name: str) -> list[Place]:
 
 
 async def test_the_commands_take_real_topics_and_patterns(
-    kafka: str, temporal: LocalTemporal, tmp_path: Path
+    kafka: str, temporal: LocalTemporal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal.address)
     async with tenants(kafka, temporal, tmp_path, TENANTS) as all_:
         here = all_.here
         await all_.come("acme")
@@ -166,13 +169,13 @@ async def test_the_commands_take_real_topics_and_patterns(
             bad = await here.send("kept", {}, to="acme")
             await here.past(bad, await all_.send("globex", 1))
             assert len(await here.letters(bad)) == 1
-            said = await called(here, "pause", acme, "--because", "a mistake")
-            assert said.out.startswith(f"paused: topic {acme} since")
+            board = here.client.get_workflow_handle(switchboard_id(here.group))
+            await board.signal("pause", acme)
             await all_.says("paused")
             held = await all_.send("acme", 2)
             await all_.is_accepted(await all_.send("globex", 2))
             assert not here.said(held)
-            await here.client.get_workflow_handle(switchboard_id(here.group)).signal("resume", acme)
+            await board.signal("resume", acme)
             await all_.is_accepted(held)
         tried = await tried_with(here, [pattern])
         assert {partition.topic: len(span) for partition, span in tried.held.items()} == {

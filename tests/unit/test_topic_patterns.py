@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from structlog.testing import capture_logs
 
+from service.cli import switchboard
 from service.declarations import ByTopic
 from service.desk import examination
 from service.dispatch.contracts import Contracts
@@ -33,7 +34,7 @@ from service.trial import ToTry
 from tests.unit.fakes import paused
 from tests.unit.records import record
 from tests.unit.source_world import FakeConsumer, Raw, World
-from workflows.switchboard import Names
+from workflows.switchboard import Names, State
 
 ROUTES = """\
 version: 1
@@ -162,6 +163,13 @@ def test_a_pause_is_of_one_topic_or_of_all_that_a_pattern_stands_for(tmp_path: P
     assert (pauses.topic("t-a.orders"), pauses.topic("t-own.orders")) == (True, False)
     assert pauses.holding("t-b.orders", "tenant") == "t-*.orders"
     assert pauses.names.kind("elsewhere") == "unknown"
+
+
+def test_the_command_takes_a_topic_that_a_pattern_stands_for_and_no_other(tmp_path: Path) -> None:
+    state = State(names=Names(topics=tuple(table_of(tmp_path).topics), routes=()))
+    switchboard._check("t-new.orders", state, "g")  # noqa: SLF001
+    with pytest.raises(ConfigurationError, match=re.escape("did you mean t-*.orders?")):
+        switchboard._check("t-.orders", state, "g")  # noqa: SLF001
 
 
 # --- documents and tests ---
