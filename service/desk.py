@@ -20,7 +20,6 @@ from service.errors import ConfigurationError, Finding, RecordError
 from service.events.decoding import Tombstone
 from service.events.event import Event
 from service.failures.letters import letter_group, letter_topic
-from service.intake.pauses import Pauses
 from service.kafka.admin import Admin, Cluster
 from service.kafka.given_up import given_up_group
 from service.kafka.membership import only_member
@@ -32,8 +31,8 @@ from service.pipeline import (
     Pipeline,
     kafka_connection,
     make_decoder,
+    make_pauses,
     make_pipeline,
-    names_of,
     open_sink,
     seal_of,
     switchboard_looked_at,
@@ -123,7 +122,7 @@ async def explain(
         ConfigurationError: The routes or workflows are not as they must be.
     """
     table = load_routes(routes)
-    elsewhere = sum(record.topic not in route.topics for route in table.routes)
+    elsewhere = sum(not table.reads(route, record.topic) for route in table.routes)
     try:
         decoder = make_decoder(settings, table, cluster or NO_CLUSTER, given=cluster is None)
         event = await decoder.decode_with_registry(record)
@@ -232,7 +231,7 @@ async def rehearse_sending(
     preview = await _preview_of(settings, table)
     client = await connect()
     guards = await _guards(client, table, lifted)
-    connection, pauses = kafka_connection(settings.kafka), Pauses(names_of(table))
+    connection, pauses = kafka_connection(settings.kafka), make_pauses(table)
     await switchboard_looked_at(settings, client, pauses).begin()
     async with looking(settings) as letterbox, reader(connection) as source_topics:
         later = LaterRecords(source_topics, settings.group, table.ordered_by_partition)

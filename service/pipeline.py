@@ -150,6 +150,7 @@ class Pipeline:
     pauses: Pauses
     given_up: GivenUp
     callbacks: Callbacks | None
+    cluster: Cluster
 
 
 async def make_pipeline(
@@ -187,7 +188,7 @@ async def make_pipeline(
     )
     letters, parks = Letters(sink, settings.group), Parks(client, settings.group, links)
     waiting = WaitingRoom()
-    pauses, given_up = Pauses(names_of(table), metrics), GivenUp()
+    pauses, given_up = make_pauses(table, metrics), GivenUp()
     decoder = make_decoder(settings, table, cluster)
     handling = Handling(
         decoder,
@@ -214,12 +215,14 @@ async def make_pipeline(
         pauses=pauses,
         given_up=given_up,
         callbacks=callbacks,
+        cluster=cluster,
     )
 
 
-def names_of(table: RouteTable) -> Names:
-    """The topics and routes that people may pause."""
-    return Names(topics=tuple(table.topics), routes=tuple(route.name for route in table.routes))
+def make_pauses(table: RouteTable, metrics: Metrics | None = None) -> Pauses:
+    """What of the topics and routes people have paused: nothing, before the switchboard is asked."""
+    names = Names(topics=tuple(table.topics), routes=tuple(route.name for route in table.routes))
+    return Pauses(names, metrics, table.topics.declaration_of)
 
 
 def switchboard_looked_at(settings: Settings, client: Client, pauses: Pauses) -> SwitchboardReader:
@@ -233,7 +236,7 @@ def make_decoder(settings: Settings, table: RouteTable, cluster: Cluster, *, giv
     Raises:
         ConfigurationError: A topic needs a schema registry, and there is none, or no way to ask one.
     """
-    formats = {name: topic.format for name, topic in table.topics.items()}
+    formats = table.topics.each(lambda topic: topic.format)
     limits = Limits(settings.intake.value_bytes, settings.intake.value_depth)
     needing = [name for name, format_ in formats.items() if format_.needs_registry]
     if not needing:

@@ -17,6 +17,7 @@ from service.errors import ConfigurationError, NotNow
 from service.intake.lanes import Window
 from service.intake.loop import lane_key_by
 from service.intake.pauses import Pauses
+from service.kafka.admin import Cluster
 from service.kafka.given_up import GivenUp
 from service.kafka.membership import only_member
 from service.kafka.reading import Reader, reader
@@ -24,8 +25,8 @@ from service.lifecycle import in_the_background, patiently
 from service.pipeline import (
     kafka_connection,
     make_decoder,
+    make_pauses,
     make_pipeline,
-    names_of,
     open_sink,
     switchboard_looked_at,
 )
@@ -82,8 +83,9 @@ async def rehearse_replay(settings: Settings, asked: Asked, told: Told) -> Resul
     route, table = _one_route(settings, asked, contracts)
     connection = kafka_connection(settings.kafka)
     cluster = await cluster_with_topics(connection, table, settings.group)
+    route = _on_real_topics(route, table, cluster)
     judge = Judge(make_decoder(settings, table, cluster), table, contracts, GivenUp())
-    client, pauses = await connect(), Pauses(names_of(table))
+    client, pauses = await connect(), make_pauses(table)
     await switchboard_looked_at(settings, client, pauses).begin()
     if name := _paused(pauses, route):
         told.say(f"a replay is refused while this is paused: {pauses.why(name)}")
@@ -119,7 +121,7 @@ async def replay(
             *(settings, connection, sink, client, table, contracts, frozenset[str](), outcomes, stop),
             only=route.name,
         )
-        pauses = pipeline.pauses
+        route, pauses = _on_real_topics(route, table, pipeline.cluster), pipeline.pauses
         switchboard = switchboard_looked_at(settings, client, pauses)
         await patiently(switchboard.begin, settings.start_timeout, stop)
         if name := _paused(pauses, route):
@@ -175,6 +177,12 @@ def _one_route(settings: Settings, asked: Asked, contracts: Contracts) -> tuple[
             f"route {route.name} completes calls, and nobody waits for replies of the past"
         )
     return route, table.alone(route)
+
+
+def _on_real_topics(route: Route, table: RouteTable, cluster: Cluster) -> Route:
+    if topics := table.topics_of(route, cluster.partitions):
+        return route.on(topics)
+    raise ConfigurationError(f"there is no topic {' or '.join(route.topics)}, so there is nothing to replay")
 
 
 def _paused(pauses: Pauses, route: Route) -> str:

@@ -19,17 +19,18 @@ async def cluster_with_topics(connection: Connection, table: RouteTable, group: 
         Unreachable: No broker answers.
     """
     letters = letter_topic(group)
-    wanted = dict.fromkeys([*table.topics, *table.out_topics, letters])
+    wanted = dict.fromkeys([*table.topics.named, *table.out_topics, letters])
     async with Admin.connected(connection) as admin:
         cluster, missing = await admin.cluster_with(wanted)
         if missing:
-            room = await letter_bytes(admin, [topic for topic in table.topics if topic not in missing])
+            real = table.topics.real(cluster.partitions)
+            room = await letter_bytes(admin, [topic for topic in real if topic not in missing])
             rights = {topic: "Read" if topic in table.topics else "Write" for topic in missing}
             raise ConfigurationError(_how_to_create(rights, connection, letters, room, cluster.brokers))
         if not await admin.may_use_group(group):
             right = connection.right("Read", "group", group)
             raise ConfigurationError(f"we may not read as group {group}; let us:\n  {right}")
-        await _check_letter_topic(admin, letters, table, cluster.brokers, connection.bootstrap_servers)
+        await _check_letter_topic(admin, letters, table, cluster, connection.bootstrap_servers)
     return cluster
 
 
@@ -48,8 +49,8 @@ def _how_to_create(
 
 
 async def _check_letter_topic(
-    admin: Admin, letters: str, table: RouteTable, brokers: int, servers: str
+    admin: Admin, letters: str, table: RouteTable, cluster: Cluster, servers: str
 ) -> None:
-    found = await weaknesses_of(admin, letters, table.topics, brokers)
+    found = await weaknesses_of(admin, letters, table.topics.real(cluster.partitions), cluster.brokers)
     if fatal := [weakness.told(letters, servers) for weakness in found if weakness.fatal]:
         raise ConfigurationError("\n  ".join(fatal))

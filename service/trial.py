@@ -20,6 +20,7 @@ from service.trying.effects import Once, Trial
 from service.trying.tally import Tally
 from service.trying.walk import walk
 from service.trying.window import Held, newest
+from workflows.topics import is_pattern
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -36,6 +37,17 @@ class ToTry:
     def only_before(self) -> Sequence[str]:
         """Topics that only the routes read that run now."""
         return sorted(self.before.topics.keys() - self.table.topics.keys()) if self.before else []
+
+    def meant_by(self, topic: str, cluster: Cluster) -> Sequence[str]:
+        """The real topics that `topic` stands for, which may be a pattern of either routes."""
+        if not is_pattern(topic):
+            return [topic]
+        tables = [table for table in (self.table, self.before) if table]
+        return sorted(
+            real
+            for real in cluster.partitions
+            if any(table.topics.declaration_of(real) == topic for table in tables)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +86,7 @@ async def try_routes(
     Args:
         settings: Ours.
         to_try: The routes.
-        topics: Each is read by the routes of one of both.
+        topics: Each is read by the routes of one of both; patterns stand for all topics that they match.
         span: How many of the newest offsets of each topic, or since when.
         counted: Told how many offsets there are, before the first is read.
         moved: Told now and then how many of them are done.
@@ -86,7 +98,8 @@ async def try_routes(
     """
     connection = kafka_connection(settings.kafka)
     async with Admin.connected(connection) as admin:
-        cluster, missing = await admin.cluster_with(topics)
+        cluster, missing = await admin.cluster_with(topic for topic in topics if not is_pattern(topic))
+    topics = list(dict.fromkeys(real for topic in topics for real in to_try.meant_by(topic, cluster)))
     async with reader(connection) as reading:
         there = [await reading.extents(topic) for topic in topics if topic not in missing]
         held: dict[Partition, range] = {}

@@ -237,6 +237,8 @@ class Bridge:
         self.health.watch(self.intake.problems)
         self.health.watch(self.letter_topic.told)
         self.health.tell("intake", self.intake.told)
+        if source.found():
+            self.health.tell("patterns", source.found)
         self.health.started()
         log.info("bridge ready")
         try:
@@ -285,7 +287,7 @@ async def _make_bridge(
         return KafkaSource(
             connection,
             group=settings.group,
-            topics=sorted(table.topics),
+            topics=table.topics,
             revoked=intake.revoked,
             assigned=intake.assigned,
             drain=settings.intake.drain,
@@ -318,7 +320,7 @@ async def _make_bridge(
         [parking.deliver, parking.write_letters, sweeping.sweep_closings],
         grace=SERVICE_GRACE,
     )
-    letter_topic = LetterTopicWatch(connection, settings.group, table.topics, metrics)
+    letter_topic = LetterTopicWatch(connection, settings.group, table.topics.real, metrics)
     began = datetime.now(UTC) - closing.visibility_lag
     return Bridge(
         intake,

@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
     from workflows.markdown import as_text
+    from workflows.topics import is_pattern, matches
 
 MEMO = "switchboard"
 """The memo that holds the state."""
@@ -56,15 +57,16 @@ class Switch(_Kept):
 
 
 class Names(_Kept):
-    """The topics and routes that the bridges have."""
+    """The topics and routes that the bridges have; topics may be patterns."""
 
     topics: tuple[str, ...]
     routes: tuple[str, ...]
 
     def kind(self, name: str) -> str:
         """What `name` names: topic, route, topic and route, or unknown."""
-        kinds = {"topic": self.topics, "route": self.routes}
-        return " and ".join(kind for kind, names in kinds.items() if name in names) or "unknown"
+        is_topic = any(name == one or (is_pattern(one) and matches(one, name)) for one in self.topics)
+        kinds = {"topic": is_topic, "route": name in self.routes}
+        return " and ".join(kind for kind, is_one in kinds.items() if is_one) or "unknown"
 
 
 NO_NAMES = Names(topics=(), routes=())

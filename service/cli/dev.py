@@ -98,7 +98,7 @@ async def _start(settings: Settings, servers: LocalServers, service: Child) -> N
     try:
         table = load_routes(settings.routes)
         async with Admin.connected(Connection(servers.kafka.address)) as admin:
-            await admin.create_topics([*table.topics, *table.out_topics], partitions=3)
+            await admin.create_topics([*table.topics.named, *table.out_topics], partitions=3)
             letters = letter_topic_settings()
             await admin.create_topics([letter_topic(settings.group)], partitions=1, settings=letters)
     except ConfigurationError as error:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from service.cli.counting import counted
 from service.cli.places import place_in
 from service.cli.printing import console, json_of, plain
 from service.desk import Explained, explain, record_at
@@ -86,8 +87,8 @@ def _print(explained: Explained) -> None:
         _line(explained.outcome)
     for verdict in explained.verdicts:
         _verdict(verdict, explained.met.get(verdict.route.name, ()))
-    if explained.elsewhere:
-        _line(f"{explained.elsewhere} routes read other topics")
+    if elsewhere := explained.elsewhere:
+        _line(f"{counted(elsewhere, 'route')} {'reads' if elsewhere == 1 else 'read'} other topics")
 
 
 def _verdict(verdict: Verdict, met: Any) -> None:

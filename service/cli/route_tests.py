@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from service.cli.counting import counted
 from service.cli.junit import Ran, write_junit
 from service.cli.options import Modules
 from service.cli.printing import json_of, plain
@@ -117,7 +118,8 @@ def _counted(ran: Sequence[Ran]) -> str:
 
 
 def _summary(ran: Sequence[Ran]) -> str:
-    return f"{len(ran)} tests in {len({one.test.path for one in ran})} files: {_counted(ran)}"
+    files = len({one.test.path for one in ran})
+    return f"{counted(len(ran), 'test')} in {counted(files, 'file')}: {_counted(ran)}"
 
 
 def _lines(test: RouteTest, fault: Fault) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Annotated
 import orjson
 import typer
 
+from service.cli.counting import counted
 from service.cli.options import Modules, RoutePaths
 from service.dispatch.contracts import Contracts
 from service.dispatch.judging import judge_by
@@ -85,7 +86,8 @@ def lint_(
 def _summary(linted: Linted) -> str:
     counts = Counter(severity_of(finding) for finding in linted.findings)
     found = ", ".join(f"{count} {severity}{'s' * (count > 1)}" for severity, count in sorted(counts.items()))
-    return f"{linted.routes} routes in {linted.files} files: {found or 'nothing found'}"
+    looked_at = f"{counted(linted.routes, 'route')} in {counted(linted.files, 'file')}"
+    return f"{looked_at}: {found or 'nothing found'}"
 
 
 def _text(finding: Finding) -> str:

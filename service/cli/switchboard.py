@@ -96,7 +96,7 @@ def _check(name: str, state: State | None, group: str) -> None:
         msg = f"no bridge of group {group} (TURNOUT_GROUP) has run yet, so no topic or route is known"
         raise ConfigurationError(f"{msg}; --anyway takes {name} all the same")
     known = {*state.names.topics, *state.names.routes, *(one.name for one in state.paused)}
-    if name not in known:
+    if name not in known and state.names.kind(name) == "unknown":
         close = difflib.get_close_matches(name, sorted(known), n=1)
         cure = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))};"
         raise ConfigurationError(

@@ -34,9 +34,12 @@ class Shown:
     @property
     def by_route(self) -> Sequence[tuple[str, Route]]:
         """The topics that were read, each with each route that reads it, in the order of the routes."""
-        read = self.topics
+        table = self.to_try.table
         return [
-            (topic, route) for route in self.to_try.table.routes for topic in route.topics if topic in read
+            (topic, route)
+            for route in table.routes
+            for topic in table.topics_of(route, self.topics)
+            if topic in self.topics
         ]
 
     @property

@@ -91,7 +91,8 @@ def _span(last: int | None, since: str) -> int | datetime:
 
 def _topics(named: Sequence[str], to_try: ToTry) -> Sequence[str]:
     read = [*to_try.table.topics, *to_try.only_before]
-    if unread := [topic for topic in named if topic not in read]:
+    tables = [table for table in (to_try.table, to_try.before) if table]
+    if unread := [topic for topic in named if not any(topic in table.topics for table in tables)]:
         raise typer.BadParameter(
             f"no route reads {', '.join(unread)}; they read {', '.join(sorted(read))}", param_hint="--topic"
         )

@@ -125,7 +125,7 @@ class Examining:
 
     def _why_not_taken(self, name: str, event: Event) -> str:
         route = self._table.route(name)
-        if route and event.record.topic not in route.topics:
+        if route and not self._table.reads(route, event.record.topic):
             return f"reads topic {' and '.join(route.topics)}, and the event is from {event.record.topic}"
         types = " or ".join((route.types if route else None) or ())
         return f"takes type {types}, and the event is of type {event.type}"

@@ -53,7 +53,7 @@ class Explaining:
         return [
             self.verdict(route, event) if route in taking else Verdict(route, why_not=_of_another_type(route))
             for route in self._table.routes
-            if event.record.topic in route.topics
+            if self._table.reads(route, event.record.topic)
         ]
 
     def verdict(self, route: Route, event: Event) -> Verdict:

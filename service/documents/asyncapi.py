@@ -22,6 +22,7 @@ from service.results.closing_schema import CLOSING_SCHEMA
 from service.routing.grammar import RouteKeys, SignalKeys, WorkflowKeys
 from service.routing.shapes import Shape
 from service.routing.table import Route, RouteTable, Topic
+from workflows.topics import is_pattern
 
 VERSION = "3.0.0"
 KAFKA_BINDING = "0.5.0"
@@ -133,14 +134,7 @@ class _Writing:
 
     def _event(self, topic: str, type_: str | None, event: Mapping[str, Any]) -> str:
         """The name of an event in its channel, where it stands from now on."""
-        channel = self.channels.setdefault(
-            topic,
-            {
-                "address": topic,
-                "messages": {},
-                "bindings": {"kafka": {"topic": topic, "bindingVersion": KAFKA_BINDING}},
-            },
-        )
+        channel = self.channels.setdefault(topic, _channel(topic))
         key = next(one for one in unused_names(type_ or "any") if one not in channel["messages"])
         channel["messages"][key] = event
         self._events[topic, type_] = key
@@ -268,6 +262,23 @@ class _Writing:
             **({"payload": payload} if payload else {}),
             "bindings": _TEXT_KEY,
         }
+
+
+def _channel(topic: str) -> dict[str, Any]:
+    if not is_pattern(topic):
+        kafka = {"topic": topic, "bindingVersion": KAFKA_BINDING}
+        return {"address": topic, "messages": {}, "bindings": {"kafka": kafka}}
+    address, parameters = topic, {}
+    for number in range(1, topic.count("*") + 1):
+        name = f"part{number}"
+        address = address.replace("*", f"{{{name}}}", 1)
+        parameters[name] = {"description": "One or more characters other than a dot."}
+    return {
+        "address": address,
+        "title": f"all topics {topic}",
+        "parameters": parameters,
+        "messages": {},
+    }
 
 
 # --- routes ---

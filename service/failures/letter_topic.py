@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -109,14 +109,20 @@ class LetterTopicWatch:
     Args:
         connection: The cluster.
         group: The consumer group that gives up.
-        sources: The topics whose records become letters.
+        sources: The topics whose records become letters, of those that there are.
         metrics: Where the number of problems is shown.
     """
 
-    def __init__(self, connection: Connection, group: str, sources: Iterable[str], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        group: str,
+        sources: Callable[[Iterable[str]], Iterable[str]],
+        metrics: Metrics,
+    ) -> None:
         self._connection = connection
         self._topic = letter_topic(group)
-        self._sources = tuple(sources)
+        self._sources = sources
         self._metrics = metrics
         self._problems: Mapping[str, bool] = {}
 
@@ -160,6 +166,7 @@ class LetterTopicWatch:
             cluster, missing = await admin.cluster_with([self._topic])
             if missing:
                 return {f"topic {self._topic} is gone, or we may not see it: records that need it wait": True}
-            found = await weaknesses_of(admin, self._topic, self._sources, cluster.brokers)
+            sources = self._sources(cluster.partitions)
+            found = await weaknesses_of(admin, self._topic, sources, cluster.brokers)
             servers = self._connection.bootstrap_servers
             return {weakness.told(self._topic, servers): weakness.fatal for weakness in found}

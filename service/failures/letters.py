@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from service.errors import NotNow, RecordError
 from service.kafka.record import Headers, Record, RecordSink, RecordTooLarge, Redelivery, Written
+from workflows.topics import LETTERS
 
 REASON_BYTES = 1024
 DETAIL_BYTES = 256
@@ -23,7 +24,7 @@ VERSION = "1"
 
 def letter_topic(group: str) -> str:
     """The topic that holds the letters of consumer group `group`."""
-    return f"{group}.dead-letters"
+    return f"{group}{LETTERS}"
 
 
 def letter_group(group: str) -> str:

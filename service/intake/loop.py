@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -191,7 +191,7 @@ class Intake:
                 )
 
 
-def lane_key_by(partition_ordered: frozenset[str]) -> Callable[[Record], bytes | None]:
+def lane_key_by(partition_ordered: Container[str]) -> Callable[[Record], bytes | None]:
     """A lane per key, but one per partition for the topics named and for records without a key."""
 
     def lane_key(record: Record) -> bytes | None:

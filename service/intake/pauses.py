@@ -1,7 +1,7 @@
 """Pauses: what people have paused, and the waiting of what is held by it."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -23,10 +23,18 @@ class Pauses:
     Args:
         names: The topics and routes that there are.
         metrics: Shows what is paused.
+        declaration_of: By which declared name a topic is read, if by any: who pauses a pattern pauses all
+            topics that it stands for.
     """
 
-    def __init__(self, names: Names = NO_NAMES, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        names: Names = NO_NAMES,
+        metrics: Metrics | None = None,
+        declaration_of: Callable[[str], str | None] = lambda topic: topic,
+    ) -> None:
         self.names = names
+        self._declaration_of = declaration_of
         self._metrics = metrics or Metrics()
         self._paused: dict[str, Switch] = {}
         self._changed = asyncio.Event()
@@ -59,8 +67,8 @@ class Pauses:
                 log.info("resumed", **said)
 
     def topic(self, name: str) -> bool:
-        """Whether the topic is paused."""
-        return name in self._paused
+        """Whether the topic is paused, or the pattern that it is read by."""
+        return bool(self.holding(name, ""))
 
     def why(self, name: str) -> str:
         """Who paused `name`, since when, and why; only that it is, where it was resumed meanwhile."""
@@ -93,7 +101,8 @@ class Pauses:
         """The name of what holds the route's part of a record of that topic, or nothing."""
         if not self._paused:
             return ""
-        return next((name for name in (topic, route) if name in self._paused), "")
+        names = (topic, self._declaration_of(topic), route)
+        return next((name for name in names if name in self._paused), "") or ""
 
 
 def in_words(one: Switch, kind: str) -> str:

@@ -27,6 +27,7 @@ class Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has 
         self.epoch = 0
         self.held: frozenset[TopicPartition] | None = None
         self.new: frozenset[TopicPartition] = frozenset()
+        self._dropped: frozenset[TopicPartition] = frozenset()
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """The client parts with these, which are all that it has."""
@@ -44,7 +45,18 @@ class Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has 
         self.ended = True
         await self._part_with(self.held or ())
 
+    async def part(self) -> None:
+        """Part with what we have, as in a rebalance, and go on listening."""
+        await self._part_with(self.held or ())
+
+    def drop(self) -> None:
+        """Have nothing any more, as the client has, which was told of other topics; it says so later."""
+        self._dropped |= self.held or frozenset()
+        self.epoch += 1
+        self.held, self.new = None, frozenset()
+
     async def _part_with(self, places: Iterable[TopicPartition]) -> None:
+        places, self._dropped = {*places, *self._dropped}, frozenset()
         self._note("revoked", places)
         self.held, self.new = None, frozenset()
         # One after the other: so when this is over, an earlier one is, too.

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.errors import (
     ConsumerStoppedError,
     GroupAuthorizationFailedError,
@@ -21,8 +22,10 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
+from service.declarations import ByTopic
 from service.kafka.closing import close
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
+from service.kafka.found_topics import FoundTopics
 from service.kafka.given_up import GivenUp, given_up_group
 from service.kafka.groups import commit_for, committed
 from service.kafka.listener import Listener, Revoked
@@ -44,6 +47,9 @@ CALL_SECONDS = 5.0
 REBALANCE_MARGIN_SECONDS = 10.0
 """For the commit after the drain, and for the way."""
 
+FIND_SECONDS = 15.0
+"""How often topics are looked for that match a pattern."""
+
 NOWHERE = TopicPartition("-", 0)
 """A partition that does not exist. Polling it returns nothing and keeps the membership, while
 polling an empty list returns records of all partitions."""
@@ -59,13 +65,28 @@ OF_ONE_PARTITION = (
 HOW_TO_SEEK = "say where to go on: turnout seek {}/{} --to earliest, or latest, or an offset"
 
 
+class _Assignor(RoundRobinPartitionAssignor):  # type: ignore[misc] # aiokafka has no types
+    """Round robin, of a member that can ask anew: who asks for the same again gets the same again."""
+
+    def __init__(self) -> None:
+        self._times = 0
+
+    def asks_anew(self) -> None:
+        """Ask so that the group shares its partitions out once more."""
+        self._times += 1
+
+    def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
+        return ConsumerProtocolMemberMetadata(self.version, list(topics), str(self._times).encode())
+
+
 class KafkaSource:
     """One member of the consumer group `group`, reading `topics`.
 
     Args:
         connection: The cluster.
         group: The consumer group.
-        topics: Topics that exist.
+        topics: Topics that exist, and patterns: what matches those is looked for at the start and again and
+            again, and taken up from its first record.
         revoked: Awaited before partitions go to another member; may commit.
         assigned: Called, out of `poll`, when partitions have come, with what the group has committed.
         drain: How long `revoked` may take.
@@ -81,7 +102,7 @@ class KafkaSource:
         connection: Connection,
         *,
         group: str,
-        topics: Sequence[str],
+        topics: Collection[str],
         revoked: Revoked,
         assigned: Assigned,
         drain: timedelta = timedelta(seconds=20),
@@ -94,9 +115,15 @@ class KafkaSource:
         rebalance_ms = int(self.rebalance_seconds * 1000)
         self._connection = connection
         self._group = group
-        self._topics = topics
+        declared = topics if isinstance(topics, ByTopic) else ByTopic(dict.fromkeys(topics))
+        self._topics = FoundTopics(declared)
+        self._subscribed: Sequence[str] = ()
+        self._finding: asyncio.Task[None] | None = None
         self._assigned = assigned
         self._listener = Listener(revoked)
+        self._is_static = instance is not None
+        self._assignor = _Assignor()
+        self._asked_for: set[str] = set()
         self._consumer = AIOKafkaConsumer(
             **connection.client_options(),
             group_id=group,
@@ -114,7 +141,7 @@ class KafkaSource:
             max_poll_interval_ms=300_000,
             fetch_max_wait_ms=250,
             # One, since each further one costs a rebalance at every join.
-            partition_assignment_strategy=(RoundRobinPartitionAssignor,),
+            partition_assignment_strategy=(self._assignor,),
         )
         wait_for_members(self._consumer, self.rebalance_seconds)
         self._closed = False
@@ -161,8 +188,13 @@ class KafkaSource:
 
     @property
     def settled(self) -> bool:
-        """Whether we are a member that has its part of the partitions, be it none."""
-        return self._listener.held is not None and self._is_member()
+        """Whether we are a member that has its part of the partitions, be it none; or need not be one."""
+        return not self._subscribed or (self._listener.held is not None and self._is_member())
+
+    @property
+    def found(self) -> Mapping[str, Sequence[str]]:
+        """The topics that each pattern was found to stand for."""
+        return self._topics.by_pattern
 
     @property
     def rebalances(self) -> int:
@@ -184,13 +216,70 @@ class KafkaSource:
             try:
                 async with asyncio.timeout(START_SECONDS):
                     await self._consumer.start()
+                    if self._topics.may_grow:
+                        self._topics.see(await self._consumer.topics())
             except (KafkaError, TimeoutError) as error:
                 await self.stop()
                 raise await self._connection.why_unreachable(heard) from error
             except asyncio.CancelledError:
                 await self.stop()
                 raise
-        self._consumer.subscribe(self._topics, listener=self._listener)
+        if self._topics.now:
+            self._subscribe()
+        if self._topics.may_grow or self._is_static:
+            self._finding = asyncio.create_task(self._keep_finding())
+
+    def _subscribe(self) -> None:
+        self._subscribed = self._topics.now
+        self._consumer.subscribe(self._subscribed, listener=self._listener)
+
+    async def _keep_finding(self) -> None:
+        """Look for topics that patterns match, for ever.
+
+        Not by the client's own subscription to a pattern: that drops what is assigned as soon as it sees a
+        new topic, while calls are in flight, and all of a topic that one answer of a broker leaves out.
+        """
+        while True:
+            # All processes at the same time, so that they join in one rebalance and not each in its own.
+            await asyncio.sleep(FIND_SECONDS - time.time() % FIND_SECONDS)
+            try:
+                async with asyncio.timeout(CALL_SECONDS):
+                    if self._topics.may_grow:
+                        self._topics.see(await self._consumer.topics())
+                    left_out = await self._left_out() if self._is_static else frozenset[str]()
+                if left_out or (self._topics.now and self._topics.now != self._subscribed):
+                    self._asked_for |= left_out
+                    await self._subscribe_anew()
+            except (KafkaError, TimeoutError) as error:
+                log.warning("topics not looked for", error=self._connection.in_words(error))
+            except Exception:
+                log.exception("defect in looking for topics")
+
+    async def _left_out(self) -> frozenset[str]:
+        """Topics that nobody in the group has ever had, though we ask for them; each is told once.
+
+        A broker gives a static member that comes back what it had before, whatever it asks for now (seen with
+        Apache Kafka 4.3).
+        """
+        if self._listener.held is None or self._listener.new:
+            return frozenset()
+        asked = [topic for topic in self._subscribed if topic not in self._asked_for]
+        there = {topic: self._consumer.partitions_for_topic(topic) or () for topic in asked}
+        known = await self._commits_of(
+            self._group, [Partition(topic, n) for topic in asked for n in there[topic]]
+        )
+        had = {partition.topic for partition in known}
+        self._asked_for |= had
+        return frozenset(topic for topic in asked if there[topic] and topic not in had)
+
+    async def _subscribe_anew(self) -> None:
+        """Let go of all partitions in order, while we are a member still, and join with the topics of now."""
+        await self._listener.part()
+        if not self._listener.ended:
+            self._assignor.asks_anew()
+            self._subscribe()
+            # From here on, and not only when it says so, the client has no assignment: see `_begin_at`.
+            self._listener.drop()
 
     async def let_go(self) -> None:
         """Part with all partitions as in a rebalance, as long as `revoked` takes; nothing comes any more."""
@@ -199,6 +288,9 @@ class KafkaSource:
     async def stop(self) -> None:
         """Leave the group, in bounded time; the caller has committed what it wants committed."""
         self._closed = True
+        if self._finding:
+            self._finding.cancel()
+            await asyncio.wait({self._finding})
         # A commit that is repeated by the client when it is no member any more would be taken, unfenced.
         async with self._committing:
             await close(self._consumer, CALL_SECONDS)
@@ -212,7 +304,7 @@ class KafkaSource:
         check of silent members off for good. And it never drains two partitions at once: an
         error in the second would lose what was taken from the first.
         """
-        if self._closed or self._listener.ended:
+        if self._closed or self._listener.ended or not self._subscribed:
             await asyncio.sleep(POLL_SECONDS)
             return []
         if not self._current:

@@ -104,6 +104,10 @@ class WatchedSource:
         """Partitions that a person must look at, with the reason."""
         return self._source.stopped if self._source else {}
 
+    def found(self) -> Mapping[str, Sequence[str]]:
+        """The topics that each pattern was found to stand for, as JSON."""
+        return self._source.found if self._source else {}
+
     def ends(self) -> Mapping[Partition, int]:
         """See `RecordSource.ends`."""
         return self._source.ends() if self._source else {}

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from service.errors import ConfigurationError
@@ -42,7 +42,7 @@ class LaterRecords:
         by_partition: Topics whose order is that of the partition: there every record counts.
     """
 
-    def __init__(self, reader: RecordReader, group: str, by_partition: Collection[str] = ()) -> None:
+    def __init__(self, reader: RecordReader, group: str, by_partition: Container[str] = ()) -> None:
         self._reader = reader
         self._group = group
         self._by_partition = by_partition

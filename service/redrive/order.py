@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Container, Mapping
 from hashlib import blake2b
 from typing import NamedTuple, Self
 
@@ -35,7 +35,7 @@ class Order:
         by_partition: Topics whose order is that of the partition, whatever the key.
     """
 
-    def __init__(self, by_partition: Collection[str] = ()) -> None:
+    def __init__(self, by_partition: Container[str] = ()) -> None:
         self._by_partition = by_partition
         self._notes = sqlite3.connect("")
         self._notes.execute(f"PRAGMA cache_size=-{CACHE_KIB}")

@@ -61,6 +61,7 @@ CHECKS: Mapping[str, Check] = {
     "TR308": _error("a namespace is an expression, but nobody said which are allowed"),
     "TR309": _error("there are no routes"),
     "TR310": _error("a topic that is not declared, or one that is read, is to be told how workflows ended"),
+    "TR311": _error("a pattern of topics overlaps another, or is to be written to"),
     # 4, what is right by itself, and most likely a mistake
     "TR401": _warning("a `when` can never be true"),
     "TR402": _warning("personal data goes into an id or a search attribute, where everybody sees it"),

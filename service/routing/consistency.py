@@ -7,12 +7,16 @@ import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from service.declarations import common_name
 from service.errors import Finding
 from service.routing.entries import ACTIONS, Entry, actions_of, named_in, root, routes_in
 from service.routing.reading import Document
+from workflows.topics import is_pattern, matches
 
 CLOSING_TYPE = "turnout.workflow.closed"
 """The type of events that tell how workflows ended."""
+
+LONGEST_TOPIC = 249
 
 KEYS_OF_TOPICS_READ = frozenset({"event", "key", "ordering", "tombstones", "unmatched"})
 """They mean nothing for a topic that is only written to."""
@@ -32,6 +36,7 @@ def inconsistencies(documents: Sequence[Document]) -> Iterator[Finding]:
     yield from _repeated(((str(topic.loc[-1]), topic, None) for topic in topics), "topics named")
     yield from _unknown_topics(routes, topics)
     yield from _unread_topics(routes, topics)
+    yield from _overlapping(topics)
     yield from _unwritten_topics(routes, topics)
     for topic in topics:
         yield from _unused_keys_of_topic(topic)
@@ -115,6 +120,8 @@ def _unknown_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Iterato
         if name not in out:
             close = difflib.get_close_matches(name, out, 1)
             cure = f"did you mean {close[0]}?" if close else "declare it under topics:"
+            if pattern := next((one for one in out if is_pattern(one) and matches(one, name)), None):
+                cure = f"write from: {pattern}, which matches it, or declare it by its name"
             yield route.at_value("TR304", "from", f"topic '{name}' is not declared", cure)
         elif out[name]:
             yield route.at_value(
@@ -129,6 +136,21 @@ def _unread_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Iterator
         if name not in read and topic.keys.get("out") is not True:
             cure = "write a route from it, out: true if it is only written to, or take it away"
             yield topic.document.at_key("TR305", topic.loc, f"no route reads topic '{name}'", cure)
+
+
+def _overlapping(topics: Sequence[Entry]) -> Iterator[Finding]:
+    """Else a topic that somebody makes one day would be two things."""
+    patterns = [topic for topic in topics if is_pattern(topic.name) and len(topic.name) <= LONGEST_TOPIC]
+    for at, topic in enumerate(patterns):
+        if topic.keys.get("out") is True:
+            problem = f"'{topic.name}' is a pattern, and to be written to"
+            yield topic.at_key("TR311", "out", problem, "declare each topic that is written to by its name")
+        for earlier in patterns[:at]:
+            both = common_name(earlier.name, topic.name)
+            if both and earlier.name != topic.name:
+                problem = f"'{earlier.name}' and '{topic.name}' both match '{both}'"
+                cure = "make them exclude each other, or declare by its name what one of them is for"
+                yield topic.document.at_key("TR311", topic.loc, problem, cure)
 
 
 def _unwritten_topics(routes: Sequence[Entry], topics: Sequence[Entry]) -> Iterator[Finding]:

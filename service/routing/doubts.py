@@ -10,6 +10,7 @@ from service.expressions import ROUTE_VARIABLES, MistakesError, Template
 from service.routing.conditions import is_never_true
 from service.routing.entries import Entry, actions_of, id_of, starts_of
 from service.routing.lookups import OF_TEMPORAL, RUNNING, STATUS, SYSTEM
+from workflows.topics import is_pattern
 
 OURS = 4
 """Search attributes that each start sets by itself."""
@@ -75,7 +76,8 @@ def _never_true(route: Entry) -> Iterator[Finding]:
         yield route.at_value("TR401", "when", "`when` is always false", "take the route away")
     if not isinstance(when, str) or not _is_right(ROUTE_VARIABLES.compile, when):
         return
-    given = {"record.topic": set(topics)} if (topics := route.texts("from")) else {}
+    topics = route.texts("from")
+    given = {"record.topic": set(topics)} if topics and not any(map(is_pattern, topics)) else {}
     listed = [types] if isinstance(types, str) else types
     if isinstance(listed, list) and all(isinstance(one, str) for one in listed):
         given["event.type"] = set(listed)

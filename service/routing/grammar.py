@@ -41,6 +41,7 @@ from service.routing import spelling
 from service.routing.commands import Rule
 from service.routing.lookups import OF_TEMPORAL, RUNNING, STATUS, SYSTEM, checked_value
 from service.routing.shapes import Shape, ShapeMistakesError
+from workflows.topics import is_ours_or_internal, is_pattern
 
 LATER = "not in this version yet: "
 
@@ -289,8 +290,20 @@ def _route_name(value: Any) -> str:
 
 def _topic_name(value: Any) -> str:
     name = _literal(value)
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) or name in {".", ".."}:
-        refuse("is no topic name", "Kafka allows 1 to 249 letters, digits, . _ and -")
+    if not re.fullmatch(r"[A-Za-z0-9._*-]{1,249}", name) or name in {".", ".."}:
+        refuse(
+            "is no topic name", "Kafka allows 1 to 249 letters, digits, . _ and -; * makes a pattern of it"
+        )
+    return _pattern(name) if is_pattern(name) else name
+
+
+def _pattern(name: str) -> str:
+    if "**" in name:
+        refuse("is no pattern", "write one * for each run of characters between dots")
+    if not re.search("[A-Za-z0-9]", name):
+        refuse("matches topics of any name", "write out what all that are meant have in common")
+    if is_ours_or_internal(name):
+        refuse("matches no topic: hidden ones and letters are never matched", "declare them by their names")
     return name
 
 
@@ -596,7 +609,8 @@ class RouteFile(_Keys):
     version: Annotated[Literal[1], PlainValidator(_version), WithJsonSchema(spelling.VERSION)]
     """The version of this grammar."""
     topics: dict[TopicName, TopicKeys] = Field(default_factory=dict)
-    """Topics by name: each is declared once over all files."""
+    """Topics by name, or by pattern, in which `*` is one or more characters but no dot: each is declared once
+    over all files."""
     routes: list[RouteKeys] = Field(default_factory=list)
     """The routes, in the order in which they act."""
     task_queues: dict[Literal_, TaskQueueKeys] = Field(default_factory=dict)

@@ -325,6 +325,9 @@ def _syntax_finding(path: Path, text: str, error: MarkedYAMLError) -> Finding:
 def _syntax_cure(line: str, problem: str, column: int) -> str:
     if "\\t" in problem or line[column : column + 1] == "\t":
         return "use spaces, not tabs"
+    if "undefined alias" in problem and re.match(r"\*[^\s*]*[.*]", line[column:]):
+        name = re.split(r"[\s,\]}]|:(?=\s|$)", line[column:], maxsplit=1)[0]
+        return f'put a pattern that begins with * in quotes: "{name}"'
     if "another document" in problem:
         return "write one document to a file"
     return "" if "<stream end>" in problem else _quoted_cure(line)

@@ -25,6 +25,7 @@ from service.routing.findings import findings_of
 from service.routing.grammar import GIVEN, Duration, RuleName, RuleOrPark, refuse, rfc_3339
 from service.routing.reading import Document, Loc, read
 from service.routing.table import RouteTable, in_order
+from workflows.topics import is_pattern
 
 WRITTEN_AT_MS = 1_767_225_600_000
 """The timestamp of records that do not say theirs, 2026-01-01T00:00:00Z: a test ends the same every day."""
@@ -392,6 +393,9 @@ class _Reading:
         topic = beside or ("" if _is_cloudevent(event) else event.get("topic"))
         if not isinstance(topic, str) or not topic:
             raise _UnusableError("the event does not say its topic", "write topic: beside event:")
+        if is_pattern(topic):
+            cure = f"write one that it matches: {topic.replace('*', 'x')}"
+            raise _UnusableError(f"'{topic}' is a pattern, no topic", cure, ("topic",) if beside else _EVENT)
         if topic not in self._table.topics:
             problem = f"no route reads topic '{topic}'"
             raise _UnusableError(problem, _meant(topic, self._table.topics), ("topic",) if beside else _EVENT)

@@ -33,7 +33,11 @@ ROUTE_NAME: Written = {
     "pattern": r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$",
     SAYS: "write 1 to 100 letters, digits, . _ / and -, and first a letter or digit",
 }
-TOPIC_NAME: Written = {"title": "a topic", "type": "string", "pattern": r"^[A-Za-z0-9._-]{1,249}$"}
+TOPIC_NAME: Written = {
+    "title": "a topic, or a pattern with *",
+    "type": "string",
+    "pattern": r"^[A-Za-z0-9._*-]{1,249}$",
+}
 CONDITION: Written = {
     "title": "CEL, true or false",
     "type": ["string", "boolean"],

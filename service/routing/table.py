@@ -1,6 +1,7 @@
 """The table of routes: from an event to the commands it leads to."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from activities.correlation import HEADER, Correlation
 from activities.signing import NotOurs
+from service.declarations import ByTopic, TopicsOf
 from service.errors import ConfigurationError, Finding, RouteError
 from service.events.codec import BytesFormat, SubjectStrategy
 from service.events.envelope import MappedEnvelope, TopicFormat
@@ -47,6 +49,7 @@ from service.routing.lookups import SYSTEM, checked_value
 from service.routing.out_schemas import unusable_schemas
 from service.routing.reading import Document, Loc, read
 from service.routing.shapes import Shape
+from workflows.topics import is_pattern, matches
 
 MAX_SUMMARY_BYTES = 200
 MAX_FAIRNESS_KEY_BYTES = 64
@@ -110,6 +113,12 @@ class Route:
         self.types = keys.types
         self.keys = keys
         self._allowed = allowed
+
+    def on(self, topics: Sequence[str]) -> "Route":
+        """The same route with `topics` in place of what it declares: names of real ones for patterns."""
+        route = copy(self)
+        route.topics = tuple(topics)
+        return route
 
     @property
     def rule(self) -> str:
@@ -239,50 +248,61 @@ class RouteTable:
         self.routes = tuple(Route(keys, self._allowed) for file in files for keys in file.routes)
         self._by_name = {route.name: route for route in self.routes}
         declared = [(name, keys) for file in files for name, keys in file.topics.items()]
-        self.topics = {name: _topic(name, keys) for name, keys in declared if not keys.out}
         self.out_topics = frozenset(name for name, keys in declared if keys.out)
+        self.topics = ByTopic(
+            {name: _topic(name, keys) for name, keys in declared if not keys.out}, self.out_topics
+        )
         self.out_formats = {
             name: OutFormat(name, keys.format, keys.subject, keys.schemas, keys.register_)
             for name, keys in declared
             if keys.out and keys.format != "json"
         }
         self._queues = {name: keys.inbox for file in files for name, keys in file.task_queues.items()}
-        self._batching_topics = frozenset(
+        batching = frozenset(
             topic
             for route in self.routes
             if route.keys.signal and route.keys.signal.batch
             for topic in route.topics
         )
-        self._matching = {topic: _Matching(topic, self.routes) for topic in self.topics}
+        self._batching_topics = self.topics.where(lambda topic: topic.name in batching)
+        self._matching = self.topics.each(lambda topic: _Matching(topic.name, self.routes))
 
     def routes_for(self, event: Event) -> Sequence[Route]:
         """The routes whose topic and type fit `event`, in file order; empty: it is unmatched."""
         matching = self._matching.get(event.record.topic)
         return matching.by_type(event.type) if matching else ()
 
+    def reads(self, route: Route, topic: str) -> bool:
+        """Whether `route` reads `topic`, which is real: it is declared as one of those that it names."""
+        return self.topics.declaration_of(topic) in route.topics
+
+    def topics_of(self, route: Route, there: Iterable[str]) -> Sequence[str]:
+        """All real topics that `route` reads where there are `there`, those that it names first."""
+        named = [name for name in route.topics if not is_pattern(name)]
+        return [*named, *(topic for topic in self.topics.among(there) if self.reads(route, topic))]
+
     def route(self, name: str) -> Route | None:
         """The route of that name, if today's files have one."""
         return self._by_name.get(name)
 
     @property
-    def by_topic(self) -> Mapping[str, frozenset[str]]:
+    def by_topic(self) -> ByTopic[frozenset[str]]:
         """The names of the routes that read each topic."""
-        return {
-            topic: frozenset(route.name for route in self.routes if topic in route.topics)
-            for topic in self.topics
-        }
+        return self.topics.each(
+            lambda topic: frozenset(route.name for route in self.routes if topic.name in route.topics)
+        )
 
     def alone(self, route: Route) -> "RouteTable":
         """The table without all other routes: what `route` does not take is unmatched, which is skipped."""
         return RouteTable([_alone(file, route) for file in self._files])
 
     @property
-    def ordered_by_partition(self) -> frozenset[str]:
+    def ordered_by_partition(self) -> TopicsOf:
         """Topics in which all records of a partition share one order, whatever their keys."""
-        return frozenset(topic.name for topic in self.topics.values() if topic.ordering == "partition")
+        return self.topics.where(lambda topic: topic.ordering == "partition")
 
     @property
-    def batching_topics(self) -> frozenset[str]:
+    def batching_topics(self) -> TopicsOf:
         """Topics with a route whose signals may be told several at once."""
         return self._batching_topics
 
@@ -367,10 +387,15 @@ def _alone(file: RouteFile, route: Route) -> RouteFile:
     topics = {
         name: keys if keys.out else keys.model_copy(update={"unmatched": Rule.SKIP})
         for name, keys in file.topics.items()
-        if keys.out or name in route.topics
+        if keys.out or name in route.topics or _is_left_out(name, route)
     }
     routes = [keys for keys in file.routes if keys.name == route.name]
     return file.model_copy(update={"topics": topics, "routes": routes})
+
+
+def _is_left_out(topic: str, route: Route) -> bool:
+    """Whether a pattern of the route's would match `topic` if that were not declared by its name."""
+    return any(is_pattern(name) and matches(name, topic) for name in route.topics)
 
 
 class RoutesAsRead(NamedTuple):

@@ -97,7 +97,7 @@ class Trial:
         self._table = table
         self._explaining = explaining
         self._once = once
-        self._formats = {name: repr(topic.format) for name, topic in table.topics.items()}
+        self._formats = table.topics.each(lambda topic: repr(topic.format))
         self._rules = {route.name: route.rule for route in table.routes}
 
     async def prepare(self, record: Record) -> None:

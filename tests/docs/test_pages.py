@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 from typer.core import TyperGroup
 
 from service.cli.app import make_app
+from service.declarations import ByTopic
 from service.errors import RecordError
 from service.events.decoding import Decoder
 from service.events.given import record_in
@@ -249,12 +250,12 @@ def test_every_piece_of_json_is_json_and_every_event_an_event(block: Block, tmp_
     own = [
         file
         for name, file in ROUTES.items()
-        if name.startswith(f"{block.page}:") and record.topic in file["topics"]
+        if name.startswith(f"{block.page}:") and record.topic in ByTopic(file["topics"])
     ]
     routes = tmp_path / "routes.yaml"
     routes.write_text(json.dumps(own[0]) if own else "")
     table = load_routes(routes if own else ROOT / "deploy/demo/routes")
-    decoder = Decoder({name: topic.format for name, topic in table.topics.items()}, Limits(), "cluster")
+    decoder = Decoder(table.topics.each(lambda topic: topic.format), Limits(), "cluster")
     try:
         decoder.decode(record)
     except RecordError as error:

@@ -24,22 +24,27 @@ def _node() -> None:
 
 
 def hostile(folder: Path) -> Path:
-    """Routes whose types, workflows, ids and signals have the worst of names."""
+    """Routes whose types, workflows, ids and signals have the worst of names, from a pattern."""
     routes = [
         {
             "name": f"route/{number}",
-            "from": "in",
+            "from": "in-*.*",
             "type": name,
             "start": {"workflow": name, "id": f"{name} ${{data.id}}", "task_queue": "q", "input": "${data}"},
         }
         for number, name in enumerate(HOSTILE)
     ]
     routes += [
-        {"name": f"signal.{number}", "from": "in", "type": name, "signal": {"to": f"x{name}", "name": name}}
+        {
+            "name": f"signal.{number}",
+            "from": "in-*.*",
+            "type": name,
+            "signal": {"to": f"x{name}", "name": name},
+        }
         for number, name in enumerate(HOSTILE)
     ]
     file = folder / "hostile.json.yaml"
-    file.write_text(json.dumps({"version": 1, "topics": {"in": {}}, "routes": routes}))
+    file.write_text(json.dumps({"version": 1, "topics": {"in-*.*": {}}, "routes": routes}))
     return file
 
 

@@ -29,7 +29,7 @@ class World:
         self.topic = letter_topic(self.group)
         self.metrics = Metrics()
         connection = Connection(bootstrap_servers=kafka)
-        self.watch = LetterTopicWatch(connection, self.group, [source], self.metrics)
+        self.watch = LetterTopicWatch(connection, self.group, lambda _: [source], self.metrics)
 
     async def set(self, **settings: str) -> None:
         """Set these, and all others back."""
@@ -99,7 +99,7 @@ async def test_a_topic_that_is_gone_is_said(world: World) -> None:
 
 async def test_what_was_known_stays_while_no_broker_answers(world: World) -> None:
     connection = Connection(bootstrap_servers=f"127.0.0.1:{random_port()}")
-    watch = LetterTopicWatch(connection, world.group, [], world.metrics)
+    watch = LetterTopicWatch(connection, world.group, lambda _: [], world.metrics)
     with pytest.raises(Unreachable):
         await watch.look()
     assert not watch.problems

@@ -1,7 +1,7 @@
 """A source with a fake client inside, which has the traps of the real one."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import SimpleNamespace
@@ -158,13 +158,15 @@ async def read_batch(client: Any, partition: Partition, offset: int) -> Batch:
 class World:
     """A source and the fake client inside it; with `routes`, it notes where they began."""
 
-    def __init__(self, routes: Mapping[str, frozenset[str]] | None = None) -> None:
+    def __init__(
+        self, routes: Mapping[str, frozenset[str]] | None = None, topics: Sequence[str] = ("shop.orders",)
+    ) -> None:
         self.revoked_: list[set[Partition]] = []
         self.taken_on: list[dict[Partition, Commit]] = []
         self.source = KafkaSource(
             Connection("127.0.0.1:1"),
             group="shop",
-            topics=["shop.orders"],
+            topics=topics,
             revoked=self.revoked,
             assigned=self.assigned,
             drain=timedelta(seconds=20),

@@ -95,7 +95,7 @@ def test_the_command_is_told_with_id_input_options_and_rules(turnout: Command, c
         '  closed: "dead-letter"',
         '  run_timeout: "3600s"',
         "route paid: nothing: it takes type paid or settled",
-        "1 routes read other topics",
+        "1 route reads other topics",
     ]
 
 

@@ -56,7 +56,7 @@ def test_the_folder_passes_lint_and_its_tests_as_it_is(
         forget_hello()
     told = capsys.readouterr()
     assert told.out == "routes/hello.test.yaml: 3 passed\n"
-    assert "1 routes in 1 files: nothing found\n" in told.err
+    assert "1 route in 1 file: nothing found\n" in told.err
     assert "1 of 1 routes are covered\n" in told.err
 
 

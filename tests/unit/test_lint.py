@@ -308,9 +308,9 @@ def test_the_exit_code_and_the_summary_tell_whether_something_was_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     assert turnout(monkeypatch, str(written(tmp_path, CANCEL))) == 0
-    assert capsys.readouterr() == ("", "1 routes in 1 files: nothing found\n")
+    assert capsys.readouterr() == ("", "1 route in 1 file: nothing found\n")
     assert turnout(monkeypatch, str(written(tmp_path, DOUBTFUL))) == 1
-    assert capsys.readouterr().err == "1 routes in 1 files: 1 warning\n"
+    assert capsys.readouterr().err == "1 route in 1 file: 1 warning\n"
     assert turnout(monkeypatch, str(tmp_path / "nowhere")) == 2
     assert turnout(monkeypatch, str(tmp_path), "--format", "xml") == 2
     assert turnout(monkeypatch, str(tmp_path), "--against", str(written(tmp_path, "{", "old/r.yaml"))) == 2

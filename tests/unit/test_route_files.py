@@ -143,7 +143,7 @@ WRONG = {
     START + "‸publish_closing: }": ["publish_closing is empty; write a value"],
     START + 'publish_closing: ‸"${data.topic}"}': ["publish_closing cannot be an expression; write it out"],
     HEAD + "    signal: {to: x, name: n, or_start: {workflow: W, task_queue: q, publish_closing: ‸orders}}": ["publish_closing cannot stand in or_start; start the workflow by a route of its own, with publish_closing in it"],
-    ROUTE.replace("{orders", "{‸a b").replace("from: orders", "from: a b"): ["a b is no topic name; Kafka allows 1 to 249 letters, digits, . _ and -"],
+    ROUTE.replace("{orders", "{‸a b").replace("from: orders", "from: a b"): ["a b is no topic name; Kafka allows 1 to 249 letters, digits, . _ and -; * makes a pattern of it"],
     ROUTE.replace("placed", "‸a b"): ["name must be 1 to 100 letters, digits, . _ / and -, and start with a letter or digit"],
     ROUTE + "  - {name: ‸placed, from: orders, cancel: {to: y}}": ["two routes named 'placed'; the first is at r.yaml:4"],
     ROUTE.replace("from: orders", "from: ‸[orders, order]"): ["topic 'order' is not declared; did you mean orders?"],
@@ -381,7 +381,7 @@ def test_a_batch_needs_an_input_and_workers_with_the_inbox(tmp_path: Path, marke
 @pytest.mark.parametrize("or_start", ["", ", or_start: {workflow: W, task_queue: a}"])
 def test_a_batch_for_workers_with_the_inbox_is_fine(tmp_path: Path, or_start: str) -> None:
     text, _ = unmarked("task_queues: {a: {inbox: true}}\n" + BATCH + ", input: 1" + or_start + "}")
-    assert load_routes(written(tmp_path, text)).batching_topics == {"orders"}
+    assert load_routes(written(tmp_path, text)).batching_topics.names == {"orders"}
 
 
 @pytest.mark.parametrize(

@@ -501,4 +501,4 @@ def test_a_route_reads_each_of_its_topics_and_no_other(tmp_path: Path) -> None:
         for topic in routes.topics
     }
     assert names == {"eu": ["some", "each"], "us": ["some", "each"], "all": ["each"]}
-    assert routes.batching_topics == {"eu", "us"}
+    assert routes.batching_topics.names == {"eu", "us"}

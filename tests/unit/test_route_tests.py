@@ -336,7 +336,7 @@ def test_what_failed_is_told_with_its_place_both_values_and_the_value_that_decid
         f"  {file}:5:112: route placed: expected a start, but it does nothing: `data.total > 0` is false",
         "    data.total is 0",
     ]
-    assert told.err == "3 tests in 1 files: 1 passed, 2 failed\n"
+    assert told.err == "3 tests in 1 file: 1 passed, 2 failed\n"
 
 
 def test_what_no_test_has_seen_is_told_and_fails_if_that_is_asked_for(
@@ -346,7 +346,7 @@ def test_what_no_test_has_seen_is_told_and_fails_if_that_is_asked_for(
     assert turnout(monkeypatch, folder, "--cover") == 0
     told = capsys.readouterr()
     assert told.out == f"{folder / 'r.test.yaml'}: 7 passed\n"
-    assert told.err == "7 tests in 1 files: 7 passed\n6 of 6 routes are covered\n"
+    assert told.err == "7 tests in 1 file: 7 passed\n6 of 6 routes are covered\n"
     # What others do is looked at by nobody; what is behind a false term has decided nothing.
     written(tmp_path, f"{PLACED}, expect: {{told: signal}}, others: any", *ALL[1:2], *ALL[3:])
     for arguments, code in (((), 0), (("--cover",), 1)):
@@ -400,7 +400,7 @@ def test_paths_may_be_folders_routes_or_tests(
     monkeypatch.setenv("TURNOUT_ROUTES", str(folder))
     assert turnout(monkeypatch) == 0
     assert turnout(monkeypatch, apart / "x.test.yml") == 0
-    assert capsys.readouterr().err.count("7 tests in 1 files: 7 passed\n") == 6
+    assert capsys.readouterr().err.count("7 tests in 1 file: 7 passed\n") == 6
 
 
 def test_the_exit_code_tells_wrong_usage_from_what_failed(
