@@ -26,6 +26,7 @@ from service.intake.lanes import Lanes, Window
 from service.intake.loop import Intake, lane_key_by
 from service.intake.switchboard import SwitchboardReader
 from service.kafka.connection import Connection
+from service.kafka.record import Partition
 from service.kafka.sink import KafkaSink
 from service.kafka.source import KafkaSource
 from service.kafka.watchdog import WatchedSource, fresh_look
@@ -39,15 +40,18 @@ from service.pipeline import (
     open_sink,
     seal_of,
 )
+from service.redrive.standing import StandingWatch
 from service.results.closing import Closings
 from service.results.receiver import Receiver, receiving
 from service.results.sweeper import Sweeper
 from service.routing.table import RouteTable, load_routes
 from service.settings import Settings, WorkerSettings
 from service.telemetry.health import AWAY_SECONDS, Asked, Health
-from service.telemetry.metrics import Metrics, served
+from service.telemetry.metrics import Metrics
 from service.telemetry.probes import probed
+from service.telemetry.scraping import page_at, served
 from service.temporal.client import check_answers, connect
+from service.temporal.core import core
 from service.temporal.sweep import begin_sweep
 from service.temporal.switchboard import SwitchboardClient
 from service.temporal.versions import deployment_version
@@ -88,12 +92,15 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
     topics = table or (load_routes(settings.routes) if settings.registry.url else None)
     metrics = Metrics()
     health = Health(metrics)
+    measured = core(measured=bool(settings.metrics.address))
     async with (
-        served(metrics, settings.metrics.address),
+        served(metrics, settings.metrics.address, page_at(measured.port)),
         probed(health, settings.health.address),
         open_sink(settings, connection, stop) as sink,
     ):
-        client = await patiently(lambda: connect([IdentityPlugin()]), settings.start_timeout, stop)
+        client = await patiently(
+            lambda: connect([IdentityPlugin()], runtime=measured.runtime), settings.start_timeout, stop
+        )
         # What the bridge starts on this queue may begin here at once, without a round by way of the server.
         # Not with a version: it would begin on this one, whichever is current (seen with server 1.32).
         eager = frozenset({settings.worker.task_queue} if roles.worker and not version else ())
@@ -203,6 +210,7 @@ class Bridge:
     join: Callable[[], Awaitable[WatchedSource]]
     switchboard: SwitchboardReader
     letter_topic: LetterTopicWatch
+    standing: StandingWatch
     patience: timedelta
     service_worker: Worker
     receiver: Receiver | None
@@ -244,6 +252,7 @@ class Bridge:
                 looking = [
                     tasks.create_task(self.switchboard.keep_reading()),
                     tasks.create_task(self.letter_topic.keep_looking()),
+                    tasks.create_task(self.standing.keep_looking()),
                 ]
                 await self.intake.run(source, stop)
                 for one in looking:
@@ -319,12 +328,16 @@ async def _make_bridge(
         grace=SERVICE_GRACE,
     )
     letter_topic = LetterTopicWatch(connection, settings.group, table.topics, metrics)
+    # One process of the group has this partition: it counts for all.
+    first = Partition(min(table.topics, default=""), 0)
+    standing = StandingWatch(connection, settings.group, pipeline.parks, lambda: intake.holds(first), metrics)
     began = datetime.now(UTC) - closing.visibility_lag
     return Bridge(
         intake,
         join,
         board,
         letter_topic,
+        standing,
         settings.start_timeout,
         service_worker,
         receiver=Receiver(callbacks, closings) if callbacks and closing.address else None,

@@ -262,7 +262,9 @@ class Dispatcher:
     def _told_apart(self, start: Start, memo: Mapping[str, Any]) -> Outcome:
         if memo.get("by") == self._by(start.event):
             return _outcome(start, OutcomeKind.ACCEPTED)
-        return _outcome(start, OutcomeKind.DUPLICATE, f"started by {memo.get('record', 'this event')}")
+        by = memo.get("record", "this event")
+        of_other = memo.get("record", str(start.event.record)) != str(start.event.record)
+        return replace(_outcome(start, OutcomeKind.DUPLICATE, f"started by {by}"), of_other=of_other)
 
     async def _memo_at_start(self, start: Start, found: WorkflowExecutionDescription) -> Mapping[str, Any]:
         """What `found` was started with, or its first run; empty if that is not to be known."""

@@ -9,6 +9,7 @@ import structlog
 from activities.parked import ParkedCommand
 from activities.ports import NotYet, ParkedLetter, Refused
 from service.dispatch.answers import Outcome, OutcomeKind
+from service.dispatch.counting import count
 from service.dispatch.dispatcher import Dispatcher
 from service.errors import GivenUpError, NotNow, RecordError, RejectedError, TargetBusy, TargetMissing
 from service.failures.letters import About, Letters
@@ -153,7 +154,7 @@ class ParkDeliveries:
             workflow_id=outcome.workflow_id,
             detail=outcome.detail or "from its park",
         )
-        self._metrics.outcome(outcome.route, outcome.kind.value, outcome.rule)
+        count(outcome, self._metrics)
 
 
 def _refused(event: int, error: RecordError) -> Refused:

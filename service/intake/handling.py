@@ -7,7 +7,8 @@ from typing import TypeVar
 
 import structlog
 
-from service.dispatch.answers import Outcome, OutcomeKind
+from service.dispatch.answers import Outcome, OutcomeKind, Skip
+from service.dispatch.counting import count
 from service.dispatch.dispatcher import Dispatcher
 from service.errors import NotNow, RecordError
 from service.events.decoding import Decoder, Tombstone
@@ -95,7 +96,11 @@ class Handling:
         except RecordError as error:
             return [await self._give_up(record, assignment, error, _lines(record), self._of_undecodable)]
         if isinstance(event, Tombstone):
-            return [self._noted(Outcome(OutcomeKind.SKIPPED, detail="tombstone"), _lines(record))]
+            return [
+                self._noted(
+                    Outcome(OutcomeKind.SKIPPED, detail="tombstone", skip=Skip.TOMBSTONE), _lines(record)
+                )
+            ]
         self._say_if_reused(event)
         return await self._follow_routes(event, assignment)
 
@@ -176,9 +181,8 @@ class Handling:
         if routes:
             return [await self._carry_out(route, event, assignment) for route in routes]
         if self._routes.topics[event.record.topic].unmatched is Rule.SKIP:
-            return [
-                self._noted(Outcome(OutcomeKind.SKIPPED, detail="no route for this type"), _lines_of(event))
-            ]
+            skipped = Outcome(OutcomeKind.SKIPPED, detail="no route for this type", skip=Skip.UNMATCHED)
+            return [self._noted(skipped, _lines_of(event))]
         about, unmatched = About(event_type=event.type), no_route_takes(event)
         return [await self._give_up(event.record, assignment, unmatched, _lines_of(event), about)]
 
@@ -189,9 +193,8 @@ class Handling:
             about = About(route=route.name, event_type=event.type)
             return await self._give_up(event.record, assignment, error, _lines_of(event), about)
         if command is None:
-            return self._noted(
-                Outcome(OutcomeKind.SKIPPED, route.name, detail="`when` is false"), _lines_of(event)
-            )
+            skipped = Outcome(OutcomeKind.SKIPPED, route.name, detail="`when` is false", skip=Skip.WHEN)
+            return self._noted(skipped, _lines_of(event))
         return await self._dispatch(command, assignment)
 
     async def _dispatch(
@@ -308,12 +311,13 @@ class Handling:
             park_url=outcome.park_url,
             rule=outcome.rule,
         )
-        self._metrics.outcome(outcome.route, outcome.kind.value, outcome.rule)
+        count(outcome, self._metrics)
         return outcome
 
     def _say_if_reused(self, event: Event) -> None:
         if first := self._ids.earlier(event):
             _lines_of(event).warning("event id used again", first=first)
+            self._metrics.reused_id(event.record.topic)
 
     def _lines_to(self, command: Command, event: Event) -> Lines:
         return _lines_of(event).bind(workflow_url=self._dispatcher.link(command))
