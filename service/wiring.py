@@ -25,6 +25,7 @@ from service.failures.letter_topic import LetterTopicWatch
 from service.intake.lanes import Lanes, Window
 from service.intake.loop import Intake, lane_key_by
 from service.intake.switchboard import SwitchboardReader
+from service.intake.waiting import Abandoned
 from service.kafka.connection import Connection
 from service.kafka.record import Partition
 from service.kafka.sink import KafkaSink
@@ -50,6 +51,7 @@ from service.telemetry.health import AWAY_SECONDS, Asked, Health
 from service.telemetry.metrics import Metrics
 from service.telemetry.probes import probed
 from service.telemetry.scraping import page_at, served
+from service.telemetry.traces import Traces, make_traces
 from service.temporal.client import check_answers, connect
 from service.temporal.core import core
 from service.temporal.sweep import begin_sweep
@@ -92,6 +94,12 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
     topics = table or (load_routes(settings.routes) if settings.registry.url else None)
     metrics = Metrics()
     health = Health(metrics)
+    traces = make_traces(
+        settings.traces.export,
+        os.environ,
+        group=settings.group,
+        harmless=(Abandoned,),
+    )
     measured = core(measured=bool(settings.metrics.address))
     async with (
         served(metrics, settings.metrics.address, page_at(measured.port)),
@@ -105,10 +113,21 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
         # Not with a version: it would begin on this one, whichever is current (seen with server 1.32).
         eager = frozenset({settings.worker.task_queue} if roles.worker and not version else ())
         encodings = await encodings_with_registry(settings, topics, stop)
-        publisher = make_publisher(connection, sink, metrics, encodings)
+        publisher = make_publisher(connection, sink, metrics, encodings, traces)
         bridge = (
             await _make_bridge(
-                settings, connection, sink, publisher, client, table, contracts, eager, metrics, health, stop
+                settings,
+                connection,
+                sink,
+                publisher,
+                client,
+                table,
+                contracts,
+                eager,
+                metrics,
+                health,
+                traces,
+                stop,
             )
             if table
             else None
@@ -118,7 +137,9 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
                 watching = tasks.create_task(_watch(health, sink, client, stop))
                 doing = [tasks.create_task(bridge.run(stop))] if bridge else []
                 if roles.worker:
-                    doing.append(tasks.create_task(_work(settings, client, found, version, publisher, stop)))
+                    doing.append(
+                        tasks.create_task(_work(settings, client, found, version, publisher, traces, stop))
+                    )
                     if not bridge:
                         health.started()
                 await asyncio.wait(doing)
@@ -126,6 +147,8 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
         except BaseExceptionGroup as group:
             # One of the roles ended them all: it alone is the reason.
             raise first_reason(group) from group
+        finally:
+            await traces.close()
 
 
 async def _watch(health: Health, sink: KafkaSink, client: Client, stop: asyncio.Event) -> None:
@@ -146,6 +169,7 @@ async def _work(
     found: Found,
     version: WorkerDeploymentVersion | None,
     publisher: ResultPublisher,
+    traces: Traces,
     stop: asyncio.Event,
 ) -> None:
     worker = make_worker(
@@ -157,6 +181,7 @@ async def _work(
         capacity=capacity_of(settings.worker),
         version=version,
         seal=seal_of(settings.calls),
+        interceptors=traces.interceptors,
     )
     log.info(
         "worker ready",
@@ -272,9 +297,12 @@ async def _make_bridge(
     eager: frozenset[str],
     metrics: Metrics,
     health: Health,
+    traces: Traces,
     stop: asyncio.Event,
 ) -> Bridge:
-    pipeline = await make_pipeline(settings, connection, sink, client, table, contracts, eager, metrics, stop)
+    pipeline = await make_pipeline(
+        settings, connection, sink, client, table, contracts, eager, metrics, stop, traces=traces
+    )
     health.watch(pipeline.decoder.problems)
     pauses = pipeline.pauses
     window = Window(
@@ -311,7 +339,12 @@ async def _make_bridge(
 
     board = SwitchboardReader(SwitchboardClient(client, settings.group), pauses)
     deliveries = ParkDeliveries(
-        pipeline.dispatcher, pipeline.letters, pipeline.parks, paused=pauses.holding, metrics=metrics
+        pipeline.dispatcher,
+        pipeline.letters,
+        pipeline.parks,
+        paused=pauses.holding,
+        metrics=metrics,
+        traces=traces,
     )
     parking = ParkingActivities(deliveries)
     closing, callbacks = settings.closing, pipeline.callbacks

@@ -35,10 +35,10 @@ from service.dispatch.lookup import Lookup
 from service.errors import NotNow, RejectedError, TargetBusy, TargetMissing, Throttled
 from service.events.event import Event
 from service.routing.commands import Cancel, Command, Complete, OrStart, Rule, Signal, Start, StartOptions
+from service.telemetry.trace_context import context_in
 from service.temporal.closed import CLOSING, GROUP, MEMO
 
 RPC_TIMEOUT = timedelta(seconds=10)
-TRACE_HEADERS = ("traceparent", "tracestate")
 RUN_ID_TICK = timedelta(milliseconds=1)
 SUMMARY_BYTES = 200
 
@@ -322,7 +322,6 @@ class Dispatcher:
 
     def _memo(self, command: Command) -> dict[str, str]:
         event = command.event
-        trace = {name: event.headers[name] for name in TRACE_HEADERS if name in event.headers}
         told = command.publish_closing if isinstance(command, Start) else None
         return {
             "id": str(command_id(command)),
@@ -333,7 +332,7 @@ class Dispatcher:
             "record": str(event.record),
             "by": self._by(event),
             **({CLOSING: told, GROUP: self._group} if told else {}),
-            **trace,
+            **context_in(event.headers),
         }
 
     def _by(self, event: Event) -> str:
@@ -349,7 +348,7 @@ class Dispatcher:
             "record": str(event.record),
         }
         links = {
-            "trace": self._links.trace(event.headers.get("traceparent", "")),
+            "trace": self._links.trace(context_in(event.headers)),
             "runbook": self._links.runbook(command.route),
         }
         lines = [f"- **{name}**: `{_cut(value)}`" for name, value in facts.items()]

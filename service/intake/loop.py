@@ -191,6 +191,7 @@ class Intake:
                     event_id=in_the_log(oldest.what.event_id),
                     route=oldest.what.route,
                     workflow_id=oldest.what.workflow_id,
+                    trace_id=oldest.what.trace_id,
                     to_give_up=oldest.to_give_up,
                 )
 

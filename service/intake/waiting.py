@@ -84,6 +84,7 @@ class What:
     route: str = ""
     event_id: str = ""
     workflow_id: str = ""
+    trace_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from service.kafka.record import Record, Written
 from service.routing.commands import Command, Signal
 from service.routing.table import RouteTable, load_routes
 from service.telemetry.metrics import Metrics
+from service.telemetry.traces import OFF, Traces
 from tests.unit.fakes import FakeParks, FakeSink, NoTime, ScriptedDispatcher, outage, paused
 from tests.unit.records import record
 
@@ -88,6 +89,7 @@ class World:
         sink: FakeSink | None = None,
         concurrency: int = 8,
         decodes: Decoder | None = None,
+        traces: Traces = OFF,
     ) -> None:
         self.dispatcher = dispatcher
         self.sink = sink or FakeSink()
@@ -106,6 +108,7 @@ class World:
             pauses=self.pauses,
             given_up=self.given_up,
             metrics=self.metrics,
+            traces=traces,
         )
 
     async def handle(self, given: Record, assignment: Assignment | None = None) -> Sequence[Outcome]:
