@@ -38,7 +38,7 @@ class StandingWatch:
         self._parks = parks
         self._ours = ours
         self._metrics = metrics
-        self._said = ""
+        self._said: dict[str, str] = {}
 
     async def keep_looking(self) -> None:
         """Look, for ever; what another process counts, or what is not known now, is not shown here."""
@@ -48,7 +48,10 @@ class StandingWatch:
                 looked = None
                 self._metrics.standing(self._group, None)
             elif looked is None or time.monotonic() - looked >= LOOK_SECONDS:
-                await self.look()
+                try:
+                    await self.look()
+                except Exception:
+                    log.exception("defect while it was counted what is open")  # no reason to stop for
                 looked = time.monotonic()
             await asyncio.sleep(TURN_SECONDS)
 
@@ -73,6 +76,6 @@ class StandingWatch:
             return None
 
     def _say(self, what: str, error: Exception) -> None:
-        if self._said != (said := f"{what}: {error}"):
+        if self._said.get(what) != str(error):
             log.info("not known how many are open", what=what, reason=str(error))
-        self._said = said
+        self._said[what] = str(error)
