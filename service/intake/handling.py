@@ -114,7 +114,9 @@ class Handling:
                 )
             ]
         on_its_way(trace_id=trace, event_id=event.id)
-        self._traces.note({"messaging.message.id": event.id, "turnout.event.type": event.type})
+        self._traces.note(
+            {"messaging.message.id": in_the_log(event.id), "turnout.event.type": in_the_log(event.type)}
+        )
         self._say_if_reused(event)
         return await self._follow_routes(event, assignment)
 

@@ -32,7 +32,8 @@ log = structlog.get_logger(__name__)
 Attributes = Mapping[str, str | int | None]
 
 W3C = TraceContextTextMapPropagator()
-CLOSE_SECONDS = 5.0
+CLOSE_SECONDS = 3.0
+ERROR_CHARACTERS = 1_000
 
 
 class SpanTraces(Traces):
@@ -160,7 +161,7 @@ class SpanTraces(Traces):
         span = trace.get_current_span()
         span.set_attributes(tell(attributes))
         if error:
-            span.set_status(StatusCode.ERROR, error)
+            span.set_status(StatusCode.ERROR, error[:ERROR_CHARACTERS])
 
     async def close(self) -> None:
         """See `Traces.close`."""
