@@ -23,6 +23,7 @@ from service.kafka.record import Record
 from service.results.publisher import KafkaResultPublisher
 from service.routing.commands import Command, Signal
 from service.routing.table import RouteTable, load_routes
+from service.telemetry.logs import trace_of_the_way
 from service.telemetry.spans import SaidOnce, SpanTraces
 from service.telemetry.traces import OFF, Export, Traces, make_traces
 from tests.unit import test_deliveries
@@ -298,6 +299,19 @@ async def test_where_traces_are_off_the_producers_is_carried_on_as_it_is(table: 
     given = {"traceparent": PARENT, "tracestate": "a=1"}
     headers = await published(OFF, given)
     assert (headers["traceparent"], headers["tracestate"]) == (PARENT.encode(), b"a=1")
+
+
+@pytest.mark.parametrize("on", [True, False])
+async def test_what_waits_and_the_lines_about_it_tell_of_which_trace_it_is(
+    spans: Spans, table: RouteTable, on: bool
+) -> None:
+    seen: list[tuple[str, str]] = []
+    world = World(table, ScriptedDispatcher(), traces=spans if on else OFF)
+    world.dispatcher.before_call = lambda _: seen.extend(
+        (one.what.trace_id, trace_of_the_way()) for one in world.waiting.longer_than(-1)
+    )
+    await world.handle(of_a_trace(fact("all")))
+    assert seen == [(TRACE, TRACE)] * 3
 
 
 def test_where_traces_are_off_nothing_of_opentelemetry_is_loaded() -> None:
