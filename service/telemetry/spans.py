@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from threading import Thread
+from typing import Any
 
 import structlog
 from opentelemetry import trace
@@ -25,7 +26,7 @@ from temporalio.worker import WorkflowInboundInterceptor, WorkflowInterceptorCla
 
 from service.telemetry.logs import tell_spans
 from service.telemetry.trace_context import Context, context_in, context_of
-from service.telemetry.traces import Delivered, Traces, tell
+from service.telemetry.traces import Delivered, Traces
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +97,7 @@ class SpanTraces(Traces):
             "messaging.consumer.group.name": self._group,
         }
         span = self._tracer.start_span(
-            f"process {topic}", context, SpanKind.CONSUMER, tell({**common, **attributes}), links
+            f"process {topic}", context, SpanKind.CONSUMER, _told({**common, **attributes}), links
         )
         with self._ending(span):
             yield span
@@ -119,7 +120,7 @@ class SpanTraces(Traces):
             "temporalWorkflowID": workflow_id,
         }
         span = self._tracer.start_span(
-            f"dispatch {route}", _parent(headers), SpanKind.CLIENT, tell(attributes)
+            f"dispatch {route}", _parent(headers), SpanKind.CLIENT, _told(attributes)
         )
         with self._ending(span, not_yet):
             yield _injected()
@@ -159,7 +160,7 @@ class SpanTraces(Traces):
     def note(self, attributes: Mapping[str, str | int], *, error: str = "") -> None:
         """See `Traces.note`."""
         span = trace.get_current_span()
-        span.set_attributes(tell(attributes))
+        span.set_attributes(_told(attributes))
         if error:
             span.set_status(StatusCode.ERROR, error[:ERROR_CHARACTERS])
 
@@ -202,14 +203,15 @@ class WorkerTracing(TracingInterceptor):
 class SaidOnce(SpanExporter):
     """Another exporter, of whose failures one line tells, and one of their end."""
 
-    def __init__(self, exporter: SpanExporter) -> None:
+    def __init__(self, exporter: SpanExporter, where: str) -> None:
         self._exporter = exporter
+        self._refused = f"the collector at {where} does not answer, or does not take them"
         self._failing = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """See `SpanExporter.export`."""
         try:
-            result, why = self._exporter.export(spans), "the collector did not take them"
+            result, why = self._exporter.export(spans), self._refused
         except Exception as error:  # noqa: BLE001 - whatever it is, traces are not worth more than a line
             result, why = SpanExportResult.FAILURE, f"{type(error).__name__}: {error}"
         failing = result is not SpanExportResult.SUCCESS
@@ -230,11 +232,11 @@ class SaidOnce(SpanExporter):
 
 
 def exporting(
-    environment: Mapping[str, str], group: str, harmless: tuple[type[BaseException], ...]
+    environment: Mapping[str, str], where: str, group: str, harmless: tuple[type[BaseException], ...]
 ) -> SpanTraces:
-    """Traces that are exported by OTLP, as OpenTelemetry's own environment variables say."""
+    """Traces that are exported by OTLP, as OpenTelemetry's own variables say; people read of it as `where`."""
     provider = TracerProvider(resource=_resource(environment))
-    provider.add_span_processor(BatchSpanProcessor(SaidOnce(OTLPSpanExporter())))
+    provider.add_span_processor(BatchSpanProcessor(SaidOnce(OTLPSpanExporter(), where)))
     return SpanTraces(provider, group, harmless)
 
 
@@ -268,8 +270,14 @@ def _injected() -> Context:
     return carrier
 
 
+def _told(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `attributes` that say something."""
+    return {name: value for name, value in attributes.items() if value not in ("", None)}
+
+
 def _trace_id(span: Span) -> str:
-    return trace.format_trace_id(span.get_span_context().trace_id)
+    context = span.get_span_context()
+    return trace.format_trace_id(context.trace_id) if context.is_valid else ""
 
 
 def _ids() -> Mapping[str, str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import structlog
 from temporalio.worker import Interceptor
@@ -112,9 +112,8 @@ def make_traces(
     except ConfigurationError as error:
         if export == "on":
             raise
-        log.warning(
-            "traces are off", reason=str(error), or_="TURNOUT_TRACES__EXPORT=off says that they are to be"
-        )
+        cure = "TURNOUT_TRACES__EXPORT=off says that they are to be"
+        log.warning("traces are off", reason=str(error), cure=cure)
         return OFF
 
 
@@ -131,6 +130,16 @@ def _on(
             "TURNOUT_TRACES__EXPORT=on needs to know where to; set OTEL_EXPORTER_OTLP_ENDPOINT, for example "
             "to http://127.0.0.1:4318"
         )
+    if _disabled(environment):
+        raise ConfigurationError(
+            "TURNOUT_TRACES__EXPORT=on, and OTEL_SDK_DISABLED or OTEL_TRACES_EXPORTER says that there are to "
+            "be none; take one of them back"
+        )
+    if not endpoint.startswith(("http://", "https://")):
+        raise ConfigurationError(
+            "where traces go to is no address of a collector that takes OTLP over HTTP; set "
+            "OTEL_EXPORTER_OTLP_ENDPOINT, for example to http://127.0.0.1:4318"
+        )
     name = next((name for name in PROTOCOLS if environment.get(name)), "")
     if name and environment[name].strip() != OURS:
         raise ConfigurationError(
@@ -143,10 +152,12 @@ def _on(
         raise ConfigurationError(
             f"traces need the extra `traces`, of which {error.name} is missing: pip install 'turnout[traces]'"
         ) from error
-    log.info("traces are exported", to=endpoint)
-    return exporting(environment, group, harmless)
-
-
-def tell(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `attributes` that say something."""
-    return {name: value for name, value in attributes.items() if value not in ("", None)}
+    where = endpoint.rpartition("@")[2]  # without a password
+    try:
+        traces = exporting(environment, where, group, harmless)
+    except (ValueError, TypeError, OSError) as error:
+        raise ConfigurationError(
+            f"traces cannot be exported as the variables OTEL_… say: {type(error).__name__}: {error}"
+        ) from error
+    log.info("traces are exported", to=where)
+    return traces

@@ -25,7 +25,7 @@ from service.routing.commands import Command, Signal
 from service.routing.table import RouteTable, load_routes
 from service.telemetry.logs import trace_of_the_way
 from service.telemetry.spans import SaidOnce, SpanTraces
-from service.telemetry.traces import OFF, Export, Traces, make_traces
+from service.telemetry.traces import ENDPOINTS, OFF, Export, Traces, make_traces
 from tests.unit import test_deliveries
 from tests.unit.fakes import FakeSink, NoTime, ScriptedDispatcher, outage
 from tests.unit.test_dispatcher import Wire, connected, memo_of, signal, start
@@ -350,12 +350,39 @@ async def test_traces_are_on_where_there_is_an_endpoint_unless_someone_says_othe
     await traces.close()
 
 
+DISABLED = ENDPOINT | {"OTEL_SDK_DISABLED": "true"}
+
+
+def test_what_is_to_be_on_and_off_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="OTEL_SDK_DISABLED"):
+        make_traces("on", DISABLED, group="shop")
+
+
+async def test_a_password_is_not_said() -> None:
+    with capture_logs() as lines:
+        traces = make_traces("on", {ENDPOINTS[1]: "http://ada:secret@127.0.0.1:1"}, group="shop")
+    await traces.close()
+    assert isinstance(traces, SpanTraces)
+    assert "secret" not in str(lines)
+
+
+def test_values_that_opentelemetry_refuses_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-1")
+    with pytest.raises(ConfigurationError, match=r"OTEL_.*positive"):
+        make_traces("on", ENDPOINT, group="shop")
+
+
+BARE = {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"}
 GRPC = ENDPOINT | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
 
 
 @pytest.mark.parametrize(
     ("environment", "said"),
-    [({}, "set OTEL_EXPORTER_OTLP_ENDPOINT"), (GRPC, "OTLP_PROTOCOL=grpc.*http/protobuf")],
+    [
+        ({}, "set OTEL_EXPORTER_OTLP_ENDPOINT"),
+        (GRPC, "OTLP_PROTOCOL=grpc.*http/protobuf"),
+        (BARE, "over HTTP"),
+    ],
 )
 def test_what_keeps_traces_from_being_on_is_said_or_refused(environment: dict[str, str], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
@@ -389,7 +416,7 @@ class Failing(SpanExporter):
 
 def test_a_collector_that_is_away_is_said_once_and_its_return_too() -> None:
     good, bad = SpanExportResult.SUCCESS, SpanExportResult.FAILURE
-    exporter = SaidOnce(Failing(good, bad, ValueError("x"), bad, good, good, bad))
+    exporter = SaidOnce(Failing(good, bad, ValueError("x"), bad, good, good, bad), "127.0.0.1:1")
     with capture_logs() as lines:
         for _ in range(7):
             exporter.export(())
