@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 import structlog
 
@@ -17,6 +17,7 @@ log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 60.0
 TURN_SECONDS = 1.0
+END_SECONDS = 2.0
 
 
 class StandingWatch:
@@ -49,7 +50,7 @@ class StandingWatch:
                 self._metrics.standing(self._group, None)
             elif looked is None or time.monotonic() - looked >= LOOK_SECONDS:
                 try:
-                    await self.look()
+                    await _to_its_end(self.look())
                 except Exception:
                     log.exception("defect while it was counted what is open")  # no reason to stop for
                 looked = time.monotonic()
@@ -79,3 +80,17 @@ class StandingWatch:
         if self._said.get(what) != str(error):
             log.info("not known how many are open", what=what, reason=str(error))
         self._said[what] = str(error)
+
+
+async def _to_its_end(look: Coroutine[object, object, None]) -> None:
+    """Do `look`; when we are to stop meanwhile, it has a moment to end by itself.
+
+    The client does not close a connection that is being made when it is cancelled.
+    """
+    looking = asyncio.create_task(look)
+    try:
+        await asyncio.shield(looking)
+    except asyncio.CancelledError:
+        await asyncio.wait({looking}, timeout=END_SECONDS)
+        looking.cancel()
+        raise

@@ -234,7 +234,7 @@ class SaidOnce(SpanExporter):
 def exporting(
     environment: Mapping[str, str], where: str, group: str, harmless: tuple[type[BaseException], ...]
 ) -> SpanTraces:
-    """Traces that are exported by OTLP, as OpenTelemetry's own variables say; people read of it as `where`."""
+    """Traces that are exported by OTLP, as OpenTelemetry's own variables say; `where` is for people."""
     provider = TracerProvider(resource=_resource(environment))
     provider.add_span_processor(BatchSpanProcessor(SaidOnce(OTLPSpanExporter(), where)))
     return SpanTraces(provider, group, harmless)

@@ -106,6 +106,45 @@ async def test_only_the_process_whose_it_is_shows_it_and_a_defect_does_not_end_t
             await looking
 
 
+async def test_a_look_that_goes_on_when_we_are_to_stop_comes_to_its_end(world: World) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def count() -> int:
+        begun.set()
+        await go_on.wait()
+        return 7
+
+    world.parks.count = count  # type: ignore[method-assign]
+    looking = asyncio.create_task(world.watch.keep_looking())
+    await begun.wait()
+    looking.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with suppress(asyncio.CancelledError):
+        await looking
+    assert world.shows('turnout_open_parks{group="shop"} 7.0')
+
+
+async def test_one_that_does_not_is_given_up_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standing, "END_SECONDS", 0.01)
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def count() -> int:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return 0
+
+    world.parks.count = count  # type: ignore[method-assign]
+    looking = asyncio.create_task(world.watch.keep_looking())
+    await begun.wait()
+    looking.cancel()
+    async with asyncio.timeout(10):
+        await ended.wait()
+
+
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not true():  # noqa: ASYNC110 - nothing tells that it changed
