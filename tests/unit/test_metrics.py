@@ -5,6 +5,7 @@ import json
 import re
 import urllib.request
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from structlog.testing import capture_logs
 
+from service.dispatch.answers import OutcomeKind, Skip
 from service.documents.metrics_page import CORE, metrics_page
 from service.errors import Answered, ConfigurationError, Stage
 from service.telemetry.floods import LEAST, WINDOW_SECONDS, Floods
@@ -368,6 +370,11 @@ def test_no_metric_has_a_label_but_those_with_few_values_that_the_page_tells() -
         "detail",
         "error",
     }
+
+
+@pytest.mark.parametrize(("label", "values"), [("reason", Skip), ("kind", OutcomeKind), ("stage", Stage)])
+def test_the_page_tells_all_values_of_a_label(label: str, values: type[StrEnum]) -> None:
+    assert [one for one in values if f"`{one.value}`" not in LABELS[label]] == []
 
 
 def test_all_that_is_counted_is_described() -> None:

@@ -11,8 +11,17 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanContext, SpanKind, StatusCode, format_span_id, format_trace_id
+from opentelemetry.trace import (
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    format_span_id,
+    format_trace_id,
+    get_current_span,
+)
 from structlog.testing import capture_logs
+from temporalio.contrib.opentelemetry import TracingInterceptor
+from temporalio.contrib.opentelemetry._otel_interceptor import _headers_to_context
 from temporalio.converter import PayloadConverter
 
 from activities.ports import NotYet, ResultEvent
@@ -207,6 +216,11 @@ async def test_a_call_tells_the_trace_as_temporals_own_interceptors_do(wire: Wir
     dispatcher, headers = await connected(wire), {"traceparent": PARENT, "tracestate": "a=1", "x": "y"}
     await dispatcher.dispatch(replace(command, event=replace(command.event, headers=headers)))
     assert carried(wire) == {"traceparent": PARENT, "tracestate": "a=1"}
+    # As both interceptors of the SDK read it, the one that is stable and the one of its plugin.
+    fields = wire.request.header.fields
+    for read in (TracingInterceptor()._context_from_headers, _headers_to_context):  # noqa: SLF001
+        read_as = get_current_span(read(fields)).get_span_context()
+        assert (as_header(read_as), read_as.trace_state.to_header()) == (PARENT, "a=1")
 
 
 @pytest.mark.parametrize("headers", [{}, {"traceparent": MALFORMED}, {"traceparent": "0" * 3_000_000}])
