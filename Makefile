@@ -80,8 +80,9 @@ fmt: $(VENV)/.dev ## Format the code, and repair what can be repaired without as
 check: lint test ## What has to pass before a commit: lint and test
 
 .PHONY: reference
-reference: $(VENV)/.dev ## Write docs/reference.md anew, from what reads routes and settings
+reference: $(VENV)/.dev ## Write docs/reference.md and docs/metrics.md anew, from what reads settings, and counts
 	@$(BIN)/turnout docs reference --output docs/reference.md
+	@$(BIN)/turnout docs metrics --output docs/metrics.md
 
 .PHONY: pins
 pins: $(VENV)/.dev ## Write requirements/ anew from pyproject.toml (newer versions: make pins ARGS=--upgrade)

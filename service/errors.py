@@ -17,6 +17,27 @@ class Stage(StrEnum):
     PERSON = "person"
 
 
+class Answered(StrEnum):
+    """Of what kind the answer is that a record waits because of; a label of metrics, so there are few."""
+
+    NOTHING = "nothing"
+    """The call has not come back yet."""
+    TEMPORAL = "temporal"
+    """Temporal, or what is before it, does not answer or cannot now."""
+    THROTTLED = "throttled"
+    """Temporal's quota is used up."""
+    BUSY = "busy"
+    """This one workflow cannot take it now."""
+    NOT_THERE = "not-there"
+    """What it is for is not found yet."""
+    PARK = "park"
+    """Its park does not take it: full, or it is too large."""
+    KAFKA = "kafka"
+    """Its letter cannot be written."""
+    REGISTRY = "registry"
+    """The schema registry does not answer."""
+
+
 class TurnoutError(Exception):
     """Base of all errors raised on purpose; its text never holds payload values."""
 
@@ -102,7 +123,19 @@ class TargetMissing(TurnoutError):  # noqa: N818 - a state of the target, not a 
 
 
 class NotNow(TurnoutError):  # noqa: N818 - a state of a neighbour, not a fault
-    """A neighbour or a target cannot take it now: same call, same ids, later, without limit."""
+    """A neighbour or a target cannot take it now: same call, same ids, later, without limit.
+
+    Args:
+        reason: What was answered.
+        of: Of what kind that is.
+    """
+
+    of: Answered = Answered.TEMPORAL
+
+    def __init__(self, reason: str, *, of: Answered | None = None) -> None:
+        super().__init__(reason)
+        if of is not None:
+            self.of = of
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +165,13 @@ class Finding:
 class Throttled(NotNow):
     """It can be taken, but not at this rate: Temporal's quota is used up."""
 
+    of = Answered.THROTTLED
+
 
 class TargetBusy(NotNow):
     """This one target cannot take it now: busy, not ready, or full until it continues as new."""
+
+    of = Answered.BUSY
 
 
 class ConfigurationError(TurnoutError):

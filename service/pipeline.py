@@ -49,6 +49,7 @@ from service.settings import (
     TemporalSettings,
 )
 from service.telemetry.metrics import Metrics
+from service.telemetry.traces import OFF, Traces
 from service.temporal.client import AttributeTypes, check_namespace, for_namespace, search_attributes
 from service.temporal.switchboard import SwitchboardClient
 from service.topics import cluster_with_topics
@@ -165,6 +166,7 @@ async def make_pipeline(
     stop: asyncio.Event,
     *,
     only: str = "",
+    traces: Traces = OFF,
 ) -> Pipeline:
     """All that handling a record takes, once topics and search attributes are seen to be there.
 
@@ -202,6 +204,7 @@ async def make_pipeline(
         given_up=given_up,
         metrics=metrics,
         only=only,
+        traces=traces,
     )
     return Pipeline(
         table=table,
@@ -312,11 +315,15 @@ async def _make_dispatcher(
 
 
 def make_publisher(
-    connection: Connection, sink: KafkaSink, metrics: Metrics, encodings: Mapping[str, Encoding]
+    connection: Connection,
+    sink: KafkaSink,
+    metrics: Metrics,
+    encodings: Mapping[str, Encoding],
+    traces: Traces = OFF,
 ) -> KafkaResultPublisher:
     """What writes result events, of each topic as `encodings` say, or else in JSON."""
     look_back = LookBack(lambda: reader(connection, "read_uncommitted"))
-    return KafkaResultPublisher(sink, look_back, metrics, encodings)
+    return KafkaResultPublisher(sink, look_back, metrics, encodings, traces)
 
 
 async def encodings_with_registry(

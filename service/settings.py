@@ -384,6 +384,13 @@ class MetricsSettings(_Served):
     """Where Prometheus finds the metrics, `host:port`; absent, nowhere."""
 
 
+class TracesSettings(_Part):
+    """Whether traces are exported; where to, and how, OpenTelemetry's own variables say."""
+
+    export: Literal["auto", "on", "off"] = "auto"
+    """`auto`: where `OTEL_EXPORTER_OTLP_ENDPOINT` says where to. `on`: or it does not start."""
+
+
 class HealthSettings(_Served):
     """Where probes ask for `/livez` and `/readyz`, `host:port`; empty serves none."""
 
@@ -414,6 +421,7 @@ class Settings(BaseSettings):
     registry: RegistrySettings = RegistrySettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+    traces: TracesSettings = TracesSettings()
     health: HealthSettings = HealthSettings()
 
     def for_process(self, number: int) -> "Settings":

@@ -25,7 +25,9 @@ from service.failures.letter_topic import LetterTopicWatch
 from service.intake.lanes import Lanes, Window
 from service.intake.loop import Intake, lane_key_by
 from service.intake.switchboard import SwitchboardReader
+from service.intake.waiting import Abandoned
 from service.kafka.connection import Connection
+from service.kafka.record import Partition
 from service.kafka.sink import KafkaSink
 from service.kafka.source import KafkaSource
 from service.kafka.watchdog import WatchedSource, fresh_look
@@ -39,15 +41,19 @@ from service.pipeline import (
     open_sink,
     seal_of,
 )
+from service.redrive.standing import StandingWatch
 from service.results.closing import Closings
 from service.results.receiver import Receiver, receiving
 from service.results.sweeper import Sweeper
 from service.routing.table import RouteTable, load_routes
 from service.settings import Settings, WorkerSettings
 from service.telemetry.health import AWAY_SECONDS, Asked, Health
-from service.telemetry.metrics import Metrics, served
+from service.telemetry.metrics import Metrics
 from service.telemetry.probes import probed
+from service.telemetry.scraping import page_at, served
+from service.telemetry.traces import Traces, make_traces
 from service.temporal.client import check_answers, connect
+from service.temporal.core import core
 from service.temporal.sweep import begin_sweep
 from service.temporal.switchboard import SwitchboardClient
 from service.temporal.versions import deployment_version
@@ -88,20 +94,40 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
     topics = table or (load_routes(settings.routes) if settings.registry.url else None)
     metrics = Metrics()
     health = Health(metrics)
+    traces = make_traces(
+        settings.traces.export,
+        os.environ,
+        group=settings.group,
+        harmless=(Abandoned,),
+    )
+    measured = core(measured=bool(settings.metrics.address))
     async with (
-        served(metrics, settings.metrics.address),
+        served(metrics, settings.metrics.address, page_at(measured.port)),
         probed(health, settings.health.address),
         open_sink(settings, connection, stop) as sink,
     ):
-        client = await patiently(lambda: connect([IdentityPlugin()]), settings.start_timeout, stop)
+        client = await patiently(
+            lambda: connect([IdentityPlugin()], runtime=measured.runtime), settings.start_timeout, stop
+        )
         # What the bridge starts on this queue may begin here at once, without a round by way of the server.
         # Not with a version: it would begin on this one, whichever is current (seen with server 1.32).
         eager = frozenset({settings.worker.task_queue} if roles.worker and not version else ())
         encodings = await encodings_with_registry(settings, topics, stop)
-        publisher = make_publisher(connection, sink, metrics, encodings)
+        publisher = make_publisher(connection, sink, metrics, encodings, traces)
         bridge = (
             await _make_bridge(
-                settings, connection, sink, publisher, client, table, contracts, eager, metrics, health, stop
+                settings,
+                connection,
+                sink,
+                publisher,
+                client,
+                table,
+                contracts,
+                eager,
+                metrics,
+                health,
+                traces,
+                stop,
             )
             if table
             else None
@@ -111,7 +137,9 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
                 watching = tasks.create_task(_watch(health, sink, client, stop))
                 doing = [tasks.create_task(bridge.run(stop))] if bridge else []
                 if roles.worker:
-                    doing.append(tasks.create_task(_work(settings, client, found, version, publisher, stop)))
+                    doing.append(
+                        tasks.create_task(_work(settings, client, found, version, publisher, traces, stop))
+                    )
                     if not bridge:
                         health.started()
                 await asyncio.wait(doing)
@@ -119,6 +147,8 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
         except BaseExceptionGroup as group:
             # One of the roles ended them all: it alone is the reason.
             raise first_reason(group) from group
+        finally:
+            await traces.close()
 
 
 async def _watch(health: Health, sink: KafkaSink, client: Client, stop: asyncio.Event) -> None:
@@ -139,6 +169,7 @@ async def _work(
     found: Found,
     version: WorkerDeploymentVersion | None,
     publisher: ResultPublisher,
+    traces: Traces,
     stop: asyncio.Event,
 ) -> None:
     worker = make_worker(
@@ -150,6 +181,7 @@ async def _work(
         capacity=capacity_of(settings.worker),
         version=version,
         seal=seal_of(settings.calls),
+        interceptors=traces.interceptors,
     )
     log.info(
         "worker ready",
@@ -203,6 +235,7 @@ class Bridge:
     join: Callable[[], Awaitable[WatchedSource]]
     switchboard: SwitchboardReader
     letter_topic: LetterTopicWatch
+    standing: StandingWatch
     patience: timedelta
     service_worker: Worker
     receiver: Receiver | None
@@ -246,12 +279,17 @@ class Bridge:
                 looking = [
                     tasks.create_task(self.switchboard.keep_reading()),
                     tasks.create_task(self.letter_topic.keep_looking()),
+                    tasks.create_task(self.standing.keep_looking(lambda: self._counts(source))),
                 ]
                 await self.intake.run(source, stop)
                 for one in looking:
                     one.cancel()
         finally:
             await source.stop()
+
+    def _counts(self, source: WatchedSource) -> bool:
+        """Whether this process counts for all of the group: the one that has the first partition does."""
+        return self.intake.holds(Partition(min(source.topics, default=""), 0))
 
 
 async def _make_bridge(
@@ -265,9 +303,12 @@ async def _make_bridge(
     eager: frozenset[str],
     metrics: Metrics,
     health: Health,
+    traces: Traces,
     stop: asyncio.Event,
 ) -> Bridge:
-    pipeline = await make_pipeline(settings, connection, sink, client, table, contracts, eager, metrics, stop)
+    pipeline = await make_pipeline(
+        settings, connection, sink, client, table, contracts, eager, metrics, stop, traces=traces
+    )
     health.watch(pipeline.decoder.problems)
     pauses = pipeline.pauses
     window = Window(
@@ -304,7 +345,12 @@ async def _make_bridge(
 
     board = SwitchboardReader(SwitchboardClient(client, settings.group), pauses)
     deliveries = ParkDeliveries(
-        pipeline.dispatcher, pipeline.letters, pipeline.parks, paused=pauses.holding, metrics=metrics
+        pipeline.dispatcher,
+        pipeline.letters,
+        pipeline.parks,
+        paused=pauses.holding,
+        metrics=metrics,
+        traces=traces,
     )
     parking = ParkingActivities(deliveries)
     closing, callbacks = settings.closing, pipeline.callbacks
@@ -321,12 +367,14 @@ async def _make_bridge(
         grace=SERVICE_GRACE,
     )
     letter_topic = LetterTopicWatch(connection, settings.group, table.topics.real, metrics)
+    standing = StandingWatch(connection, settings.group, pipeline.parks, metrics)
     began = datetime.now(UTC) - closing.visibility_lag
     return Bridge(
         intake,
         join,
         board,
         letter_topic,
+        standing,
         settings.start_timeout,
         service_worker,
         receiver=Receiver(callbacks, closings) if callbacks and closing.address else None,

@@ -15,6 +15,7 @@ from service.cli.output import put
 from service.dispatch.contracts import Contracts
 from service.dispatch.judging import judge_by
 from service.documents.asyncapi import About, asyncapi
+from service.documents.metrics_page import metrics_page
 from service.documents.reference import reference
 from service.documents.route_schema import route_schema
 from service.documents.yaml_text import as_yaml
@@ -82,6 +83,12 @@ def _server(text: str) -> tuple[str, tuple[str, str]]:
 def schema_(output: Output = None) -> None:
     """Write the JSON Schema of route files, for editors; `# yaml-language-server: $schema=FILE` names it."""
     put(_json(route_schema()), output)
+
+
+@family.command("metrics")
+def metrics_(output: Output = None) -> None:
+    """Write the page of all metrics, in Markdown."""
+    put(metrics_page(), output)
 
 
 @family.command("reference")

@@ -31,13 +31,22 @@ class OutcomeKind(StrEnum):
     SKIPPED = "skipped"
 
 
+class Skip(StrEnum):
+    """Why a record was skipped, where it was no rule of a route about its target."""
+
+    TOMBSTONE = "tombstone"
+    UNMATCHED = "unmatched"
+    WHEN = "when"
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a command, or of a record that led to none (`route` is then empty).
 
     `park` is the id of the park that holds a parked one, `park_url` its page in the Temporal UI. `rule` is
     the route's rule that decided since its target was not as expected: `running`, `closed`, `missing` or
-    `late`.
+    `late`. `skip` is why it was skipped where no rule was; `of_other` says of a duplicate that another record
+    took effect, with the same event id.
     """
 
     kind: OutcomeKind
@@ -47,6 +56,8 @@ class Outcome:
     park: str = ""
     park_url: str = ""
     rule: str = ""
+    skip: Skip | None = None
+    of_other: bool = False
 
 
 class Meaning(Enum):

@@ -17,7 +17,7 @@ from activities.correlation import Seal
 from activities.signing import NotOurs
 from service.dispatch.answers import Meaning, Outcome, OutcomeKind, meaning_of, said
 from service.dispatch.identity import command_id, completed_by
-from service.errors import NotNow, RejectedError
+from service.errors import Answered, NotNow, RejectedError
 from service.routing.commands import Complete, Rule
 
 RPC_TIMEOUT = timedelta(seconds=10)
@@ -99,10 +99,12 @@ class Completing:
         if call.ended_by == completed_by(command_id(complete)):
             return Outcome(OutcomeKind.ACCEPTED, complete.route, complete.workflow_id, "by an earlier try")
         if meaning_of(error) is Meaning.NO_CALL and (call.waits or (not call.seen and _is_young(complete))):
-            raise NotNow(f"workflow {complete.workflow_id} does not call {complete.activity_id} yet")
+            why = f"workflow {complete.workflow_id} does not call {complete.activity_id} yet"
+            raise NotNow(why, of=Answered.NOT_THERE)
         if meaning_of(error) is Meaning.CLOSED and call.run_is_open:
             # A reset closed the run that was asked, and began this one, which may make the same call.
-            raise NotNow(f"workflow {complete.workflow_id} began a new run just now")
+            why = f"workflow {complete.workflow_id} began a new run just now"
+            raise NotNow(why, of=Answered.NOT_THERE)
         if complete.late is Rule.SKIP:
             return Outcome(
                 OutcomeKind.SKIPPED, complete.route, complete.workflow_id, "the reply is late", rule="late"

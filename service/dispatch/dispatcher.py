@@ -35,10 +35,10 @@ from service.dispatch.lookup import Lookup
 from service.errors import NotNow, RejectedError, TargetBusy, TargetMissing, Throttled
 from service.events.event import Event
 from service.routing.commands import Cancel, Command, Complete, OrStart, Rule, Signal, Start, StartOptions
+from service.telemetry.trace_context import context_in
 from service.temporal.closed import CLOSING, GROUP, MEMO
 
 RPC_TIMEOUT = timedelta(seconds=10)
-TRACE_HEADERS = ("traceparent", "tracestate")
 RUN_ID_TICK = timedelta(milliseconds=1)
 SUMMARY_BYTES = 200
 
@@ -267,7 +267,9 @@ class Dispatcher:
     def _told_apart(self, start: Start, memo: Mapping[str, Any]) -> Outcome:
         if memo.get("by") == self._by(start.event):
             return _outcome(start, OutcomeKind.ACCEPTED)
-        return _outcome(start, OutcomeKind.DUPLICATE, f"started by {memo.get('record', 'this event')}")
+        by = memo.get("record", "this event")
+        of_other = memo.get("record", str(start.event.record)) != str(start.event.record)
+        return replace(_outcome(start, OutcomeKind.DUPLICATE, f"started by {by}"), of_other=of_other)
 
     async def _memo_at_start(self, start: Start, found: WorkflowExecutionDescription) -> Mapping[str, Any]:
         """What `found` was started with, or its first run; empty if that is not to be known."""
@@ -325,7 +327,6 @@ class Dispatcher:
 
     def _memo(self, command: Command) -> dict[str, str]:
         event = command.event
-        trace = {name: event.headers[name] for name in TRACE_HEADERS if name in event.headers}
         told = command.publish_closing if isinstance(command, Start) else None
         return {
             "id": str(command_id(command)),
@@ -336,7 +337,7 @@ class Dispatcher:
             "record": str(event.record),
             "by": self._by(event),
             **({CLOSING: told, GROUP: self._group} if told else {}),
-            **trace,
+            **context_in(event.headers),
         }
 
     def _by(self, event: Event) -> str:
@@ -352,7 +353,7 @@ class Dispatcher:
             "record": str(event.record),
         }
         links = {
-            "trace": self._links.trace(event.headers.get("traceparent", "")),
+            "trace": self._links.trace(context_in(event.headers)),
             "runbook": self._links.runbook(command.route),
         }
         lines = [f"- **{name}**: `{_cut(value)}`" for name, value in facts.items()]

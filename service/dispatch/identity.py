@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -42,6 +42,7 @@ from temporalio.service import ConnectConfig, ServiceClient, WorkflowService
 
 from service.events.event import EventKey
 from service.routing.commands import Cancel, Command, Complete, Signal, Start
+from service.telemetry.trace_context import Context, context_in
 
 TURNOUT = uuid.UUID("8d0a8bd4-5c3f-5a0e-9c29-2f2f0f1f7e11")
 """The namespace of all ids derived here. It never changes: redelivered events would act again."""
@@ -53,6 +54,10 @@ The contract with workers in any language is in `workflows/inbox.py`, which has 
 """
 
 
+TRACE_HEADER = "_tracer-data"
+"""The header by which workers go on with a trace: that of Temporal's own interceptors, in all of its SDKs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """What a call carries that the SDK offers no parameter for.
@@ -61,11 +66,13 @@ class Identity:
         request: Its request id.
         events: The ids of its events for the inbox, if it has one.
         callbacks: What is to be called when the workflow that it starts has closed.
+        context: Of which trace it is a part.
     """
 
     request: uuid.UUID
     events: Sequence[uuid.UUID] = ()
     callbacks: Sequence[Callback] = ()
+    context: Context = field(default_factory=dict)
 
 
 _current: ContextVar[Identity] = ContextVar("turnout_identity")
@@ -106,7 +113,7 @@ def command_id(command: Command) -> uuid.UUID:
 
 def identity_of(command: Command) -> Identity:
     """What the call carries that `command` stands for."""
-    return Identity(command_id(command), event_ids(command))
+    return Identity(command_id(command), event_ids(command), context=context_in(command.event.headers))
 
 
 def parking_identity(command: Command) -> Identity:
@@ -148,6 +155,7 @@ class _IdentifiedWorkflowService(WorkflowService):
         self, req: StartWorkflowExecutionRequest, *args: Any, **options: Any
     ) -> StartWorkflowExecutionResponse:
         _identify(req)
+        _tell_trace(req)
         if identity := _current.get(None):
             req.completion_callbacks.extend(identity.callbacks)
         # The first task that an eager start's answer brings along is taken up by the SDK's repeating client
@@ -160,6 +168,7 @@ class _IdentifiedWorkflowService(WorkflowService):
     ) -> SignalWorkflowExecutionResponse:
         _identify(req)
         _tell_inbox(req)
+        _tell_trace(req)
         return await super().signal_workflow_execution(req, *args, **_once(options))
 
     async def signal_with_start_workflow_execution(
@@ -167,6 +176,7 @@ class _IdentifiedWorkflowService(WorkflowService):
     ) -> SignalWithStartWorkflowExecutionResponse:
         _identify(req)
         _tell_inbox(req)
+        _tell_trace(req)
         return await super().signal_with_start_workflow_execution(req, *args, **_once(options))
 
     async def request_cancel_workflow_execution(
@@ -229,6 +239,17 @@ def _tell_inbox(request: SignalWorkflowExecutionRequest | SignalWithStartWorkflo
         header = request.header.fields[INBOX_HEADER]
         header.metadata["encoding"] = b"binary/plain"
         header.data = b"".join(id_.bytes for id_ in identity.events)
+
+
+def _tell_trace(
+    request: StartWorkflowExecutionRequest
+    | SignalWorkflowExecutionRequest
+    | SignalWithStartWorkflowExecutionRequest,
+) -> None:
+    if (identity := _current.get(None)) and identity.context:
+        header = request.header.fields[TRACE_HEADER]
+        header.metadata["encoding"] = b"json/plain"
+        header.data = json.dumps(identity.context, separators=(",", ":")).encode()
 
 
 def _once(options: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from service.telemetry.trace_context import Context, trace_id
 from service.temporal.client import workflow_link
 
 
@@ -21,12 +22,10 @@ class Links:
         """The workflow's page in the Temporal UI."""
         return workflow_link(self.ui_url, namespace, workflow_id)
 
-    def trace(self, traceparent: str) -> str:
-        """The trace that a W3C `traceparent` header names."""
-        parts = traceparent.split("-")
-        if not self.trace_url or len(parts) < 4:
-            return ""
-        return self.trace_url.replace("{trace_id}", quote(parts[1], safe=""))
+    def trace(self, context: Context) -> str:
+        """The trace that `context` is a part of, if it is."""
+        found = trace_id(context)
+        return self.trace_url.replace("{trace_id}", found) if self.trace_url and found else ""
 
     def runbook(self, route: str) -> str:
         """What to do when this route's workflows are in trouble."""

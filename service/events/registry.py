@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 from uuid import UUID
 
-from service.errors import ConfigurationError, NotNow, Unreachable
+from service.errors import Answered, ConfigurationError, NotNow, Unreachable
 from service.events.avro import MISSING_EXTRA
 from service.events.framing import SchemaId
 from service.events.schemas import FORMATS, Reference, RegisteredSchema, UnknownSchema
@@ -220,13 +220,15 @@ class Registry:
         if answer.status == 404 and answer.code in _UNKNOWN:
             raise UnknownSchema(answer.text)
         if answer.status != 200 or not isinstance(answer.content, Mapping):
-            raise NotNow(f"{self} answers HTTP {answer.status} to {what}: {answer.text}")
+            raise NotNow(
+                f"{self} answers HTTP {answer.status} to {what}: {answer.text}", of=Answered.REGISTRY
+            )
         return answer.content
 
     def _id_in(self, content: Mapping[str, Any]) -> int:
         number = content.get("id")
         if type(number) is not int:
-            raise NotNow(f"{self} says no id of a schema")
+            raise NotNow(f"{self} says no id of a schema", of=Answered.REGISTRY)
         return number
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> _Answer:
@@ -235,7 +237,7 @@ class Registry:
             if authorization := self._access.authorization():
                 headers["Authorization"] = authorization
         except ConfigurationError as error:
-            raise NotNow(str(error)) from error  # it could be read at the start
+            raise NotNow(str(error), of=Answered.REGISTRY) from error  # it could be read at the start
         client = self._client
         try:
             async with (
@@ -255,9 +257,11 @@ class Registry:
                     raw += await response.content.read(MOST_BYTES)
                 return _Answer(response.status, _parsed(raw))
         except TimeoutError as error:
-            raise NotNow(f"{self} does not answer within {ANSWER_SECONDS:.0f} s") from error
+            late = f"{self} does not answer within {ANSWER_SECONDS:.0f} s"
+            raise NotNow(late, of=Answered.REGISTRY) from error
         except (client.ClientError, OSError) as error:
-            raise NotNow(f"{self} does not answer: {error or type(error).__name__}") from error
+            away = f"{self} does not answer: {error or type(error).__name__}"
+            raise NotNow(away, of=Answered.REGISTRY) from error
 
 
 _JSON = "application/vnd.schemaregistry.v1+json"

@@ -9,6 +9,7 @@ import structlog
 from activities.parked import ParkedCommand
 from activities.ports import NotYet, ParkedLetter, Refused
 from service.dispatch.answers import Outcome, OutcomeKind
+from service.dispatch.counting import count
 from service.dispatch.dispatcher import Dispatcher
 from service.errors import GivenUpError, NotNow, RecordError, RejectedError, TargetBusy, TargetMissing
 from service.failures.letters import About, Letters
@@ -19,6 +20,8 @@ from service.kafka.record import Record
 from service.routing.commands import Command, apart
 from service.telemetry.logs import in_the_log
 from service.telemetry.metrics import Metrics
+from service.telemetry.trace_context import context_in, context_of, trace_id
+from service.telemetry.traces import OFF, Traces
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +44,7 @@ class ParkDeliveries:
         paused: The name of what someone paused, given a topic and a route, or nothing.
         metrics: Counts what becomes of them.
         clock: Monotonic seconds.
+        traces: Told what becomes of them, as a part of what they were parked by.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class ParkDeliveries:
         paused: Callable[[str, str], str],
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
+        traces: Traces = OFF,
     ) -> None:
         self._dispatcher = dispatcher
         self._letters = letters
@@ -60,6 +65,7 @@ class ParkDeliveries:
         self._metrics = metrics
         self._clock = clock
         self._began = clock()
+        self._traces = traces
 
     async def deliver(self, command: ParkedCommand, waited: timedelta) -> list[Refused]:
         """Try once; see `Deliveries.deliver`.
@@ -74,6 +80,16 @@ class ParkDeliveries:
         for event in command.events:
             if name := self._paused(event.topic, command.route):
                 raise NotYet(f"{name} is paused")
+        headers = command.events[0].headers
+        with self._traces.dispatch(
+            command.route, command.kind, command.workflow_id, headers, not_yet=(NotYet,)
+        ):
+            refused = await self._try(command, waited)
+            if refused:
+                self._traces.note({"turnout.outcome": "dead-lettered"}, error=refused[0].reason)
+            return refused
+
+    async def _try(self, command: ParkedCommand, waited: timedelta) -> list[Refused]:
         try:
             return await self._refusals(to_command(command))
         except TargetMissing as error:
@@ -101,7 +117,8 @@ class ParkDeliveries:
             return refused
         for event in command.events:
             lines = _lines(event.record).bind(event_id=in_the_log(event.id), event_type=event.type)
-            self._note(outcome, lines.bind(workflow_url=self._dispatcher.link(command)))
+            trace = trace_id(context_in(event.headers))
+            self._note(outcome, lines.bind(workflow_url=self._dispatcher.link(command), trace_id=trace))
         return []
 
     async def _outcome(self, command: Command) -> Outcome:
@@ -136,7 +153,8 @@ class ParkDeliveries:
             rule=letter.rule,
         )
         self._metrics.letter(error.stage)
-        self._note(outcome, _lines(record).bind(stage=error.stage.value, letter=place))
+        trace = trace_id(context_of(record.headers))
+        self._note(outcome, _lines(record).bind(stage=error.stage.value, letter=place, trace_id=trace))
 
     def _about(self, letter: ParkedLetter) -> About:
         return About(
@@ -153,7 +171,8 @@ class ParkDeliveries:
             workflow_id=outcome.workflow_id,
             detail=outcome.detail or "from its park",
         )
-        self._metrics.outcome(outcome.route, outcome.kind.value, outcome.rule)
+        count(outcome, self._metrics)
+        self._traces.note({"turnout.outcome": outcome.kind.value, "turnout.from_park": "yes"})
 
 
 def _refused(event: int, error: RecordError) -> Refused:

@@ -8,7 +8,7 @@ The last header says how many come before the reason, so the record is got back 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from service.errors import NotNow, RecordError
+from service.errors import Answered, NotNow, RecordError
 from service.kafka.record import Headers, Record, RecordSink, RecordTooLarge, Redelivery, Written
 from workflows.topics import LETTERS
 
@@ -114,7 +114,8 @@ class Letters:
             )
         except RecordTooLarge as refused:
             # Waits, since a larger max.message.bytes on the topic heals it.
-            raise NotNow(f"the letter does not fit: {refused}; raise its max.message.bytes") from refused
+            why = f"the letter does not fit: {refused}; raise its max.message.bytes"
+            raise NotNow(why, of=Answered.KAFKA) from refused
 
     def _reasons(self, record: Record, error: RecordError, about: About) -> Headers:
         reason, name, again = _reason(error), type(error).__name__, record.redelivery

@@ -11,11 +11,11 @@ from activities.parked import (
     ParkedOptions,
     ParkedStart,
 )
-from service.dispatch.dispatcher import TRACE_HEADERS
 from service.dispatch.identity import command_id
 from service.events.event import Event
 from service.kafka.record import Record, Redelivery
 from service.routing.commands import Cancel, OrStart, Rule, Signal, StartOptions
+from service.telemetry.trace_context import context_in
 
 Parkable = Signal | Cancel
 """What can be parked; a start never waits for its own target."""
@@ -112,7 +112,7 @@ def _kept_event(event: Event) -> ParkedEvent:
         topic=event.record.topic,
         partition=event.record.partition,
         offset=event.record.offset,
-        headers={name: event.headers[name] for name in TRACE_HEADERS if name in event.headers},
+        headers=dict(context_in(event.headers)),
     )
 
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from service.dispatch.answers import Outcome, OutcomeKind
 from service.dispatch.dispatcher import Dispatcher
-from service.errors import GivenUpError, NotNow, TargetBusy, TargetMissing
+from service.errors import Answered, GivenUpError, NotNow, TargetBusy, TargetMissing
 from service.failures.parked import Parkable
 from service.failures.parks import Parks, TooLargeToPark
 from service.routing.commands import Command
@@ -147,7 +147,7 @@ class Way:
         found = await self._dispatcher.find(command)
         if found is None:
             if not self._looked_for_long():
-                raise NotNow("the workflow that it looks for is not found yet")
+                raise NotNow("the workflow that it looks for is not found yet", of=Answered.NOT_THERE)
             return self._dispatcher.none_found(command)
         # From now on it is for that one, whatever its call comes to.
         self._command = found

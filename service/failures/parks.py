@@ -19,7 +19,7 @@ from temporalio.service import RPCError
 from service.dispatch.answers import Meaning, meaning_of, said
 from service.dispatch.identity import identified_as, parking_identity
 from service.dispatch.links import NOWHERE, Links
-from service.errors import NotNow, Throttled
+from service.errors import Answered, NotNow, Throttled
 from service.failures.parked import Parkable, to_parked
 from service.routing.commands import Command
 from service.temporal.worker import service_queue
@@ -51,6 +51,8 @@ TARGET, NAMESPACE = "target", "namespace"
 
 class TooLargeToPark(NotNow):
     """The command does not fit into one signal to its park: it waits in its lane."""
+
+    of = Answered.PARK
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class Parks:
         if found.status is not WorkflowExecutionStatus.RUNNING:
             return False
         if full := _fullness(found, await _status(found)):
-            raise NotNow(f"{park} is full: it holds {full}")
+            raise NotNow(f"{park} is full: it holds {full}", of=Answered.PARK)
         return True
 
     async def put(self, command: Parkable, *, answer: str, patience: timedelta) -> None:
@@ -152,15 +154,30 @@ class Parks:
         Raises:
             NotNow: Temporal does not answer.
         """
-        ours = f"WorkflowType = 'Park' AND TaskQueue = '{self._queue}' AND ExecutionStatus = 'Running'"
         try:
-            async for found in self._client.list_workflows(ours, rpc_timeout=CALL_TIMEOUT):
+            async for found in self._client.list_workflows(self._ours, rpc_timeout=CALL_TIMEOUT):
                 handle = self._client.get_workflow_handle(found.id, run_id=found.run_id)
                 park = await handle.describe(rpc_timeout=CALL_TIMEOUT)
                 if park.status is WorkflowExecutionStatus.RUNNING:
                     yield await self._open_park(park)
         except RPCError as error:
             raise _not_now(error) from error
+
+    async def count(self) -> int:
+        """How many parks are open, as far as visibility knows.
+
+        Raises:
+            NotNow: Temporal does not answer.
+        """
+        try:
+            return (await self._client.count_workflows(self._ours, rpc_timeout=CALL_TIMEOUT)).count
+        except RPCError as error:
+            raise _not_now(error) from error
+
+    @property
+    def _ours(self) -> str:
+        """What finds those that are open."""
+        return f"WorkflowType = 'Park' AND TaskQueue = '{self._queue}' AND ExecutionStatus = 'Running'"
 
     async def _open_park(self, found: WorkflowExecutionDescription) -> OpenPark:
         status = await _status(found)

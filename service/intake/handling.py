@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from typing import TypeVar
 
 import structlog
 
-from service.dispatch.answers import Outcome, OutcomeKind
+from service.dispatch.answers import Outcome, OutcomeKind, Skip
+from service.dispatch.counting import count
 from service.dispatch.dispatcher import Dispatcher
 from service.errors import NotNow, RecordError
 from service.events.decoding import Decoder, Tombstone
@@ -21,12 +23,15 @@ from service.intake.waiting import Assignment, WaitingRoom, What, nobody
 from service.kafka.given_up import GivenUp, GiveUp
 from service.kafka.raw import MENDED
 from service.kafka.record import Record, Written
-from service.routing.commands import Command, Rule, Signal, joined
+from service.routing.commands import Command, Rule, Signal, joined, kind_of
 from service.routing.table import Route, RouteTable, no_route_takes
-from service.telemetry.logs import in_the_log
+from service.telemetry.logs import in_the_log, on_its_way, trace_of_the_way
 from service.telemetry.metrics import Metrics
+from service.telemetry.trace_context import Context, context_in, trace_id, with_context
+from service.telemetry.traces import OFF, Traces
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Command)
 Lines = structlog.typing.FilteringBoundLogger
 
 log: Lines = structlog.get_logger(__name__)
@@ -50,6 +55,7 @@ class Handling:
         given_up: What people gave up on.
         metrics: Where outcomes are counted.
         only: The one route that there is to carry out, whose letters also those of undecodable records are.
+        traces: Told what goes on.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Handling:
         given_up: GivenUp | None = None,
         metrics: Metrics | None = None,
         only: str = "",
+        traces: Traces = OFF,
     ) -> None:
         self._decoder = decoder
         self._routes = routes
@@ -79,6 +86,7 @@ class Handling:
         self._given_up = given_up or GivenUp()
         self._metrics = metrics or Metrics()
         self._of_undecodable = About(route=only)
+        self._traces = traces
 
     async def handle(self, record: Record, assignment: Assignment) -> Sequence[Outcome]:
         """Carry out all that `record` leads to; returns when each command of it is durable.
@@ -88,6 +96,11 @@ class Handling:
         Raises:
             Abandoned: The partition was taken away meanwhile; some commands may be accepted already.
         """
+        with self._traces.process(record) as trace:
+            on_its_way(trace_id=trace)
+            return await self._handle(record, assignment, trace)
+
+    async def _handle(self, record: Record, assignment: Assignment, trace: str) -> Sequence[Outcome]:
         if said := self._given_up.of(record):
             return await self._leave_out(record, assignment, said)
         try:
@@ -95,7 +108,15 @@ class Handling:
         except RecordError as error:
             return [await self._give_up(record, assignment, error, _lines(record), self._of_undecodable)]
         if isinstance(event, Tombstone):
-            return [self._noted(Outcome(OutcomeKind.SKIPPED, detail="tombstone"), _lines(record))]
+            return [
+                self._noted(
+                    Outcome(OutcomeKind.SKIPPED, detail="tombstone", skip=Skip.TOMBSTONE), _lines(record)
+                )
+            ]
+        on_its_way(trace_id=trace, event_id=event.id)
+        self._traces.note(
+            {"messaging.message.id": in_the_log(event.id), "turnout.event.type": in_the_log(event.type)}
+        )
         self._say_if_reused(event)
         return await self._follow_routes(event, assignment)
 
@@ -111,7 +132,7 @@ class Handling:
             if said := self._given_up.of(record):
                 raise said.as_error(f"it waited for: {answer}")
 
-        return await self._insist(record, assignment, What(), call, look)
+        return await self._insist(record, assignment, What(trace_id=trace_of_the_way()), call, look)
 
     async def handle_next(self, records: Sequence[Record], assignment: Assignment) -> int:
         """Handle the first of `records`, and those right behind it that can be told in the same call.
@@ -158,16 +179,29 @@ class Handling:
 
     async def _handle_batch(self, batch: Sequence[Signal], assignment: Assignment) -> None:
         signal = joined(batch)
-        try:
-            outcome = await self._ask(self._parking.way_of(signal, assignment), assignment)
-        except RecordError:
-            # One of them may be at fault, or is given up on: alone it takes no other along.
-            for one in batch:
+        with self._traces.process_batch([event.record for event in signal.events]) as trace:
+            on_its_way(trace_id=trace)
+            if await self._dispatch_batch(signal, assignment, trace):
+                return
+        # One of them may be at fault, or is given up on: alone it takes no other along.
+        for one in batch:
+            with self._traces.process(one.event.record) as trace:
+                on_its_way(trace_id=trace, event_id=one.event.id)
                 await self._dispatch(one, assignment, self._given_up.of(one.event.record))
-            return
-        for event in signal.events:
-            self._say_if_reused(event)
-            self._noted(outcome, self._lines_to(signal, event))
+
+    async def _dispatch_batch(self, signal: Signal, assignment: Assignment, trace: str) -> bool:
+        """Dispatch what tells of several events, and say whether that can be done."""
+        with self._dispatched(signal) as context:
+            try:
+                way = self._parking.way_of(_carrying(signal, context), assignment)
+                outcome = await self._ask(way, assignment)
+            except RecordError:
+                return False
+            for event in signal.events:
+                on_its_way(trace_id=trace or trace_id(context_in(event.headers)), event_id=event.id)
+                self._say_if_reused(event)
+                self._noted(outcome, self._lines_to(signal, event))
+        return True
 
     async def _follow_routes(self, event: Event, assignment: Assignment) -> Sequence[Outcome]:
         routes = self._routes.routes_for(event)
@@ -176,9 +210,8 @@ class Handling:
         if routes:
             return [await self._carry_out(route, event, assignment) for route in routes]
         if self._routes.topics[event.record.topic].unmatched is Rule.SKIP:
-            return [
-                self._noted(Outcome(OutcomeKind.SKIPPED, detail="no route for this type"), _lines_of(event))
-            ]
+            skipped = Outcome(OutcomeKind.SKIPPED, detail="no route for this type", skip=Skip.UNMATCHED)
+            return [self._noted(skipped, _lines_of(event))]
         about, unmatched = About(event_type=event.type), no_route_takes(event)
         return [await self._give_up(event.record, assignment, unmatched, _lines_of(event), about)]
 
@@ -189,23 +222,29 @@ class Handling:
             about = About(route=route.name, event_type=event.type)
             return await self._give_up(event.record, assignment, error, _lines_of(event), about)
         if command is None:
-            return self._noted(
-                Outcome(OutcomeKind.SKIPPED, route.name, detail="`when` is false"), _lines_of(event)
-            )
+            skipped = Outcome(OutcomeKind.SKIPPED, route.name, detail="`when` is false", skip=Skip.WHEN)
+            return self._noted(skipped, _lines_of(event))
         return await self._dispatch(command, assignment)
 
     async def _dispatch(
         self, command: Command, assignment: Assignment, given_up: GiveUp | None = None
     ) -> Outcome:
-        record, way = command.event.record, self._parking.way_of(command, assignment)
-        try:
-            if given_up:
-                raise given_up.as_error("it waited together with others")
-            outcome = await self._ask(way, assignment)
-            return self._noted(outcome, self._lines_to(way.command, command.event))
-        except RecordError as error:
-            lines = self._lines_to(way.command, command.event)
-            return await self._give_up(record, assignment, error, lines, self._about(way.command))
+        with self._dispatched(command) as context:
+            way = self._parking.way_of(_carrying(command, context), assignment)
+            try:
+                if given_up:
+                    raise given_up.as_error("it waited together with others")
+                outcome = await self._ask(way, assignment)
+                return self._noted(outcome, self._lines_to(way.command, command.event))
+            except RecordError as error:
+                lines = self._lines_to(way.command, command.event)
+                record, about = command.event.record, self._about(way.command)
+                return await self._give_up(record, assignment, error, lines, about)
+
+    def _dispatched(self, command: Command) -> AbstractContextManager[Context]:
+        return self._traces.dispatch(
+            command.route, kind_of(command), command.workflow_id, command.event.headers
+        )
 
     async def _leave_out(self, record: Record, assignment: Assignment, said: GiveUp) -> Sequence[Outcome]:
         """Make letters of all that `record` leads to, of each route its own as if that had been tried.
@@ -251,7 +290,9 @@ class Handling:
             self._pauses.check(record, route)
             return await self._letters.write(record, error, about)
 
-        written = await self._insist(record, assignment, What(route=route, workflow_id=to), write)
+        written = await self._insist(
+            record, assignment, What(route=route, workflow_id=to, trace_id=trace_of_the_way()), write
+        )
         self._metrics.letter(error.stage)
         place = f"{written.partition}@{written.offset}"
         lines.warning("letter written", stage=error.stage.value, letter=place, route=route, workflow_id=to)
@@ -269,14 +310,14 @@ class Handling:
                 try:
                     return await way.go()
                 finally:
-                    self._metrics.called(type(command).__name__.lower(), time.monotonic() - begun)
+                    self._metrics.called(kind_of(command), time.monotonic() - begun)
 
         def look(answer: str) -> None:
             if said := self._given_up.first_of(event.record for event in command.events):
                 raise said.as_error(f"it waited for: {answer}")
 
         record = command.event.record
-        what = What(command.route, command.event.id, command.target)
+        what = What(command.route, command.event.id, command.target, trace_of_the_way())
         return await self._insist(record, assignment, what, at_our_pace, look)
 
     async def _insist(
@@ -308,15 +349,27 @@ class Handling:
             park_url=outcome.park_url,
             rule=outcome.rule,
         )
-        self._metrics.outcome(outcome.route, outcome.kind.value, outcome.rule)
+        count(outcome, self._metrics)
+        letter = outcome.kind is OutcomeKind.DEAD_LETTERED
+        told = {"turnout.outcome": outcome.kind.value, "temporalWorkflowID": outcome.workflow_id}
+        self._traces.note(told, error=outcome.detail if letter else "")
         return outcome
 
     def _say_if_reused(self, event: Event) -> None:
         if first := self._ids.earlier(event):
             _lines_of(event).warning("event id used again", first=first)
+            self._metrics.reused_id(event.record.topic)
 
     def _lines_to(self, command: Command, event: Event) -> Lines:
         return _lines_of(event).bind(workflow_url=self._dispatcher.link(command))
+
+
+def _carrying(command: C, context: Context) -> C:
+    """`command` as a part of `context`, if that is anything; its workflow, and who parks it, go by that."""
+    if not context:
+        return command
+    event = replace(command.event, headers=with_context(command.event.headers, context))
+    return replace(command, event=event)
 
 
 def _lines(record: Record) -> Lines:

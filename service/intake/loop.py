@@ -136,6 +136,10 @@ class Intake:
         if commits and self._source:
             self._lanes.stored(await self._source.commit(commits))
 
+    def holds(self, partition: Partition) -> bool:
+        """Whether `partition` is ours now."""
+        return partition in self._lanes.partitions()
+
     def detail(self) -> Detail:
         """What is paused, and what waits."""
         return detail(self._pauses, self._lanes, self._waiting)
@@ -161,8 +165,8 @@ class Intake:
             await asyncio.sleep(MEASURE_SECONDS)
             self._metrics.loop_lag(time.monotonic() - due)
             self._metrics.progress(self._lanes.progress(source.ends()))
-            now = self.detail()
-            self._metrics.measure(len(now.waits), now.oldest_wait_seconds)
+            now = time.monotonic()
+            self._metrics.measure((wait.of, now - wait.since) for wait in self.detail().waits)
 
     async def _keep_saying_pauses(self) -> None:
         while True:
@@ -187,6 +191,7 @@ class Intake:
                     event_id=in_the_log(oldest.what.event_id),
                     route=oldest.what.route,
                     workflow_id=oldest.what.workflow_id,
+                    trace_id=oldest.what.trace_id,
                     to_give_up=oldest.to_give_up,
                 )
 

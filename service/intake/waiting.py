@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from service.errors import NotNow
+from service.errors import Answered, NotNow
 from service.kafka.given_up import how_to_give_up
 from service.kafka.record import Partition, Record
 
@@ -84,13 +84,14 @@ class What:
     route: str = ""
     event_id: str = ""
     workflow_id: str = ""
+    trace_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
     """A record whose call is not through: since when (monotonic seconds), for what, and the last answer.
 
-    A person may give up on it, unless it waits for its letter to be written.
+    `of` is that answer's kind. A person may give up on it, unless it waits for its letter to be written.
     """
 
     record: Record
@@ -98,6 +99,7 @@ class Wait:
     answer: str
     since: float
     may_be_given_up: bool
+    of: Answered = Answered.NOTHING
 
     @property
     def to_give_up(self) -> str:
@@ -160,8 +162,8 @@ class WaitingRoom:
                 try:
                     return await call()
                 except NotNow as error:
-                    answer = str(error)
-                self._waits[place] = Wait(record, what, answer, since, may_be_given_up)
+                    answer, of = str(error), error.of
+                self._waits[place] = Wait(record, what, answer, since, may_be_given_up, of)
                 given_up(answer)  # said before: there is nothing to sleep for
                 await assignment.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries
                 given_up(answer)

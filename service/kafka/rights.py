@@ -84,6 +84,7 @@ def least_rights(
                 (seek_group(group), "to hear where a partition that stopped goes on"),
             )
         ),
+        Right("Describe", "group", letters.group, Who.BRIDGE, "to count open letters", needed=False),
         *(Right("Write", "topic", name, Who.BRIDGE, "how workflows ended") for name in sorted(told)),
         *(Right("Write", "topic", name, Who.WORKER, "results, requests") for name in sorted(written)),
         *(

@@ -21,7 +21,7 @@ from aiokafka.errors import (
     ProducerFenced,
 )
 
-from service.errors import ConfigurationError, NotNow
+from service.errors import Answered, ConfigurationError, NotNow
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
 from service.kafka.record import Headers, RecordTooLarge, Written
 from service.telemetry.health import AWAY_SECONDS, Problem
@@ -138,12 +138,15 @@ class KafkaSink:
             if isinstance(error, MessageSizeTooLargeError):
                 self._refused[topic] = size, time.monotonic() + REFUSED_SECONDS
                 raise _too_large(topic) from error
-            raise NotNow(f"the producer was replaced after {type(error).__name__}") from error
+            why = f"the producer was replaced after {type(error).__name__}"
+            raise NotNow(why, of=Answered.KAFKA) from error
         except TimeoutError as error:
             await self._replace(producer, error)
-            raise NotNow(f"topic {topic}: no acknowledgement within {self._send_seconds:.0f} s") from error
+            why = f"topic {topic}: no acknowledgement within {self._send_seconds:.0f} s"
+            raise NotNow(why, of=Answered.KAFKA) from error
         except KafkaError as error:
-            raise NotNow(f"topic {topic}: {self._connection.in_words(error, writing_to=topic)}") from error
+            why = f"topic {topic}: {self._connection.in_words(error, writing_to=topic)}"
+            raise NotNow(why, of=Answered.KAFKA) from error
         return Written(done.topic, done.partition, done.offset)
 
     def _refuse_again(self, topic: str, size: int) -> None:

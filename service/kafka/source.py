@@ -192,6 +192,11 @@ class KafkaSource:
         return not self._subscribed or (self._listener.held is not None and self._is_member())
 
     @property
+    def topics(self) -> Sequence[str]:
+        """The topics that are read, as far as they were found."""
+        return self._topics.now
+
+    @property
     def found(self) -> Mapping[str, Sequence[str]]:
         """The topics that each pattern was found to stand for."""
         return self._topics.by_pattern

@@ -104,6 +104,11 @@ class WatchedSource:
         """Partitions that a person must look at, with the reason."""
         return self._source.stopped if self._source else {}
 
+    @property
+    def topics(self) -> Sequence[str]:
+        """The topics that are read, as far as they were found."""
+        return self._source.topics if self._source else ()
+
     def found(self) -> Mapping[str, Sequence[str]]:
         """The topics that each pattern was found to stand for, as JSON."""
         return self._source.found if self._source else {}

@@ -11,6 +11,8 @@ from service.events.cloudevents import Encoding, encode_binary
 from service.kafka.record import RecordSink
 from service.results.looking_back import LookBack, Sought
 from service.telemetry.metrics import Metrics
+from service.telemetry.trace_context import with_context
+from service.telemetry.traces import OFF, Traces
 
 log = structlog.get_logger(__name__)
 
@@ -29,11 +31,13 @@ class KafkaResultPublisher:
         look_back: LookBack,
         metrics: Metrics | None = None,
         encodings: Mapping[str, Encoding] | None = None,
+        traces: Traces = OFF,
     ) -> None:
         self._sink = sink
         self._look_back = look_back
         self._metrics = metrics or Metrics()
         self._encodings = encodings or {}
+        self._traces = traces
         self._under_way: dict[tuple[str, str, str], asyncio.Task[Published]] = {}
 
     async def publish(self, event: ResultEvent) -> Published:
@@ -54,6 +58,17 @@ class KafkaResultPublisher:
         return await asyncio.shield(publishing)
 
     async def _publish(self, event: ResultEvent) -> Published:
+        with self._traces.send(event.topic, event.headers) as context:
+            if context:
+                event = event.model_copy(update={"headers": with_context(event.headers, context)})
+            published = await self._write(event)
+            place = {"messaging.destination.partition.id": str(published.partition)}
+            self._traces.note(
+                {**place, "messaging.kafka.offset": published.offset, "messaging.message.id": event.id}
+            )
+            return published
+
+    async def _write(self, event: ResultEvent) -> Published:
         key, value, headers = encode_binary(event, self._encodings.get(event.topic))
         if event.tried_since:
             sought = Sought(event.topic, key, event.source, event.id, event.tried_since)

@@ -132,6 +132,11 @@ class Signal(Command):
         )
 
 
+def kind_of(command: Command) -> str:
+    """`start`, `signal`, `cancel` or `complete`."""
+    return type(command).__name__.lower()
+
+
 def joined(signals: Sequence[Signal]) -> Signal:
     """One signal that tells of the events of all `signals`, each of which joins the first."""
     items = [item for signal in signals for item in signal.args[0]]

@@ -1,1 +1,1 @@
-"""What the service tells its operators: logs."""
+"""What the service tells its operators: logs, metrics, traces, and its health."""

@@ -1,10 +1,10 @@
 """Metrics for Prometheus: counted always, served where an address is set; no label by key or workflow id."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from prometheus_client import (
@@ -15,10 +15,9 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
-    start_http_server,
 )
 
-from service.errors import ConfigurationError, Stage
+from service.errors import Answered, Stage
 from service.telemetry.floods import WATCHED, Floods
 
 log = structlog.get_logger(__name__)
@@ -30,6 +29,14 @@ AGES = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3_600, 21_600, 86_400)
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What waits for people; None is not known."""
+
+    open_letters: int | None
+    open_parks: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far a partition is, in records; the age of its oldest one that is not done, in seconds."""
 
@@ -37,6 +44,57 @@ class Progress:
     in_flight: int
     finished_ahead: int
     oldest_seconds: float
+
+
+LABELS: Mapping[str, str] = {
+    "answer": "of what kind the answer is that is waited for: " + ", ".join(f"`{one}`" for one in Answered),
+    "by": "how it was learned: `callback`, `sweep`, or `person`",
+    "group": "the consumer group",
+    "kind": "of an outcome: `accepted`, `duplicate`, `parked`, `dead-lettered`, `skipped`; of a call: "
+    "`start`, `signal`, `cancel`, `complete`; of what is paused: `topic`, `route`, `unknown`",
+    "name": "of the topic or route",
+    "of": "`same-record`: Kafka delivered it again; `other-record`: another record has the same event id",
+    "partition": "its number",
+    "reason": "why nothing was done: `tombstone`, `unmatched`, `when` (it is false), or the rule that "
+    "decided: `running`, `closed`, `missing`, `late`",
+    "route": "its name; empty where no route took the record",
+    "rule": "`running`, `closed`, `missing`, `late`",
+    "stage": "how far the record had come: " + ", ".join(f"`{one}`" for one in Stage),
+    "topic": "its name",
+    "what": "`letters` or `parks`",
+}
+"""All labels that there are, and their values: few in number, whatever comes in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A metric as queries name it, of what type it is, its labels, and what it tells."""
+
+    name: str
+    type: str
+    labels: Sequence[str]
+    text: str
+
+
+class _Registry(CollectorRegistry):
+    """A registry that can tell what its metrics are, also of those that count nothing yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.collectors: list[Any] = []
+
+    def register(self, collector: Any) -> None:
+        super().register(collector)
+        self.collectors.append(collector)
+
+    def described(self) -> Iterable[Described]:
+        for collector in self.collectors:
+            if isinstance(collector, ProcessCollector):
+                continue  # what it has differs from system to system
+            labels = getattr(collector, "_labelnames", ())
+            for one in collector.describe():
+                name = f"{one.name}_total" if one.type == "counter" else one.name
+                yield Described(name, one.type, labels, one.documentation)
 
 
 class Metrics:
@@ -50,7 +108,7 @@ class Metrics:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # a second series each that nobody reads
-        self.registry = CollectorRegistry()
+        self.registry = _Registry()
         ProcessCollector(registry=self.registry)
         self._outcomes = Counter(
             "turnout_outcomes",
@@ -76,6 +134,36 @@ class Metrics:
             ["route"],
             registry=self.registry,
         )
+        self._skips = Counter(
+            "turnout_skips",
+            "Records or commands that were skipped, by why.",
+            ["route", "reason"],
+            registry=self.registry,
+        )
+        self._duplicates = Counter(
+            "turnout_duplicates",
+            "Starts that were done before, by the same record or by another one.",
+            ["route", "of"],
+            registry=self.registry,
+        )
+        self._reused = Counter(
+            "turnout_reused_ids",
+            "Records with an event id that another record had lately: they take no effect again.",
+            ["topic"],
+            registry=self.registry,
+        )
+        self._open_letters = Gauge(
+            "turnout_open_letters",
+            "Letters not sent again or discarded yet; of all processes of a group one tells, each minute.",
+            ["group"],
+            registry=self.registry,
+        )
+        self._open_parks = Gauge(
+            "turnout_open_parks",
+            "Workflows for which commands are parked; of all processes of a group one tells, each minute.",
+            ["group"],
+            registry=self.registry,
+        )
         self._paused = Gauge(
             "turnout_paused",
             "1 while a topic or route is paused; kind unknown: no topic or route here is called so.",
@@ -85,11 +173,13 @@ class Metrics:
         self._waiting = Gauge(
             "turnout_waiting_records",
             "Records whose call has not been through for some seconds; paused ones are not among them.",
+            ["answer"],
             registry=self.registry,
         )
         self._oldest = Gauge(
             "turnout_oldest_wait_seconds",
-            "For how long the one of them has waited that waits longest.",
+            "For how long the one of them has waited that waits longest; 0 where none does.",
+            ["answer"],
             registry=self.registry,
         )
         self._flood = Gauge(
@@ -175,6 +265,8 @@ class Metrics:
         self._outcome_children: dict[tuple[str, str], Counter] = {}
         self._call_children: dict[str, Histogram] = {}
         self._letter_children = {stage: self._letters.labels(stage.value) for stage in Stage}
+        self._waiting_children = {one: self._waiting.labels(one.value) for one in Answered}
+        self._oldest_children = {one: self._oldest.labels(one.value) for one in Answered}
         for what in WATCHED:
             self._flood.labels(what).set(0)
 
@@ -189,6 +281,28 @@ class Metrics:
             self._rules.labels(route, rule, kind).inc()
         if kind == WATCHED["parks"]:
             self._parked.labels(route).inc()
+
+    def skipped(self, route: str, reason: str) -> None:
+        """Count what was skipped, by why."""
+        self._skips.labels(route, reason).inc()
+
+    def duplicate(self, route: str, of: str) -> None:
+        """Count a start that was done before."""
+        self._duplicates.labels(route, of).inc()
+
+    def reused_id(self, topic: str) -> None:
+        """Count a record whose event id another record had."""
+        self._reused.labels(topic).inc()
+
+    def standing(self, group: str, now: "Standing | None") -> None:
+        """Show what waits for people; None: that is for another process to show, or not known."""
+        letters, parks = (now.open_letters, now.open_parks) if now else (None, None)
+        for gauge, value in ((self._open_letters, letters), (self._open_parks, parks)):
+            if value is not None:
+                gauge.labels(group).set(value)
+            else:
+                with suppress(KeyError):
+                    gauge.remove(group)
 
     def letter(self, stage: Stage) -> None:
         """Count a letter that was written."""
@@ -216,10 +330,19 @@ class Metrics:
             self._paused.labels(*one).set(1)
         self._paused_now = current
 
-    def measure(self, waiting_records: int, oldest_wait_seconds: float) -> None:
-        """Note what waits now, and look whether there is a flood; to be called every second or so."""
-        self._waiting.set(waiting_records)
-        self._oldest.set(oldest_wait_seconds)
+    def measure(self, waits: Iterable[tuple[Answered, float]]) -> None:
+        """Note what waits now, and look whether there is a flood; to be called every second or so.
+
+        Args:
+            waits: Of each record that waits, for what, and for how many seconds already.
+        """
+        counts, oldest = dict.fromkeys(Answered, 0), dict.fromkeys(Answered, 0.0)
+        for answer, seconds in waits:
+            counts[answer] += 1
+            oldest[answer] = max(oldest[answer], seconds)
+        for one in Answered:
+            self._waiting_children[one].set(counts[one])
+            self._oldest_children[one].set(oldest[one])
         for what, floods in self._floods.now().items():
             self._flood.labels(what).set(floods)
             if floods and not self._flooding[what]:
@@ -265,31 +388,6 @@ class Metrics:
         """All of it as Prometheus reads it."""
         return generate_latest(self.registry).decode()
 
-
-@asynccontextmanager
-async def served(metrics: Metrics, address: str) -> AsyncIterator[None]:
-    """Serve `metrics` at `address` (`host:port`) in this block, from a thread; nowhere if that is empty.
-
-    Raises:
-        ConfigurationError: Nothing can listen there.
-    """
-    if not address:
-        yield
-        return
-    host, _, port = address.rpartition(":")
-    try:
-        # In a thread: it may look names up.
-        server, thread = await asyncio.to_thread(
-            start_http_server, int(port), host.strip("[]"), metrics.registry
-        )
-    except OSError as error:
-        msg = f"TURNOUT_METRICS__ADDRESS={address}: nothing can listen there: {error.strerror or error}"
-        raise ConfigurationError(msg) from error
-    log.info("metrics", address=f"http://{address}/metrics")
-    try:
-        yield
-    finally:
-        # Both wait, for at most half a second.
-        await asyncio.to_thread(server.shutdown)
-        server.server_close()
-        await asyncio.to_thread(thread.join)
+    def described(self) -> Sequence[Described]:
+        """What there is to see, also of what counts nothing yet."""
+        return list(self.registry.described())

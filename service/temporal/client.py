@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from functools import cache
 from typing import Any
 from urllib.parse import quote
 
@@ -13,19 +12,13 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, GetSyste
 from temporalio.client import Client, Plugin
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
-from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+from temporalio.runtime import Runtime
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
 from service.errors import ConfigurationError, Unreachable
+from service.temporal.core import core
 
 AttributeTypes = Mapping[str, "IndexedValueType.ValueType"]
-
-
-@cache
-def runtime() -> Runtime:
-    """The SDK core's runtime, quiet: its own retries are warnings by the hundred in an outage."""
-    quiet = LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
-    return Runtime(telemetry=TelemetryConfig(logging=quiet))
 
 
 def connect_options() -> dict[str, Any]:
@@ -44,19 +37,23 @@ def connect_options() -> dict[str, Any]:
     return options
 
 
-async def connect(plugins: Sequence[Plugin] = (), *, identity: str | None = None) -> Client:
+async def connect(
+    plugins: Sequence[Plugin] = (), *, identity: str | None = None, runtime: Runtime | None = None
+) -> Client:
     """A client for the configured address and namespace, both seen to be there.
 
     Raises:
         Unreachable: Nothing answers at the address; the text says which and why.
         ConfigurationError: The namespace does not exist, or we may not see it.
     """
-    client = await reach(plugins, identity=identity)
+    client = await reach(plugins, identity=identity, runtime=runtime)
     await check_namespace(client, client.namespace)
     return client
 
 
-async def reach(plugins: Sequence[Plugin] = (), *, identity: str | None = None) -> Client:
+async def reach(
+    plugins: Sequence[Plugin] = (), *, identity: str | None = None, runtime: Runtime | None = None
+) -> Client:
     """A client for the configured address and namespace, whether the latter is there or not.
 
     Raises:
@@ -73,7 +70,7 @@ async def reach(plugins: Sequence[Plugin] = (), *, identity: str | None = None) 
                 grpc_compression=GrpcCompression.NONE,
                 identity=identity,
                 data_converter=pydantic_data_converter,
-                runtime=runtime(),
+                runtime=runtime or core().runtime,
             )
     except (RuntimeError, TimeoutError) as error:
         why = str(error) or "no answer within 10 s"

@@ -19,7 +19,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Plugin, Replayer
 
 from service.errors import ConfigurationError
-from service.temporal.client import no_answer, runtime
+from service.temporal.client import no_answer
+from service.temporal.core import core
 from service.temporal.worker import loading, sandbox
 
 MOST_UNKNOWN = 1_000
@@ -195,7 +196,7 @@ async def _replaying(code: Code) -> AsyncIterator[Replay]:
         plugins=code.plugins,
         workflow_runner=sandbox(code.pass_through),
         data_converter=pydantic_data_converter,
-        runtime=runtime(),
+        runtime=core().runtime,
     )
     async with AsyncExitStack() as stack:
         with loading():

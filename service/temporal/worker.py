@@ -13,7 +13,7 @@ from typing import Any
 from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.common import WorkerDeploymentVersion
-from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import Interceptor, PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.calling import CallingActivities
@@ -85,6 +85,7 @@ def make_worker(
     capacity: Capacity = Capacity(),
     version: WorkerDeploymentVersion | None = None,
     seal: Seal | None = None,
+    interceptors: Sequence[Interceptor] = (),
 ) -> Worker:
     """A worker that is not running yet; use it with `async with`.
 
@@ -118,6 +119,7 @@ def make_worker(
             graceful_shutdown_timeout=grace,
             # For activities that are no coroutines.
             activity_executor=ThreadPoolExecutor(capacity.activity_slots, thread_name_prefix="activity"),
+            interceptors=interceptors,
             plugins=[Inbox()],
             deployment_config=versioned_as(version) if version else None,
         )

@@ -26,7 +26,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from activities.ports import Published, ResultEvent
 from service.lifecycle import leave
 from service.local import LocalTemporal
-from service.temporal.client import runtime
+from service.temporal.core import core
 from service.temporal.worker import Capacity, find, make_worker
 from tests.servers import random_port
 
@@ -60,7 +60,7 @@ class Nowhere:
 
 async def measure(address: str, pass_through: Sequence[str]) -> dict[str, float]:
     """Start a worker and WORKFLOWS workflows that stay in its cache; what that took."""
-    client = await Client.connect(address, data_converter=pydantic_data_converter, runtime=runtime())
+    client = await Client.connect(address, data_converter=pydantic_data_converter, runtime=core().runtime)
     found, queue = find(["bench_flows"]), f"sandbox-{os.getpid()}"
     before = _resident_kb()
     started = time.perf_counter()

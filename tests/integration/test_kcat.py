@@ -21,6 +21,7 @@ HEADERS = {
     "ce_id": "from-kcat",
     "ce_source": "/kcat",
     "content-type": "application/json",
+    "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     "tracestate": "a=1",
 }
 

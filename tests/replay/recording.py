@@ -18,7 +18,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from service.dispatch.identity import IdentityPlugin
 from service.local import binary
-from service.temporal.client import runtime
+from service.temporal.core import core
 from tests.replay.stories import LONG_EVENTS, OURS, Handle, Play, Story, story_name
 
 IDENTITY = "turnout"
@@ -49,7 +49,7 @@ async def record(play: Play) -> dict[str, dict[str, Any]]:
             identity=IDENTITY,
             plugins=[IdentityPlugin()],
             data_converter=pydantic_data_converter,
-            runtime=runtime(),
+            runtime=core().runtime,
         )
         for story in play.stories:
             name = story_name(story)

@@ -14,12 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from temporalio import workflow
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunner
+from temporalio.worker import Interceptor, Replayer, UnsandboxedWorkflowRunner, WorkflowRunner
 
 from activities.ports import Swept
+from service.telemetry.spans import WorkerTracing
 from service.temporal.worker import find, sandbox
 from tests.replay.recording import IDENTITY, plays
 from tests.replay.stories import OURS, Play, story_name
@@ -40,7 +44,11 @@ def read(path: Path) -> WorkflowHistory:
     return replace(history, workflow_id=started.workflow_id)
 
 
-async def replay(history: WorkflowHistory, runner: WorkflowRunner | None = None) -> Exception | None:
+async def replay(
+    history: WorkflowHistory,
+    runner: WorkflowRunner | None = None,
+    interceptors: Sequence[Interceptor] = (),
+) -> Exception | None:
     """What fails when `history` is replayed, by the workflows and plugins that its worker has."""
     started = history.events[0].workflow_execution_started_event_attributes
     ours = SERVICE.get(started.workflow_type.name)
@@ -49,6 +57,7 @@ async def replay(history: WorkflowHistory, runner: WorkflowRunner | None = None)
         plugins=[] if ours else [Inbox()],
         data_converter=pydantic_data_converter,
         workflow_runner=runner or sandbox(),
+        interceptors=interceptors,
     )
     return (await replayer.replay_workflow(history, raise_on_replay_failure=False)).replay_failure
 
@@ -61,6 +70,17 @@ def named(path: Path) -> str:
 async def test_what_ran_so_far_goes_on(path: Path) -> None:
     failure = await replay(read(path))
     assert failure is None, f"{named(path)} stops; how to change it safely is in {__file__}\n{failure}"
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=named)
+async def test_with_traces_on_what_ran_so_far_goes_on_and_is_not_told_again(
+    path: Path,
+) -> None:
+    spans, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    tracing = WorkerTracing(provider.get_tracer("tests"))
+    assert await replay(read(path), interceptors=[tracing]) is None
+    assert spans.get_finished_spans() == ()
 
 
 @pytest.mark.parametrize("play", plays(), ids=lambda play: play.folder.name)

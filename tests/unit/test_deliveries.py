@@ -17,6 +17,7 @@ from service.failures.parked import to_parked
 from service.failures.parking import BUSY_PATIENCE
 from service.routing.commands import Rule, Signal, joined
 from service.telemetry.metrics import Metrics
+from service.telemetry.traces import OFF, Traces
 from tests.unit.fakes import FakeParks, FakeSink, ScriptedDispatcher, outage
 from tests.unit.records import event, record
 
@@ -42,7 +43,7 @@ def kept(command: Signal | None = None) -> ParkedCommand:
 class World:
     """Deliveries between fakes, of a bridge that has been up for a month."""
 
-    def __init__(self, dispatcher: ScriptedDispatcher) -> None:
+    def __init__(self, dispatcher: ScriptedDispatcher, traces: Traces = OFF) -> None:
         self.dispatcher = dispatcher
         self.sink = FakeSink()
         self.parks = FakeParks()
@@ -56,6 +57,7 @@ class World:
             paused=lambda topic, route: self.paused if self.paused in (topic, route) else "",
             metrics=self.metrics,
             clock=lambda: self.now,
+            traces=traces,
         )
         self.now = LONG_UP.total_seconds()
 

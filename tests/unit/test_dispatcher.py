@@ -566,7 +566,8 @@ async def test_a_repeated_start_is_told_apart_by_the_memo(
 
     # This process, for this record: an attempt whose answer was lost.
     assert (await again(dispatcher)).kind is OutcomeKind.ACCEPTED
-    assert (await again(await connected(wire))).kind is OutcomeKind.DUPLICATE
+    duplicate = await again(await connected(wire))
+    assert (duplicate.kind, duplicate.of_other) == (OutcomeKind.DUPLICATE, False)
 
 
 async def test_the_same_event_in_another_record_is_a_duplicate(wire: Wire, dispatcher: Dispatcher) -> None:
@@ -576,7 +577,7 @@ async def test_the_same_event_in_another_record_is_a_duplicate(wire: Wire, dispa
     wire.answers[DESCRIBE].append(described(memo))
     repeated = replace(start(), event=event(of=record(2000, partition=2)))
     outcome = await dispatcher.dispatch(repeated)
-    assert outcome.kind is OutcomeKind.DUPLICATE
+    assert (outcome.kind, outcome.of_other) == (OutcomeKind.DUPLICATE, True)
     assert "shop.orders[2]@1042" in outcome.detail
 
 

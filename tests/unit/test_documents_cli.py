@@ -46,7 +46,13 @@ def turnout(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return codes[0]
 
 
-COMMANDS = [("docs", "asyncapi"), ("docs", "schema"), ("docs", "reference"), ("routes", "graph")]
+COMMANDS = [
+    ("docs", "asyncapi"),
+    ("docs", "schema"),
+    ("docs", "reference"),
+    ("docs", "metrics"),
+    ("routes", "graph"),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

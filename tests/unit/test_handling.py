@@ -30,6 +30,7 @@ from service.kafka.record import Record, Written
 from service.routing.commands import Command, Signal
 from service.routing.table import RouteTable, load_routes
 from service.telemetry.metrics import Metrics
+from service.telemetry.traces import OFF, Traces
 from tests.unit.fakes import FakeParks, FakeSink, NoTime, ScriptedDispatcher, outage, paused
 from tests.unit.records import record
 
@@ -88,6 +89,7 @@ class World:
         sink: FakeSink | None = None,
         concurrency: int = 8,
         decodes: Decoder | None = None,
+        traces: Traces = OFF,
     ) -> None:
         self.dispatcher = dispatcher
         self.sink = sink or FakeSink()
@@ -106,6 +108,7 @@ class World:
             pauses=self.pauses,
             given_up=self.given_up,
             metrics=self.metrics,
+            traces=traces,
         )
 
     async def handle(self, given: Record, assignment: Assignment | None = None) -> Sequence[Outcome]:
@@ -674,6 +677,32 @@ async def test_each_outcome_is_counted_once_by_route_and_kind(table: RouteTable)
     assert text.count("turnout_outcomes_total{") == 6
     assert 'turnout_letters_total{stage="dispatch"} 1.0' in text
     assert 'turnout_letters_total{stage="route"} 1.0' in text
+
+
+class Answering(ScriptedDispatcher):
+    """Has these outcomes, each once."""
+
+    def __init__(self, **outcomes: Outcome) -> None:
+        super().__init__()
+        self._outcomes = outcomes
+
+    async def dispatch(self, command: Command) -> Outcome:
+        accepted = await super().dispatch(command)
+        return self._outcomes.pop(command.route, accepted)
+
+
+async def test_what_is_skipped_or_comes_again_is_counted_by_why(table: RouteTable) -> None:
+    again = Outcome(OutcomeKind.DUPLICATE, "first", of_other=True)
+    late = Outcome(OutcomeKind.SKIPPED, "second", rule="late")
+    world = World(table, Answering(first=again, second=late))
+    await world.handle(fact("all"))
+    await world.handle(replace(fact("all"), offset=1043))
+    await world.handle(fact("unheard", topic="shop.news"))
+    text = world.metrics.text()
+    assert 'turnout_duplicates_total{of="other-record",route="first"} 1.0' in text
+    assert 'turnout_reused_ids_total{topic="shop.orders"} 1.0' in text
+    assert 'turnout_skips_total{reason="late",route="second"} 1.0' in text
+    assert 'turnout_skips_total{reason="unmatched",route=""} 1.0' in text
 
 
 async def test_a_letter_that_a_rule_made_is_counted_by_that_rule(table: RouteTable, lines: list[Any]) -> None:

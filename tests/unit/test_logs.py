@@ -1,5 +1,6 @@
 """Logs: one line of JSON per thing that happened, without payloads."""
 
+import contextvars
 import io
 import json
 import logging
@@ -8,8 +9,10 @@ from typing import Any, Literal
 
 import pytest
 import structlog
+from opentelemetry.sdk.trace import TracerProvider
 
-from service.telemetry.logs import configure_logging
+from service.telemetry.logs import configure_logging, in_the_log, on_its_way, trace_of_the_way
+from service.telemetry.spans import SpanTraces
 
 MARKER = "MARKER-of-a-payload"
 
@@ -135,3 +138,44 @@ def test_an_only_process_says_nothing_of_processes(out: io.StringIO) -> None:
     configure_logging("info", "json", out)
     structlog.get_logger("x").info("accepted")
     assert "process" not in lines(out)[0]
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def test_all_lines_of_a_records_way_tell_its_event_and_its_trace_whoever_writes_them(
+    out: io.StringIO,
+) -> None:
+    def handle(event_id: str, trace_id: str) -> None:
+        on_its_way(trace_id="", event_id="")  # what was before is over
+        structlog.get_logger("x").info("decoding")
+        on_its_way(trace_id=trace_id, event_id=event_id)
+        structlog.get_logger("x").info("accepted")
+        logging.getLogger("some.library").warning("slow")
+        structlog.get_logger("x").info("accepted", event_id="its-own")
+        assert trace_of_the_way() == trace_id
+
+    configure_logging("info", "json", out)
+    contextvars.copy_context().run(handle, "e" * 1_000, TRACE)
+    contextvars.copy_context().run(handle, "e-2", "")
+    structlog.get_logger("x").info("elsewhere")
+    told = [(line.get("event_id", ""), line.get("trace_id", "")) for line in lines(out)]
+    first = in_the_log("e" * 1_000)
+    assert told == [
+        ("", ""), (first, TRACE), (first, TRACE), ("its-own", TRACE),
+        ("", ""), ("e-2", ""), ("e-2", ""), ("its-own", ""),
+        ("", ""),
+    ]  # fmt: skip
+
+
+def test_a_line_tells_the_span_that_goes_on(out: io.StringIO) -> None:
+    provider = TracerProvider()
+    SpanTraces(provider, "shop")
+    configure_logging("info", "json", out)
+    with provider.get_tracer("tests").start_as_current_span("work") as span:
+        structlog.get_logger("x").info("within")
+    structlog.get_logger("x").info("outside")
+    within, outside = lines(out)
+    context = span.get_span_context()
+    assert (within["trace_id"], within["span_id"]) == (f"{context.trace_id:032x}", f"{context.span_id:016x}")
+    assert not outside.keys() & {"trace_id", "span_id"}

@@ -70,7 +70,7 @@ class Running:
                 raise NotNow("Temporal is away")
 
             await self.pauses.until_open(records[0], "order-placed", assignment)
-            await waiting.insist(records[0], assignment, What("order-placed"), away, not_yet)
+            await waiting.insist(records[0], assignment, What("order-placed", trace_id="4bf9"), away, not_yet)
             return 1
 
         lanes = Lanes(handle, Window(), self.pauses)
@@ -135,7 +135,7 @@ async def test_what_is_paused_is_said_again_and_again_and_is_not_called_waiting(
         what = {"name": "order-placed", "kind": "route", "by": "ada", "because": "upstream"}
         assert said[-1] == {**said[-1], **what, "records": 3, "since": "2026-11-24T12:00:00+00:00"}
         assert not about(lines, "waiting")
-        assert "turnout_waiting_records 0.0" in bridge.metrics.text()
+        assert 'turnout_waiting_records{answer="temporal"} 0.0' in bridge.metrics.text()
         (held,) = bridge.intake.detail().paused
         assert (held.switch.name, held.kind, held.records) == ("order-placed", "route", 3)
 
@@ -146,9 +146,10 @@ async def test_what_waits_is_said_and_measured() -> None:
         await until(lambda: len(about(lines, "waiting")) >= 2)
         (line, *_) = [line for line in lines if line.get("answer") == "Temporal is away"]
         assert (line["lanes"], line["route"], line["offset"]) == (2, "order-placed", 0)
+        assert line["trace_id"] == "4bf9"
         assert line["to_give_up"] == "turnout letters add shop.orders/0/0 --because …"
-        await until(lambda: "turnout_waiting_records 2.0" in bridge.metrics.text())
-        assert "turnout_oldest_wait_seconds 0.0\n" not in bridge.metrics.text()
+        await until(lambda: 'turnout_waiting_records{answer="temporal"} 2.0' in bridge.metrics.text())
+        assert 'turnout_oldest_wait_seconds{answer="temporal"} 0.0\n' not in bridge.metrics.text()
         assert not about(lines, "still paused")
     assert bridge.intake.detail().oldest_wait_seconds == 0
 

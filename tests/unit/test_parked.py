@@ -51,6 +51,8 @@ RECORDS = st.builds(
         first_failed_at=st.datetimes(timezones=st.just(UTC)),
     ),
 )
+PARENTS = TEXT | st.from_regex(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[0-3]", fullmatch=True)
+STATES = TEXT | st.just("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE")
 EVENTS = st.builds(
     Event,
     key=st.lists(TEXT | st.integers(0, 2**63 - 1), min_size=1, max_size=5).map(tuple),
@@ -62,7 +64,7 @@ EVENTS = st.builds(
     data=JSON,
     has_data=st.booleans(),
     record=RECORDS,
-    headers=st.fixed_dictionaries({}, optional={"traceparent": TEXT, "tracestate": TEXT, "other": TEXT}),
+    headers=st.fixed_dictionaries({}, optional={"traceparent": PARENTS, "tracestate": STATES, "other": TEXT}),
 )
 OPTIONS = st.builds(
     StartOptions,

@@ -14,6 +14,7 @@ from temporalio.api.enums.v1 import (
 )
 from temporalio.api.errordetails.v1 import ResourceExhaustedFailure
 from temporalio.api.workflowservice.v1 import (
+    CountWorkflowExecutionsResponse,
     DescribeWorkflowExecutionResponse,
     ListWorkflowExecutionsResponse,
 )
@@ -250,6 +251,18 @@ async def test_open_parks_of_this_group_are_listed_with_the_last_answer_that_the
     assert (park.id, park.status.commands, park.answer) == ("parked/shop/order/A-1", 2, answer)
     query = wire.requests[0][1].query
     assert query == "WorkflowType = 'Park' AND TaskQueue = 'turnout.shop' AND ExecutionStatus = 'Running'"
+
+
+async def test_open_parks_are_counted_without_a_look_at_each(wire: Wire, parks: Parks) -> None:
+    wire.answers["count_workflow_executions"] += [
+        CountWorkflowExecutionsResponse(count=7),
+        RPCError("is away", RPCStatusCode.UNAVAILABLE, GrpcStatus().SerializeToString()),
+    ]
+    assert await parks.count() == 7
+    ((_, request),) = wire.requests
+    assert "ExecutionStatus = 'Running'" in request.query
+    with pytest.raises(NotNow, match="is away"):
+        await parks.count()
 
 
 async def test_a_park_that_has_closed_meanwhile_is_not_listed(wire: Wire, parks: Parks) -> None:
