@@ -65,15 +65,16 @@ def least_rights(
 
     Args:
         group: The consumer group.
-        read: The topics that routes read.
+        read: The topics that routes read; of a pattern, rights go to all that begins as it does.
         told: The topics that are told how workflows ended, by bridges.
         written: The topics that workflows publish to.
         letters: Where letters go.
         replays: How the names of the groups of replays begin.
     """
     told = set(told)
+    sources = [_begins(name) for name in read]
     return [
-        *(Right("Read", "topic", name, Who.BRIDGE, "its events") for name in read),
+        *(Right("Read", "topic", name, Who.BRIDGE, "its events", prefix=prefix) for name, prefix in sources),
         Right("Read", "group", group, Who.BRIDGE, "to share the partitions, and to commit"),
         Right("Write", "topic", letters.topic, Who.BRIDGE, "letters"),
         *(
@@ -96,8 +97,8 @@ def least_rights(
         Right("Read", "group", letters.group, Who.PEOPLE, "`turnout letters`", needed=False),
         Right("Read", "group", replays, Who.PEOPLE, "`turnout replay`", needed=False, prefix=True),
         *(
-            Right("DescribeConfigs", "topic", name, Who.BRIDGE, "to see that letters are safe", needed=False)
-            for name in dict.fromkeys([letters.topic, *read])
+            Right("DescribeConfigs", "topic", name, Who.BRIDGE, "to see that letters are safe", False, prefix)
+            for name, prefix in dict.fromkeys([(letters.topic, False), *sources])
         ),
         *(
             Right("DescribeConfigs", "topic", name, Who.PEOPLE, "`turnout doctor`", needed=False)
@@ -105,6 +106,12 @@ def least_rights(
         ),
         Right("DescribeConfigs", "cluster", "", Who.PEOPLE, "`turnout doctor`", needed=False),
     ]
+
+
+def _begins(declared: str) -> tuple[str, bool]:
+    """A topic's name, or how the topics of a pattern begin, and whether it is only that."""
+    begin, star, _ = declared.partition("*")
+    return (begin or star, bool(begin and star))
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,8 +93,8 @@ def needs_of(settings: Settings, table: RouteTable, namespace: str, principal: s
         servers=settings.kafka.bootstrap_servers,
         principal=principal or settings.kafka.username or ANYBODY,
         read={
-            name: Reading(topic.format.tombstones is not None, frozenset(starts[name]))
-            for name, topic in table.topics.items()
+            name: Reading(table.topics[name].format.tombstones is not None, frozenset(starts[name]))
+            for name in table.topics.named
         },
         written=table.out_topics,
         namespace=namespace,

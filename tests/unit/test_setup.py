@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from service.failures.letter_topic import weaknesses
 from service.failures.letters import HEADROOM_BYTES
-from service.kafka.rights import Who, rules
+from service.kafka.rights import Letters, Who, least_rights, rules
 from service.routing.table import load_routes
 from service.settings import KafkaSettings, Settings
 from service.surroundings.as_commands import as_commands
@@ -55,6 +55,14 @@ def test_what_is_needed_is_told_by_routes_and_settings(tmp_path: Path) -> None:
     assert needs.set_by_routes == frozenset({"Total"})
     assert needs.looked_for == frozenset({"OrderNumber"})
     assert needs.groups == ["g", "g.given-up", "g.routes", "g.seek", "g.letters"]
+
+
+def test_the_rights_to_topics_of_a_pattern_go_by_how_it_begins() -> None:
+    rights = least_rights(
+        "shop", read=["a", "b-*.c", "*.d"], told=[], written=[], letters=Letters("l", "g"), replays="r"
+    )
+    read = {(right.name, right.prefix) for right in rights if right.why == "its events"}
+    assert read == {("a", False), ("b-", True), ("*", False)}
 
 
 def test_the_rights_are_the_least_that_each_of_them_needs() -> None:
