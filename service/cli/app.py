@@ -22,6 +22,7 @@ FAMILIES: Mapping[str, Sequence[str]] = {
     "init": ("init",),
     "dev": ("dev",),
     "operate": ("emit", "tail"),
+    "where": ("where",),
     "switchboard": ("pause", "resume", "paused"),
     "letters": ("letters",),
     "seek": ("seek",),

@@ -4,10 +4,6 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.sdk.v1 import WorkflowMetadata
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import (
     Client,
     WorkflowExecutionDescription,
@@ -25,9 +21,7 @@ from service.routing.commands import Cancel, Command, Complete, OrStart, Signal,
 from service.routing.lookups import SYSTEM
 from service.temporal.client import search_attributes
 from service.temporal.closed import MEMO
-
-RPC_TIMEOUT = timedelta(seconds=5)
-METADATA = "__temporal_workflow_metadata"
+from service.temporal.workers import RPC_TIMEOUT, pollers, signal_names
 
 
 async def met_by(command: Command, client: Client) -> AsyncIterator[str]:
@@ -122,26 +116,19 @@ def _rule(command: Command, name: str) -> str:
 
 
 async def _pollers(client: Client, task_queue: str) -> str:
-    request = DescribeTaskQueueRequest(
-        namespace=client.namespace,
-        task_queue=TaskQueue(name=task_queue),
-        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-    )
     try:
-        described = await client.workflow_service.describe_task_queue(request, timeout=RPC_TIMEOUT)
+        count = await pollers(client, task_queue)
     except RPCError as error:
         return f"who works on task queue {task_queue} is not known: {said(error)}"
-    count = len(described.pollers)
     return f"{count or 'no'} worker{'s' * (count != 1)} poll{'s' * (count == 1)} task queue {task_queue}"
 
 
 async def _handler(handle: WorkflowHandle, name: str) -> str:  # type: ignore[type-arg]
     try:
-        metadata = await handle.query(METADATA, result_type=WorkflowMetadata, rpc_timeout=RPC_TIMEOUT)
+        names = await signal_names(handle)
     except (RPCError, WorkflowQueryFailedError) as error:
         why = said(error) if isinstance(error, RPCError) else "its worker does not say"
         return f"whether its worker has a handler for signal {name} is not known: {why}"
-    names = [signal.name for signal in metadata.definition.signal_definitions]
     if name in names or "" in names:  # the one without a name takes all others
         return f"its worker has a handler for signal {name}"
     known = f"; it has {', '.join(sorted(names))}" if names else ""
