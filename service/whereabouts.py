@@ -61,7 +61,7 @@ async def journeys(
     Args:
         settings: Ours.
         asked: The id of an event or workflow, or the place of a record.
-        form: Which of these; None: as it looks.
+        form: Which of these; None: as it looks. What is no place cannot be that of a record.
         bounds: How far to look.
         progress: Told how far it is.
 
@@ -132,10 +132,6 @@ class _Finding:
     async def found(self, asked: str, form: Form | None) -> Sequence[Facts]:
         """What was asked for, as far as it was found: at least one, and be it without a place."""
         place = Place.meant_by(asked)
-        if form is Form.RECORD and place is None:
-            raise ConfigurationError(
-                f"{asked!r} is not TOPIC/PARTITION/OFFSET; write for example shop.orders/0/42"
-            )
         if place and (form is Form.RECORD or (form is None and self._is_topic(place.partition.topic))):
             return [_facts(asked, Form.RECORD, place=place)]
         workflow = None if form is Form.EVENT else await self._workflow(asked)

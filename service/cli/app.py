@@ -23,6 +23,7 @@ FAMILIES: Mapping[str, Sequence[str]] = {
     "dev": ("dev",),
     "operate": ("emit", "tail"),
     "where": ("where",),
+    "status": ("status", "top"),
     "switchboard": ("pause", "resume", "paused"),
     "letters": ("letters",),
     "seek": ("seek",),

@@ -12,6 +12,7 @@ import typer
 
 from service.cli.bar import Bar
 from service.cli.moments import moment_of
+from service.cli.places import place_of
 from service.cli.where_printing import as_json, show
 from service.journeys.facts import Form
 from service.journeys.journey import Journey
@@ -66,6 +67,8 @@ def where(
     3 Kafka or Temporal could not be asked: what the other knows is shown.
     """
     sys.path.insert(0, str(Path.cwd()))
+    if as_ is Form.RECORD:
+        place_of(what, "WHAT")
     bounds = Bounds(moment_of(since, "--since") or datetime.now(UTC), seconds)
     settings = load_settings()
     configure_logging("error", settings.log.format)

@@ -15,7 +15,7 @@ from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowQueryFailedError,
 )
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from service.dispatch.answers import Meaning, meaning_of, said
 from service.dispatch.identity import event_ids
@@ -255,7 +255,13 @@ async def _nobody(client: Client, command: Command) -> Target:
     """There is no such workflow; who would take it up if it was started."""
     starting = command.or_start if isinstance(command, Signal) else command
     queue = starting.task_queue if isinstance(starting, Start | OrStart) else ""
-    count = await pollers(client, queue) if queue else None
+    try:
+        count = await pollers(client, queue) if queue else None
+    except RPCError as error:
+        if error.status is not RPCStatusCode.INVALID_ARGUMENT:
+            raise
+        # So it answers a start with that task queue, too.
+        return Target(id=command.workflow_id, task_queue=queue, note=f"of task queue {queue} {said(error)}")
     return Target(id=command.workflow_id, task_queue=queue, pollers=count)
 
 

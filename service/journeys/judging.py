@@ -7,6 +7,7 @@ from datetime import timedelta
 from service.journeys.facts import Facts, Form, InGroup, InLog, Search
 from service.journeys.journey import Cause, Journey, Mark, Step
 from service.journeys.outcomes import letter_step, newest, of_route, paused_step
+from service.journeys.progress import OPEN_TOO_LONG
 from service.journeys.saying import at, count, span, written_at
 from service.journeys.workings import workings
 from service.kafka.given_up import how_to_give_up
@@ -185,8 +186,9 @@ class _Standing:
                 f"say where it goes on: turnout seek {name} --to earliest, or latest, or an offset",
             )
         if log and self.place.offset >= log.held.stable:
+            age = self.facts.now - written_at(log.record.timestamp_ms) if log.record else OPEN_TOO_LONG
             yield Step(
-                Mark.WRONG,
+                Mark.WRONG if age >= OPEN_TOO_LONG else Mark.WAITS,
                 f"a transaction that is still open holds {partition} from offset {log.held.stable} on",
                 Cause.STALLED,
                 "look at its producer; where that has died: kafka-transactions.sh find-hanging, then abort",

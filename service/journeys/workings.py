@@ -51,8 +51,17 @@ def _worker(target: Target) -> Iterator[Step]:
 
 
 def _handler(target: Target, signal: str) -> Iterator[Step]:
+    if not signal or target.pollers == 0:
+        return
+    if target.handlers is None:
+        yield Step(
+            Mark.UNKNOWN,
+            f"whether its worker has a handler for signal {signal} is not known: no worker answers a query",
+            next="ask again while a worker runs, or see the queries of the workflow in the Temporal UI",
+        )
+        return
     # The handler without a name takes all others.
-    if not signal or target.handlers is None or signal in target.handlers or "" in target.handlers:
+    if signal in target.handlers or "" in target.handlers:
         return
     known = f"; it has {', '.join(sorted(target.handlers))}" if target.handlers else ""
     yield Step(
