@@ -63,10 +63,11 @@ def top(
         if code := _code(seen):
             raise typer.Exit(code)
         return
-    asyncio.run(_live(settings, table, every))
+    asyncio.run(live(settings, table, every))
 
 
-async def _live(settings: Settings, table: RouteTable, every: float) -> None:
+async def live(settings: Settings, table: RouteTable, every: float) -> None:
+    """Show it on a screen of its own, anew every so many seconds, until someone stops the process."""
     stop = stop_on_signals()
     # On a screen of its own: what was there before is there again afterwards.
     with Live("", console=console, screen=True, auto_refresh=False) as live:

@@ -182,7 +182,7 @@ class Parks:
             raise _not_now(error) from error
         return await self._open_park(found) if found.status is WorkflowExecutionStatus.RUNNING else None
 
-    async def held(self, park: OpenPark) -> Sequence[Parked]:
+    async def held_by(self, park: OpenPark) -> Sequence[Parked]:
         """What `park` holds, in the order in which it is delivered.
 
         Raises:

@@ -126,7 +126,7 @@ class InTemporal:
         places: list[Place] = []
         try:
             async for park in self._parks.open_ones():
-                for held in await self._parks.held(park):
+                for held in await self._parks.held_by(park):
                     places += [
                         Place(Partition(event.topic, event.partition), event.offset)
                         for event in held.command.events
@@ -156,7 +156,7 @@ class InTemporal:
         )
 
     async def _position(self, park: OpenPark, command: Command) -> int:
-        for position, held in enumerate(await self._parks.held(park), start=1):
+        for position, held in enumerate(await self._parks.held_by(park), start=1):
             events = {tuple(event.key) for event in held.command.events}
             if held.command.route == command.route and tuple(command.event.key) in events:
                 return position

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.dispatch.contracts import Contracts
 from service.dispatch.explaining import Explaining
-from service.dispatch.identity import command_id, event_ids
+from service.dispatch.identity import command_id
 from service.journeys.facts import (
     Facts,
     Form,
@@ -587,8 +587,3 @@ def test_a_signal_is_counted_in_all_runs_and_once_where_the_inbox_carried_it() -
     # Of the run before, nothing is left to read.
     assert told_in([chronicle(seen=[E], continued="gone")], E).carried
     assert told_in([chronicle(9, task=10, seen=[E], continued="gone")], E).carried
-
-
-def test_ids_of_signals_are_those_of_the_dispatcher(case: Case) -> None:
-    (one,) = event_ids(case.command("told"))
-    assert len(one.bytes) == len(E)
