@@ -10,7 +10,7 @@ from service.failures.parks import OpenPark
 from service.journeys.in_kafka import finished_beyond
 from service.journeys.progress import MOST_OLDEST, Overview, PartitionState
 from service.journeys.saying import written_at
-from service.kafka.given_up import given_up_group, said_by
+from service.kafka.given_up import GiveUp
 from service.kafka.outside import Extent
 from service.kafka.reading import Reader, reader
 from service.kafka.record import Commit, Partition, Record
@@ -71,12 +71,12 @@ async def _partitions(neighbours: Neighbours, topics: Sequence[str]) -> Sequence
             ends |= await everything.extents(topic)
         group = neighbours.settings.group
         commits = await committed.committed(group, stable)
-        given_up = await committed.committed(given_up_group(group), stable)
+        given_up = await committed.given_up(group, stable)
         late = time.monotonic() + READ_SECONDS
         states = []
         for partition, offsets in stable.items():
             held = Extent(offsets.start, offsets.stop, max(ends[partition].stop, offsets.stop))
-            state = _state(partition, held, commits.get(partition), given_up.get(partition))
+            state = _state(partition, held, commits.get(partition), given_up.get(partition, ()))
             unfinished = await _unfinished(committed, state, late)
             open_since = await _open_since(everything, state) if state.in_transaction else None
             states.append(replace(state, unfinished=unfinished, open_since=open_since))
@@ -90,14 +90,14 @@ async def _open_since(everything: Reader, state: PartitionState) -> datetime | N
 
 
 def _state(
-    partition: Partition, held: Extent, commit: Commit | None, given_up: Commit | None
+    partition: Partition, held: Extent, commit: Commit | None, given_up: Sequence[GiveUp]
 ) -> PartitionState:
     return PartitionState(
         partition,
         held,
         commit,
         finished=finished_beyond(commit) if commit else frozenset(),
-        given_up=frozenset(one.offset for one in said_by(given_up)),
+        given_up=frozenset(one.offset for one in given_up),
     )
 
 
@@ -118,12 +118,12 @@ async def _unfinished(reading: Reader, state: PartitionState, late: float) -> Se
 
 
 async def _letters(neighbours: Neighbours) -> int | None:
-    async with reader(neighbours.connection) as reading:
-        try:
+    try:
+        async with reader(neighbours.connection) as reading:
             return (await open_letterbox(reading, neighbours.settings.group)).lag
-        except ConfigurationError as error:
-            neighbours.unasked.setdefault(LETTERS, str(error))
-            return None
+    except ConfigurationError as error:  # there is no such topic, or a right lacks
+        neighbours.unasked.setdefault(LETTERS, str(error))
+        return None
 
 
 # --- Temporal ---

@@ -106,13 +106,13 @@ class _World:
             return []
 
         async def ask() -> Sequence[LetterFact]:
-            async with reader(neighbours.connection) as reading:
-                try:
+            try:
+                async with reader(neighbours.connection) as reading:
                     letterbox = await open_letterbox(reading, group)
-                except ConfigurationError as error:  # no topic, say: the service has not run yet
-                    neighbours.unasked.setdefault(LETTERS, str(error))
-                    return []
-                letters, whole = await letters_where(reading, letterbox, group, since, means)
+                    letters, whole = await letters_where(reading, letterbox, group, since, means)
+            except ConfigurationError as error:  # there is no such topic, or a right lacks
+                neighbours.unasked.setdefault(LETTERS, str(error))
+                return []
             if not whole:
                 neighbours.unasked.setdefault(LETTERS, "there are too many to look through in time")
             return letters

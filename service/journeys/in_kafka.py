@@ -9,7 +9,7 @@ from service.intake.loop import lane_key_by
 from service.intake.offset_map import decode
 from service.journeys.facts import InGroup, InLog, LetterFact
 from service.journeys.saying import written_at
-from service.kafka.given_up import GiveUp, given_up_group, said_by
+from service.kafka.given_up import GiveUp
 from service.kafka.members import Members
 from service.kafka.outside import Extent
 from service.kafka.raw import MENDED
@@ -136,15 +136,9 @@ def _before(
 async def _said_of(reading: Reader, group: str, record: Record | None) -> GiveUp | None:
     if record is None:
         return None
-    commits = await reading.committed(given_up_group(group), [record.place])
-    return next(
-        (
-            one
-            for one in said_by(commits.get(record.place))
-            if (one.offset, one.timestamp_ms) == (record.offset, record.timestamp_ms)
-        ),
-        None,
-    )
+    said = (await reading.given_up(group, [record.place])).get(record.place, ())
+    here = (record.offset, record.timestamp_ms)
+    return next((one for one in said if (one.offset, one.timestamp_ms) == here), None)
 
 
 async def letters_where(

@@ -1,5 +1,6 @@
 """Facts become a journey: each cause of "the event did nothing" is told from the facts that show it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -587,3 +588,13 @@ def test_a_signal_is_counted_in_all_runs_and_once_where_the_inbox_carried_it() -
     # Of the run before, nothing is left to read.
     assert told_in([chronicle(seen=[E], continued="gone")], E).carried
     assert told_in([chronicle(9, task=10, seen=[E], continued="gone")], E).carried
+
+
+def test_the_page_has_every_cause_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs/where.md").read_text()
+    table = page[page.index("| | cause |") : page.index("Exit codes: 0 all")]
+    rows = [line.split(" | ")[2] for line in table.splitlines() if re.match(r"\| \d+ \|", line)]
+    named = {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)} | {"skipped-by-rule"}
+    assert "`skipped-by-rule`" in table
+    assert len(rows) == 12
+    assert named == {cause.value for cause in Cause}
