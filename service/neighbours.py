@@ -81,7 +81,8 @@ class Neighbours:
         except RPCError as error:
             self.unasked.setdefault(whom, said(error))
         except (Unreachable, NotNow) as error:
-            self.unasked.setdefault(whom, str(error))
+            # Of many lines, at times: what is told of it is one.
+            self.unasked.setdefault(whom, " ".join(str(error).split()))
         return None
 
     def not_asked(self) -> list[Unasked]:

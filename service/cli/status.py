@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.live import Live
 
 from service.cli.printing import console, json_of
@@ -19,6 +20,7 @@ from service.settings import Settings, load_settings
 from service.telemetry.logs import configure_logging
 
 WRONG, UNREACHABLE = 1, 3
+WIDE = 200
 
 
 def add_to(app: typer.Typer, _words: Sequence[str]) -> None:
@@ -41,7 +43,7 @@ def status(
     if format is Format.JSON:
         sys.stdout.write(json_of(as_dict(seen)) + "\n")
     else:
-        console.print(shown(seen))
+        _print(seen)
     if code := _code(seen):
         raise typer.Exit(code)
 
@@ -59,7 +61,7 @@ def top(
     if not console.is_terminal:
         typer.echo("the output is no terminal: shown once, as by turnout status", err=True)
         seen = asyncio.run(overview(settings, table))
-        console.print(shown(seen))
+        _print(seen)
         if code := _code(seen):
             raise typer.Exit(code)
         return
@@ -81,6 +83,12 @@ async def live(settings: Settings, table: RouteTable, every: float) -> None:
             looking.cancel()
             stopping.cancel()
             await asyncio.wait({looking, stopping})
+
+
+def _print(seen: Overview) -> None:
+    # In a file nobody's window cuts it.
+    out = console if console.is_terminal else Console(highlight=False, emoji=False, width=WIDE)
+    out.print(shown(seen))
 
 
 def _ready() -> tuple[Settings, RouteTable]:

@@ -67,8 +67,7 @@ def where(
     3 Kafka or Temporal could not be asked: what the other knows is shown.
     """
     sys.path.insert(0, str(Path.cwd()))
-    if as_ is Form.RECORD:
-        place_of(what, "WHAT")
+    _check(what, as_)
     bounds = Bounds(moment_of(since, "--since") or datetime.now(UTC), seconds)
     settings = load_settings()
     configure_logging("error", settings.log.format)
@@ -80,6 +79,17 @@ def where(
         show(found)
     if code := _code(found):
         raise typer.Exit(code)
+
+
+def _check(what: str, form: Form | None) -> None:
+    try:
+        is_text = bool(what.strip() and what.encode())
+    except UnicodeEncodeError:  # bytes on the command line that are not UTF-8
+        is_text = False
+    if not is_text:
+        raise typer.BadParameter("is empty, or not UTF-8", param_hint="WHAT")
+    if form is Form.RECORD:
+        place_of(what, "WHAT")
 
 
 def _code(found: Sequence[Journey]) -> int:

@@ -18,6 +18,7 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from service.dispatch.answers import Meaning, meaning_of, said
+from service.dispatch.attributes import keyword_pair
 from service.dispatch.identity import event_ids
 from service.dispatch.links import Links
 from service.dispatch.lookup import Lookup
@@ -36,6 +37,12 @@ MOST_RUNS = 5
 """So many runs of a workflow are looked through for a signal."""
 
 MOST_FOUND = 20
+LONGEST_ID_BYTES = 1_000
+"""Of a workflow (`limit.maxIDLength` of Temporal's dynamic configuration)."""
+
+_CANNOT_BE_ASKED = frozenset('"\\')
+"""What cannot stand in a text of a query; see `service.routing.lookups`."""
+
 LOOK_SECONDS = 30.0
 """For all that is asked about one command."""
 
@@ -71,18 +78,21 @@ class InTemporal:
         Raises:
             Unreachable: Temporal does not answer, or visibility does not know the attribute.
         """
-        if not event_id.isprintable() or '"' in event_id or "'" in event_id or "\\" in event_id:
-            return []  # a query cannot say it; what is found by it would be others
+        # As it was set at the start: cut, without what cannot be shown.
+        keyword = keyword_pair(attribute, event_id).value
+        if not keyword or _CANNOT_BE_ASKED & {*keyword}:
+            return []
         found: list[Started] = []
         for namespace in self._namespaces:
             client = for_namespace(self._client, namespace)
             async with _answering():
                 async for one in client.list_workflows(
-                    f"`{attribute}` = '{event_id}'", limit=MOST_FOUND, rpc_timeout=RPC_TIMEOUT
+                    f'`{attribute}` = "{keyword}"', limit=MOST_FOUND, rpc_timeout=RPC_TIMEOUT
                 ):
                     memo = await _memo(one.memo_value)
-                    place = Place.meant_by(str(memo.get("record", "")))
-                    found.append(Started(one.id, namespace, place))
+                    if memo.get("event") == event_id:
+                        place = Place.meant_by(str(memo.get("record", "")))
+                        found.append(Started(one.id, namespace, place))
         return found
 
     async def workflow(self, workflow_id: str) -> tuple[Target, Place | None] | None:
@@ -91,6 +101,8 @@ class InTemporal:
         Raises:
             Unreachable: Temporal does not answer.
         """
+        if len(workflow_id.encode()) > LONGEST_ID_BYTES:
+            return None
         for namespace in self._namespaces:
             client = for_namespace(self._client, namespace)
             async with _answering():

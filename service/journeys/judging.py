@@ -40,6 +40,9 @@ def _steps(facts: Facts) -> Iterator[Step]:
         yield from _without_record(facts)
         return
     log, group = facts.log, facts.group
+    if log is None:
+        by = f", by {facts.found_by}" if facts.found_by else ""
+        yield Step(Mark.UNKNOWN, f"its record is {facts.place}{by}; what Kafka says of it is not known")
     if log:
         yield _in_log(log, facts.place, facts)
         if ends_there(log, facts.place.offset):
@@ -62,7 +65,10 @@ def _without_record(facts: Facts) -> Iterator[Step]:
         yield Step(Mark.NOTHING, text)
         yield from workings(facts.workflow)
         return
-    search = facts.search
+    search, place = facts.search, Place.meant_by(facts.asked)
+    if place and facts.form is not Form.RECORD:
+        text = f"nor is it the place of a record: there is no topic {place.partition.topic}"
+        yield Step(Mark.WRONG, text, Cause.NOT_IN_KAFKA, "is TURNOUT_KAFKA__BOOTSTRAP_SERVERS the right one?")
     yield Step(
         Mark.WRONG,
         f"no record of event {facts.asked} was found{_where(search)}, and no workflow has that id",

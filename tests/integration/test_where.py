@@ -85,7 +85,8 @@ class World:
     sent: dict[str, Place]
 
     def id(self, name: str) -> str:
-        return f"{self.here.group}-{name}"
+        # Longer than a keyword: as search attributes, all of them are the same.
+        return f"{self.here.group}'s {'x' * 255} {name}"
 
     async def send(
         self,

@@ -222,6 +222,8 @@ def test_texts_of_others_are_shown_as_they_are(turnout: Any, capsys: Capture) ->
         (["e-1", "--since", "yesterday"], "is no time"),
         (["e-1", "--as", "record"], "is not TOPIC/PARTITION/OFFSET"),
         (["e-1", "--as", "letter"], "--as"),
+        (["\udcff"], "is empty, or not UTF-8"),
+        (["  "], "is empty, or not UTF-8"),
         (["e-1", "--for", "0"], "--for"),
         ([], "Missing argument"),
     ],

@@ -149,6 +149,11 @@ def test_what_was_found_nowhere_says_where_was_looked() -> None:
     assert "in a part of what was written" in found(journey, Cause.NOT_IN_KAFKA).text
 
 
+def test_what_looks_like_a_place_of_no_topic_is_told_as_such() -> None:
+    first, _ = journey_of(Facts(asked="order/1/2", form=Form.EVENT, now=NOW)).steps
+    assert first.text == "nor is it the place of a record: there is no topic order"
+
+
 @pytest.mark.parametrize(
     ("log", "cause", "said"),
     [
@@ -252,6 +257,12 @@ def test_what_a_person_gave_up_on_will_be_a_letter(case: Case) -> None:
     said = GiveUp(offset=OFFSET, timestamp_ms=WRITTEN_MS, by="ada", because="no use")
     step = found(journey_of(case.facts(replace(NOT_DONE, given_up=said))), Cause.LETTER)
     assert step.text == "ada gave up on it: no use; it will become a letter"
+
+
+def test_what_is_finished_ahead_of_others_is_done(case: Case) -> None:
+    ahead = journey_of(case.facts(InGroup("shop", Commit(30), frozenset({OFFSET}), BRIDGE)))
+    assert ahead.steps[1].text == "group shop is done with it"
+    assert ahead.is_done
 
 
 # --- 6: in its lane ---
@@ -504,6 +515,7 @@ def test_what_could_not_be_asked_leaves_the_journey_open(case: Case) -> None:
     assert known.is_done
     assert not replace(known, unasked=[Unasked("Kafka", "away")]).is_done
     alone = journey_of(Facts(asked="order/A", form=Form.WORKFLOW, now=NOW, place=PLACE, workflow=running()))
+    assert "what Kafka says of it is not known" in alone.steps[0].text
     assert alone.steps[-1].text.startswith("order/A, a Order, is running")
 
 
