@@ -158,19 +158,12 @@ class _Finding:
     async def _event(self, asked: str) -> Sequence[Facts]:
         places, by = await self._known(asked)
         if places:
-            return [await self._at_least_workflow(one) for one in _of_places(asked, places, by)]
+            found = _of_places(asked, places, by)
+            return [replace(one, started=self._started.get(one.place or places[0], "")) for one in found]
         seen = await self._look_through(asked)
         if seen and seen.places:
             return _of_places(asked, seen.places, "a look through the topics", seen)
         return [_facts(asked, Form.EVENT, search=seen.search if seen else None)]
-
-    async def _at_least_workflow(self, facts: Facts) -> Facts:
-        """`facts` with the workflow that the event started, where Kafka does not say what the event is."""
-        started = self._started.get(facts.place) if facts.place else None
-        if started is None or self._world.neighbours.cluster is not None:
-            return facts
-        there = await self._workflow(started)
-        return replace(facts, workflow=there.workflow) if there else facts
 
     async def _known(self, asked: str) -> tuple[Sequence[Place], str]:
         """Where records of the event lie, by who knows of them; and who that is."""
@@ -255,6 +248,11 @@ class _Gathering:
             facts = await self._paused(await self._in_kafka(facts, place))
             if not (facts.log and ends_there(facts.log, place.offset)):
                 facts = await self._as_event(await self._with_letters(facts, place))
+        if facts.started and not facts.routes and (temporal := self._world.temporal):
+            # The record is gone, or Kafka is away.
+            asking = temporal.workflow(facts.started)
+            there = await self._world.neighbours.asked(TEMPORAL, asking, TEMPORAL_SECONDS)
+            facts = replace(facts, workflow=there[0] if there else None)
         return replace(facts, unasked=self._world.neighbours.not_asked())
 
     async def _in_kafka(self, facts: Facts, place: Place) -> Facts:

@@ -217,7 +217,8 @@ class Facts:
         event: What its bytes mean; with `undecodable` or `tombstone`, nothing.
         unmatched: The rule of its topic, if no route takes its type.
         letters: Letters about it that are of none of `routes`.
-        workflow: The workflow that was asked for, or found instead of a record.
+        started: The id of a workflow that the event is known to have started.
+        workflow: The workflow that was asked for, or that is known where the record cannot be read.
     """
 
     asked: str
@@ -237,5 +238,6 @@ class Facts:
     unmatched: str = ""
     routes: Sequence[RouteFacts] = ()
     letters: Sequence[LetterFact] = ()
+    started: str = ""
     workflow: Target | None = None
     unasked: Sequence[Unasked] = ()

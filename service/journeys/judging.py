@@ -163,8 +163,7 @@ class _Standing:
             yield Step(Mark.WAITS, text, Cause.LETTER)
         holds = list(self._holds())
         yield from holds
-        wrong = any(step.mark is Mark.WRONG for step in holds)
-        yield self._unfinished(Mark.WAITS, said=wrong or bool(holds))
+        yield self._unfinished(said=bool(holds))
 
     def _holds(self) -> Iterator[Step]:
         """What keeps the whole partition from being read, or the topic."""
@@ -199,7 +198,7 @@ class _Standing:
                 Cause.STALLED,
                 "look at its producer; where that has died: kafka-transactions.sh find-hanging, then abort",
             )
-        if group.first and group.first_unreadable and not group.given_up:
+        if group.first and group.first_unreadable:
             first = group.first
             yield Step(
                 Mark.WRONG,
@@ -218,26 +217,27 @@ class _Standing:
         cure = "see whether the routes of those read that topic: turnout status"
         return Step(Mark.WRONG, text, Cause.STALLED, cure)
 
-    def _unfinished(self, mark: Mark, *, said: bool) -> Step:
+    def _unfinished(self, *, said: bool) -> Step:
+        """How far it is itself; `said`: what to do about all of its partition was told before."""
         group, offset = self.group, self.place.offset
         if group.commit is None:
             text = f"group {group.group} has not begun with {self._partition}"
             cure = "" if said else "look again in a few seconds; is TURNOUT_GROUP the group that you mean?"
-            return Step(mark, text, Cause.NOT_READ, cure)
+            return Step(Mark.WAITS, text, Cause.NOT_READ, cure)
         waiting = group.waiting_before(offset)
         if group.before:
             text = f"it waits in its lane: an earlier record of its key is not finished, {group.before}"
-            return Step(mark, text, Cause.IN_LANE, f"see that one: turnout where {group.before}")
+            return Step(Mark.WAITS, text, Cause.IN_LANE, f"see that one: turnout where {group.before}")
         if any(one > offset for one in group.finished):
             ahead = sum(one > offset for one in group.finished)
             text = f"it was read and is not finished, while {count(ahead, 'record')} behind it {_is(ahead)}"
-            return Step(mark, text, Cause.IN_LANE, self._give_up(said=said))
+            return Step(Mark.WAITS, text, Cause.IN_LANE, self._give_up(said=said))
         if waiting == 0:
             text = f"it is the next of {self._partition}: not read yet, or being handled"
-            return Step(mark, text, Cause.NOT_READ, self._give_up(said=said))
+            return Step(Mark.WAITS, text, Cause.NOT_READ, self._give_up(said=said))
         before = f"{count(waiting, 'record')} before it {_is(waiting)} unfinished"
         text = f"not read yet, or just being handled: {before}{_behind(group.first, self.log, self.facts)}"
-        return Step(mark, text, Cause.NOT_READ)
+        return Step(Mark.WAITS, text, Cause.NOT_READ)
 
     def _give_up(self, *, said: bool) -> str:
         if said:

@@ -78,7 +78,7 @@ def _of_command(part: RouteFacts, command: Command, facts: Facts, *, finished: b
     if target is None:
         yield Step(Mark.UNKNOWN, f"it {described(command)}; Temporal was not asked")
         return
-    took = list(_taken(command, target, facts))
+    took = list(_taken(command, target, facts, finished=finished))
     if took:
         yield from took
     elif finished:
@@ -102,7 +102,7 @@ def _parked(park: ParkFact) -> Step:
 # --- what Temporal has of it ---
 
 
-def _taken(command: Command, target: Target, facts: Facts) -> Iterator[Step]:
+def _taken(command: Command, target: Target, facts: Facts, *, finished: bool) -> Iterator[Step]:
     """What shows that Temporal has taken the command, or had its event before; nothing if it has not."""
     match command:
         case Start():
@@ -112,7 +112,7 @@ def _taken(command: Command, target: Target, facts: Facts) -> Iterator[Step]:
         case Cancel() if target.cancel_requested:
             yield Step(Mark.DONE, f"{target.id} was asked to cancel itself")
             yield from workings(target)
-        case Complete() if target.is_there:
+        case Complete() if finished and target.is_there:
             yield from _completed(command, target)
 
 
@@ -166,11 +166,15 @@ def _signalled(signal: Signal, target: Target, facts: Facts) -> Iterator[Step]:
 
 
 def _completed(complete: Complete, target: Target) -> Iterator[Step]:
-    if any(one.id == complete.activity_id for one in target.pending):
+    if _waits(complete, target):
         return
     text = f"{target.id} has no call any more that waits for this reply"
     yield Step(Mark.DONE, f"{text}; where it came too late, the route says late: {complete.late}")
     yield from workings(target)
+
+
+def _waits(complete: Complete, target: Target) -> bool:
+    return any(one.id == complete.activity_id for one in target.pending)
 
 
 # --- what it has not ---
@@ -225,7 +229,9 @@ def _state(command: Command, target: Target) -> tuple[str, str]:
             f" ({target.note})" if target.note else ""
         )
     if isinstance(command, Complete):
-        return "late", f"{target.id} is {target.status}"
+        if _waits(command, target):
+            return "", f"a call of {target.id} waits for this reply"
+        return "late", f"{target.id} has no call that waits for this reply"
     if target.status == "running":
         if isinstance(command, Start):
             by = target.memo.get("record")

@@ -11,7 +11,8 @@ CALLED_BACK = "succeeded"
 GAVE_UP = "failed"
 """States of a completion callback; all others mean that Temporal goes on trying."""
 
-CLOSED_WELL = frozenset({"completed", "continued-as-new"})
+CLOSED_WELL = frozenset({"completed", "continued-as-new", "canceled"})
+"""Someone, or an event, asked for a cancellation: that is an end as it was meant."""
 
 
 def workings(target: Target, signal: str = "") -> Iterator[Step]:

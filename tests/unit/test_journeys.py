@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from activities.correlation import Correlation, Seal
 from service.dispatch.contracts import Contracts
 from service.dispatch.explaining import Explaining
 from service.dispatch.identity import command_id
@@ -60,6 +61,7 @@ routes:
   - {name: tell, from: shop.orders, type: told, signal: {to: order/A, name: paid, missing: {park: 15m}}}
   - {name: skip, from: shop.orders, type: told-or-not, signal: {to: order/A, name: paid, missing: skip}}
   - {name: stop, from: shop.orders, type: stopped, cancel: {to: order/A, closed: skip}}
+  - {name: answer, from: shop.orders, type: answered, complete: {correlation: CALL, result: "${data}", late: skip}}
   - {name: large, from: shop.orders, type: sized, when: data.n > 10, cancel: {to: order/A}}
   - {name: broken, from: shop.orders, type: broken, cancel: {to: "order/${data.nothing}"}}
 """
@@ -71,7 +73,8 @@ NOT_DONE = InGroup("shop", Commit(OFFSET), members=BRIDGE, first=RECORD)
 @pytest.fixture(scope="module")
 def explaining(tmp_path_factory: pytest.TempPathFactory) -> Explaining:
     file: Path = tmp_path_factory.mktemp("routes") / "shop.yaml"
-    file.write_text(ROUTES)
+    call = Seal(["a secret"]).sealed(Correlation("default", "order/A", "call-1"))
+    file.write_text(ROUTES.replace("CALL", call))
     return Explaining(load_routes(file), Contracts({}))
 
 
@@ -430,7 +433,7 @@ def test_no_worker_a_failing_task_and_an_activity_are_told_apart(case: Case) -> 
     )
 
 
-@pytest.mark.parametrize("status", ["failed", "timed-out", "terminated", "canceled"])
+@pytest.mark.parametrize("status", ["failed", "timed-out", "terminated"])
 def test_a_workflow_that_did_not_end_well_is_wrong(case: Case, status: str) -> None:
     memo = {"id": str(command_id(case.command("placed"))), "record": str(RECORD)}
     journey = case.route("placed", target=running(status=status, memo=memo, closed_at=NOW))
@@ -506,7 +509,20 @@ def test_a_rule_that_skips_is_told_and_what_is_out_of_sight_is_not_called_done(c
 
 def test_a_cancel_that_was_asked_is_done(case: Case) -> None:
     target = running(status="canceled", cancel_requested=True)
-    assert any("was asked to cancel itself" in one.text for one in case.route("stopped", target=target).steps)
+    journey = case.route("stopped", target=target)
+    assert any("was asked to cancel itself" in one.text for one in journey.steps)
+    assert journey.is_done
+
+
+def test_a_reply_is_done_once_no_call_waits_for_it_and_its_record_is_finished(case: Case) -> None:
+    waits = running(pending=[Pending("call", id="call-1")])
+    no_more = running(pending=[Pending("call", id="call-2")])
+    assert any("no call any more" in one.text for one in case.route("answered", target=no_more).steps)
+    late = case.route("answered", NOT_DONE, target=no_more).steps[-1].text
+    assert late.endswith("now order/A has no call that waits for this reply; late: skip")
+    still = case.route("answered", NOT_DONE, target=waits).steps[-1].text
+    assert still.endswith("now a call of order/A waits for this reply")
+    assert not case.route("answered", target=waits).is_done
 
 
 def test_what_could_not_be_asked_leaves_the_journey_open(case: Case) -> None:
