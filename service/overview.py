@@ -26,7 +26,12 @@ MOST_READ = 1_000
 READ_SECONDS = 15.0
 """For reading those of all partitions."""
 
-LETTERS = "open letters"
+LETTERS, PARKS = "open letters", "all parks"
+IN_PART = frozenset({LETTERS, PARKS})
+"""What is no neighbour, but a part of what one knows."""
+
+MOST_PARKS = 100
+"""Each takes a call."""
 
 
 async def overview(settings: Settings, table: RouteTable) -> Overview:
@@ -137,6 +142,12 @@ async def _in_temporal(seen: Overview, neighbours: Neighbours) -> Overview:
         seen = replace(seen, board=reading.state, settled=reading.settled)
 
     async def ask() -> list[OpenPark]:
-        return [park async for park in temporal.parks.open_ones()]
+        parks: list[OpenPark] = []
+        async for park in temporal.parks.open_ones():
+            if len(parks) == MOST_PARKS:
+                neighbours.unasked.setdefault(PARKS, f"there are more than {MOST_PARKS}; see turnout parked")
+                break
+            parks.append(park)
+        return parks
 
     return replace(seen, parks=await neighbours.asked(TEMPORAL, ask(), TEMPORAL_SECONDS))

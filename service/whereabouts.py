@@ -30,7 +30,10 @@ from service.temporal.worker import find
 
 SETTLE_SECONDS = 1.0
 REGISTRY, REGISTRY_SECONDS = "the schema registry", 15.0
-LETTERS = "all letters"
+LETTERS, PARKS = "all letters", "all parks"
+IN_PART = frozenset({LETTERS, PARKS})
+"""What could be asked, and not of all."""
+
 MOST_PLACES = 5
 """So many records of one event are told of."""
 
@@ -186,8 +189,10 @@ class _Finding:
         if temporal:
             asked_parks = temporal.parked_events(asked)
             parked = await world.neighbours.asked(TEMPORAL, asked_parks, TEMPORAL_SECONDS)
-            if parked:
-                return sorted(set(parked)), "a park"
+            if parked and parked[0]:
+                return sorted(set(parked[0])), "a park"
+            if parked and not parked[1]:
+                world.neighbours.unasked.setdefault(PARKS, "there are too many to look into in time")
         return [], ""
 
     async def _look_through(self, asked: str) -> Seen | None:

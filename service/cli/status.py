@@ -14,7 +14,7 @@ from service.cli.status_printing import as_dict, shown
 from service.cli.where import Format
 from service.journeys.progress import Overview
 from service.lifecycle import stop_on_signals
-from service.overview import LETTERS, overview
+from service.overview import IN_PART, overview
 from service.routing.table import RouteTable, load_routes
 from service.settings import Settings, load_settings
 from service.telemetry.logs import configure_logging
@@ -98,6 +98,6 @@ def _ready() -> tuple[Settings, RouteTable]:
 
 
 def _code(seen: Overview) -> int:
-    if any(one.what != LETTERS for one in seen.unasked):
+    if any(one.what not in IN_PART for one in seen.unasked):
         return UNREACHABLE
     return WRONG if seen.unasked or any(seen.problems()) else 0

@@ -18,7 +18,7 @@ from service.journeys.facts import Form
 from service.journeys.journey import Journey
 from service.settings import load_settings
 from service.telemetry.logs import configure_logging
-from service.whereabouts import LETTERS, Bounds, Progress, journeys
+from service.whereabouts import IN_PART, Bounds, Progress, journeys
 
 NOT_DONE, UNREACHABLE = 1, 3
 SINCE, SECONDS = "6h", 60
@@ -93,6 +93,6 @@ def _check(what: str, form: Form | None) -> None:
 
 
 def _code(found: Sequence[Journey]) -> int:
-    if any(one.what != LETTERS for journey in found for one in journey.unasked):
+    if any(one.what not in IN_PART for journey in found for one in journey.unasked):
         return UNREACHABLE
     return 0 if all(journey.is_done for journey in found) else NOT_DONE

@@ -37,6 +37,9 @@ MOST_RUNS = 5
 """So many runs of a workflow are looked through for a signal."""
 
 MOST_FOUND = 20
+MOST_PARKS = 100
+"""So many parks are looked into for an event; each takes some calls."""
+
 LONGEST_ID_BYTES = 1_000
 """Of a workflow (`limit.maxIDLength` of Temporal's dynamic configuration)."""
 
@@ -129,15 +132,19 @@ class InTemporal:
                 target = await _nobody(client, command)
             return target, park
 
-    async def parked_events(self, event_id: str) -> Sequence[Place]:
-        """The records of events of that id that parks hold.
+    async def parked_events(self, event_id: str) -> tuple[Sequence[Place], bool]:
+        """The records of events of that id that parks hold, and whether all parks were looked into.
 
         Raises:
             Unreachable: Temporal does not answer.
         """
         places: list[Place] = []
+        count = 0
         try:
             async for park in self._parks.open_ones():
+                count += 1
+                if count > MOST_PARKS:
+                    return places, False
                 for held in await self._parks.held_by(park):
                     places += [
                         Place(Partition(event.topic, event.partition), event.offset)
@@ -146,7 +153,7 @@ class InTemporal:
                     ]
         except NotNow as error:
             raise Unreachable(str(error)) from error
-        return places
+        return places, True
 
     async def _park(self, command: Command) -> ParkFact | None:
         try:

@@ -19,7 +19,7 @@ from workflows.inbox import ID_BYTES, ID_HEADER, SEEN_HEADER
 MOST_EVENTS = 60_000
 """Temporal ends a run at 51,200."""
 
-MOST_SECONDS = 10.0
+MOST_SECONDS = 4.0
 PUBLISH = "publish"
 """The activity that publishes a result; see `activities.publishing`."""
 

@@ -18,6 +18,8 @@ from aiokafka.structs import TopicPartition
 
 from service import expressions, neighbours, pipeline
 from service.cli import app as app_module
+from service.cli import status as status_module
+from service.cli import where as where_module
 from service.desk import discard_letters
 from service.journeys.journey import Cause, Journey, Mark, Step
 from service.local import LocalTemporal
@@ -70,6 +72,10 @@ routes:
     from: @in
     type: echoed
     start: {workflow: Echo, id: "@id/${data.id}", task_queue: @queue, args: ["${data}", "${data.topic}"]}
+  - name: echo-here
+    from: @in
+    type: echoed-here
+    start: {workflow: EchoHere, id: "@id/${data.id}", task_queue: @queue, args: ["${data}", @out]}
   - name: stuck
     from: @in
     type: stuck
@@ -189,6 +195,11 @@ async def _fill(world: World) -> None:
     await send("weighed-too", "weighed", "v")
     await send("lonely", "lonely", "l")
     await send("published", "echoed", "e", topic=here.topics["out"])
+    await here.started("e")
+    await here.workflow("e").result()
+    await send("published-here", "echoed-here", "eh")
+    await here.started("eh")
+    await here.workflow("eh").result()
     await send("unpublished", "echoed", "u", topic="nowhere.at.all")
     await send("parked", "noted", "nobody")
     await send("parked-too", "noted", "nobody")
@@ -372,6 +383,9 @@ async def test_results_are_told_with_where_they_lie_or_what_is_in_the_way(world:
     published = await world.of("published")
     assert published.is_done
     assert published.steps[-1].text == f"it published echoed: {world.here.topics['out']}/0/0"
+    here = await world.of("published-here")
+    assert here.is_done
+    assert here.steps[-1].text == f"it published a result: {world.here.topics['out']}/0/1"
     unpublished = _step(await world.of("unpublished"), Cause.NOT_PUBLISHED)
     assert "it waits for activity publish" in unpublished.text
 
@@ -444,6 +458,8 @@ def _command(
     monkeypatch.setattr(sys, "argv", ["turnout", *arguments])
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(app_module, "leave", codes.append)
+    for module in (status_module, where_module):  # what the site hears is not to be changed
+        monkeypatch.setattr(module, "configure_logging", lambda *_: None)
     app_module.main()
     assert codes == [code]
     return capsys.readouterr().out

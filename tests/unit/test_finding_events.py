@@ -171,7 +171,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def turnout(monkeypatch: pytest.MonkeyPatch) -> Any:
+def turnout(monkeypatch: pytest.MonkeyPatch, logging_as_before: None) -> Any:
     """`turnout where …`, told these journeys; returns its exit code."""
     monkeypatch.setenv("TURNOUT_GROUP", "shop")
 

@@ -61,7 +61,7 @@ routes:
   - {name: tell, from: shop.orders, type: told, signal: {to: order/A, name: paid, missing: {park: 15m}}}
   - {name: skip, from: shop.orders, type: told-or-not, signal: {to: order/A, name: paid, missing: skip}}
   - {name: stop, from: shop.orders, type: stopped, cancel: {to: order/A, closed: skip}}
-  - {name: answer, from: shop.orders, type: answered, complete: {correlation: CALL, result: "${data}", late: skip}}
+  - {name: answer, from: shop.orders, type: answered, complete: {correlation: CALL, result: 1, late: skip}}
   - {name: large, from: shop.orders, type: sized, when: data.n > 10, cancel: {to: order/A}}
   - {name: broken, from: shop.orders, type: broken, cancel: {to: "order/${data.nothing}"}}
 """
@@ -325,6 +325,8 @@ def test_what_is_no_event_will_be_a_letter_and_a_tombstone_none(case: Case) -> N
     facts = replace(case.facts(NOT_DONE), event=None)
     undecodable = journey_of(replace(facts, undecodable="the value is not JSON"))
     assert "it is no event, and will become a letter: the value is not JSON" in undecodable.steps[-1].text
+    lost = journey_of(replace(facts, group=DONE, undecodable="the value is not JSON"))
+    assert (lost.steps[-1].mark, lost.is_done) == (Mark.UNKNOWN, False)
     tombstone = journey_of(replace(facts, group=DONE, tombstone=True))
     assert tombstone.is_done
 

@@ -223,6 +223,7 @@ def test_programs_get_all_of_it() -> None:
     ],
 )
 @pytest.mark.parametrize("command", [["status"], ["status", "--format", "json"], ["top"]])
+@pytest.mark.usefixtures("logging_as_before")
 def test_exit_codes_tell_what_stands_still_from_who_is_away(
     monkeypatch: pytest.MonkeyPatch, overview: Overview, code: int, command: Sequence[str]
 ) -> None:
