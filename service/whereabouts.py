@@ -1,8 +1,9 @@
 """What `turnout where` works with: settings become what finds a record, and asks about it."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from service.dispatch.contracts import Contracts
@@ -11,7 +12,7 @@ from service.errors import ConfigurationError, RecordError
 from service.events.decoding import Decoder, Tombstone
 from service.events.envelope import MappedEnvelope
 from service.events.event import Event
-from service.journeys.facts import Facts, Form, LetterFact, RouteFacts
+from service.journeys.facts import Facts, Form, LetterFact, RouteFacts, Search
 from service.journeys.finding import Recogniser, Seen, look_through
 from service.journeys.in_kafka import in_group, in_log, letters_since, letters_where
 from service.journeys.in_temporal import InTemporal
@@ -161,11 +162,10 @@ class _Finding:
     async def _event(self, asked: str) -> Sequence[Facts]:
         places, by = await self._known(asked)
         if places:
-            found = _of_places(asked, places, by)
-            return [replace(one, started=self._started.get(one.place or places[0], "")) for one in found]
+            return _of_places(asked, places, by, started=self._started)
         seen = await self._look_through(asked)
         if seen and seen.places:
-            return _of_places(asked, seen.places, "a look through the topics", seen)
+            return _of_places(asked, seen.places, "a look through the topics", search=seen.search)
         return [_facts(asked, Form.EVENT, search=seen.search if seen else None)]
 
     async def _known(self, asked: str) -> tuple[Sequence[Place], str]:
@@ -232,10 +232,24 @@ def _facts(asked: str, form: Form, **known: Any) -> Facts:
     return Facts(asked=asked, form=form, now=datetime.now(UTC), **known)
 
 
-def _of_places(asked: str, places: Sequence[Place], by: str, seen: Seen | None = None) -> Sequence[Facts]:
-    search = seen.search if seen else None
+def _of_places(
+    asked: str,
+    places: Sequence[Place],
+    by: str,
+    *,
+    search: Search | None = None,
+    started: Mapping[Place, str] = MappingProxyType({}),
+) -> Sequence[Facts]:
     return [
-        _facts(asked, Form.EVENT, place=place, found_by=by, earlier=places[:n], search=search)
+        _facts(
+            asked,
+            Form.EVENT,
+            place=place,
+            found_by=by,
+            search=search,
+            earlier=places[:n],
+            started=started.get(place, ""),
+        )
         for n, place in enumerate(places[:MOST_PLACES])
     ]
 
@@ -303,8 +317,10 @@ class _Gathering:
         """What its bytes mean, and what became of each route's part."""
         letters, neighbours = facts.letters, self._world.neighbours
         record = facts.log.record if facts.log else None
-        if record is None or neighbours.cluster is None or record.topic not in self._world.table.topics:
+        if record is None or neighbours.cluster is None:
             return facts
+        if record.topic not in self._world.table.topics:
+            return replace(facts, unread=True)
         try:
             event = await self._decoded(record, neighbours.cluster)
         except RecordError as error:

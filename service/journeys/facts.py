@@ -215,6 +215,7 @@ class Facts:
         earlier: Other records of the same event, that came before.
         paused: What is paused; `paused_settled` False: the switchboard was told more since.
         event: What its bytes mean; with `undecodable` or `tombstone`, nothing.
+        unread: No route reads its topic.
         unmatched: The rule of its topic, if no route takes its type.
         letters: Letters about it that are of none of `routes`.
         started: The id of a workflow that the event is known to have started.
@@ -235,6 +236,7 @@ class Facts:
     event: Event | None = None
     undecodable: str = ""
     tombstone: bool = False
+    unread: bool = False
     unmatched: str = ""
     routes: Sequence[RouteFacts] = ()
     letters: Sequence[LetterFact] = ()

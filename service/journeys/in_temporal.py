@@ -78,8 +78,10 @@ class InTemporal:
     async def started_by(self, attribute: str, event_id: str) -> Sequence[Started]:
         """The workflows that an event of that id started, as far as visibility knows.
 
+        None in a namespace that does not know the attribute.
+
         Raises:
-            Unreachable: Temporal does not answer, or visibility does not know the attribute.
+            Unreachable: Temporal does not answer.
         """
         # As it was set at the start: cut, without what cannot be shown.
         keyword = keyword_pair(attribute, event_id).value
@@ -89,6 +91,8 @@ class InTemporal:
         for namespace in self._namespaces:
             client = for_namespace(self._client, namespace)
             async with _answering():
+                if attribute not in await search_attributes(client, namespace):
+                    continue
                 async for one in client.list_workflows(
                     f'`{attribute}` = "{keyword}"', limit=MOST_FOUND, rpc_timeout=RPC_TIMEOUT
                 ):

@@ -47,6 +47,10 @@ def _steps(facts: Facts) -> Iterator[Step]:
         yield _in_log(log, facts.place, facts)
         if ends_there(log, facts.place.offset):
             return
+    if facts.unread:
+        text = f"no route reads topic {facts.place.partition.topic}"
+        yield Step(Mark.NOTHING, text, Cause.NO_ROUTE, "if one is to: add the topic, and a route")
+        return
     if group:
         yield from _Standing(group, log, facts.place, facts).steps()
     finished = group is not None and group.has_finished(facts.place.offset)

@@ -312,6 +312,8 @@ async def test_what_no_route_takes_is_told_with_the_value_that_decided(world: Wo
     ignored = await world.of("ignored")
     assert (ignored.causes, ignored.is_done) == ([Cause.NO_ROUTE], True)
     assert "takes type nobodys, and its topic says unmatched: skip" in _step(ignored, Cause.NO_ROUTE).text
+    (result,) = await world.journeys(f"{world.here.topics['out']}/0/0")
+    assert result.steps[-1].text == f"no route reads topic {world.here.topics['out']}"
     kept = await world.of("kept")
     skipped = _step(kept, Cause.NO_ROUTE)
     assert (skipped.route, skipped.text) == ("large", "nothing: `data.n > 10` is false")

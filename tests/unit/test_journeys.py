@@ -314,6 +314,12 @@ def test_what_no_route_takes_goes_by_the_rule_of_its_topic(
     assert said in step.text
 
 
+def test_what_lies_in_a_topic_that_no_route_reads_is_told_as_such(case: Case) -> None:
+    journey = journey_of(case.facts(InGroup("shop"), unread=True))
+    assert journey.steps[-1].text == "no route reads topic shop.orders"
+    assert journey.causes == [Cause.NO_ROUTE]
+
+
 def test_a_false_condition_names_the_value_that_decided(case: Case) -> None:
     journey = case.route("sized", data={"n": 3})
     step = found(journey, Cause.NO_ROUTE)
@@ -524,7 +530,9 @@ def test_a_reply_is_done_once_no_call_waits_for_it_and_its_record_is_finished(ca
     assert late.endswith("now order/A has no call that waits for this reply; late: skip")
     still = case.route("answered", NOT_DONE, target=waits).steps[-1].text
     assert still.endswith("now a call of order/A waits for this reply")
-    assert not case.route("answered", target=waits).is_done
+    lost = case.route("answered", target=waits)
+    assert "a call of order/A waits for this reply" in lost.steps[-1].text
+    assert not lost.is_done
 
 
 def test_what_could_not_be_asked_leaves_the_journey_open(case: Case) -> None:
