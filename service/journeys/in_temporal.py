@@ -55,7 +55,6 @@ class Started:
     """A workflow that an event started, and the record that brought it, if that is told."""
 
     workflow_id: str
-    namespace: str
     place: Place | None
 
 
@@ -99,7 +98,7 @@ class InTemporal:
                     memo = await _memo(one.memo_value)
                     if memo.get("event") == event_id:
                         place = Place.meant_by(str(memo.get("record", "")))
-                        found.append(Started(one.id, namespace, place))
+                        found.append(Started(one.id, place))
         return found
 
     async def workflow(self, workflow_id: str) -> tuple[Target, Place | None] | None:

@@ -5,7 +5,6 @@ import json
 import re
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,6 +33,7 @@ from service.whereabouts import Bounds, Progress, journeys
 from service.wiring import Roles
 from tests.integration.letters import slashed
 from tests.integration.service import Place, Site, event_headers, site
+from tests.integration.test_transactions import transaction
 from tests.servers import random_port
 
 ROUTES = """
@@ -136,17 +136,6 @@ def _step(journey: Journey, cause: Cause) -> Step:
     return found
 
 
-@asynccontextmanager
-async def _transaction(kafka: str, name: str) -> AsyncIterator[AIOKafkaProducer]:
-    producer = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=name)
-    await producer.start()
-    try:
-        await producer.begin_transaction()
-        yield producer
-    finally:
-        await producer.stop()
-
-
 async def _send_within(producer: AIOKafkaProducer, world: World, name: str) -> None:
     done = await producer.send_and_wait(
         world.here.topics["quiet"],
@@ -232,7 +221,7 @@ async def _fill_with_nobody_there(world: World, kafka: str) -> None:
     left = world.sent["left"]
     where = {TopicPartition(left.topic, 0): RecordsToDelete(before_offset=left.offset)}
     await here.admin.delete_records(where)
-    async with _transaction(kafka, here.group) as producer:
+    async with transaction(kafka, here.group) as producer:
         await _send_within(producer, world, "aborted")
         await producer.abort_transaction()
 
@@ -288,7 +277,7 @@ async def test_a_partition_that_stopped_names_what_to_say(world: World) -> None:
 
 
 async def test_a_transaction_that_is_open_is_told(world: World, kafka: str) -> None:
-    async with _transaction(kafka, f"{world.here.group}.open") as producer:
+    async with transaction(kafka, f"{world.here.group}.open") as producer:
         await _send_within(producer, world, "open")
         journey = await world.of("open")
         await producer.abort_transaction()
