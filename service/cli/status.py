@@ -72,7 +72,7 @@ async def live(settings: Settings, table: RouteTable, every: float) -> None:
     """Show it on a screen of its own, anew every so many seconds, until someone stops the process."""
     stop = stop_on_signals()
     # On a screen of its own: what was there before is there again afterwards.
-    with Live("", console=console, screen=True, auto_refresh=False) as live:
+    with Live("looking …", console=console, screen=True, auto_refresh=False) as live:
         while not stop.is_set():
             looking = asyncio.ensure_future(overview(settings, table))
             stopping = asyncio.ensure_future(stop.wait())
