@@ -22,6 +22,8 @@ FAMILIES: Mapping[str, Sequence[str]] = {
     "init": ("init",),
     "dev": ("dev",),
     "operate": ("emit", "tail"),
+    "where": ("where",),
+    "status": ("status", "top"),
     "switchboard": ("pause", "resume", "paused"),
     "letters": ("letters",),
     "seek": ("seek",),

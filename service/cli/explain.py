@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from service.cli.counting import counted
-from service.cli.places import place_in
 from service.cli.printing import console, json_of, plain
 from service.desk import Explained, explain, record_at
 from service.dispatch.explaining import Verdict, described
@@ -71,7 +70,7 @@ def _given(event: str, topic: str) -> Record | Place:
             return record_in(file.read_bytes(), topic)
         except OSError as error:
             raise ConfigurationError(f"{event} cannot be read: {error.strerror}") from error
-    if place := place_in(event):
+    if place := Place.meant_by(event):
         return place
     raise typer.BadParameter(f"{event!r} is no file and not TOPIC/PARTITION/OFFSET", param_hint="EVENT")
 

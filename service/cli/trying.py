@@ -5,13 +5,12 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
 import orjson
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from service.cli.bar import Bar
 from service.cli.moments import moment_of
 from service.cli.trial_printing import Shown, as_json, show
 from service.lifecycle import stop_on_signals
@@ -77,7 +76,7 @@ def try_(
 
 async def _try(settings: Settings, to_try: ToTry, topics: Sequence[str], span: int | datetime) -> Tried:
     stop = stop_on_signals()
-    with _Bar() as bar:
+    with Bar() as bar:
         return await try_routes(
             settings, to_try, topics, span, counted=bar.counted, moved=bar.moved, stop=stop
         )
@@ -97,35 +96,3 @@ def _topics(named: Sequence[str], to_try: ToTry) -> Sequence[str]:
             f"no route reads {', '.join(unread)}; they read {', '.join(sorted(read))}", param_hint="--topic"
         )
     return list(dict.fromkeys(named)) or list(to_try.table.topics)
-
-
-class _Bar:
-    """How far it is, on the error output, if that is a terminal."""
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
-        self._bar = Progress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self._bar.tasks:  # else it would print an empty line all the same
-            self._bar.stop()
-
-    def counted(self, offsets: int) -> None:
-        """So many there are."""
-        if self._console.is_terminal:
-            self._bar.add_task("", total=offsets)
-            self._bar.start()
-
-    def moved(self, offsets: int) -> None:
-        """So many are done."""
-        if self._bar.tasks:
-            self._bar.update(self._bar.tasks[0].id, completed=offsets)

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import (
     Client,
     WorkflowExecutionDescription,
@@ -22,10 +21,7 @@ from service.routing.commands import Cancel, Command, Complete, OrStart, Signal,
 from service.routing.lookups import SYSTEM
 from service.temporal.client import search_attributes
 from service.temporal.closed import MEMO
-from service.temporal.survey import queue_seen
-
-RPC_TIMEOUT = timedelta(seconds=5)
-METADATA = "__temporal_workflow_metadata"
+from service.temporal.workers import RPC_TIMEOUT, pollers, signal_names
 
 
 async def met_by(command: Command, client: Client) -> AsyncIterator[str]:
@@ -121,7 +117,7 @@ def _rule(command: Command, name: str) -> str:
 
 async def _pollers(client: Client, task_queue: str) -> str:
     try:
-        count = (await queue_seen(client, client.namespace, task_queue)).pollers
+        count = await pollers(client, task_queue)
     except RPCError as error:
         return f"who works on task queue {task_queue} is not known: {said(error)}"
     return f"{count or 'no'} worker{'s' * (count != 1)} poll{'s' * (count == 1)} task queue {task_queue}"
@@ -129,11 +125,10 @@ async def _pollers(client: Client, task_queue: str) -> str:
 
 async def _handler(handle: WorkflowHandle, name: str) -> str:  # type: ignore[type-arg]
     try:
-        metadata = await handle.query(METADATA, result_type=WorkflowMetadata, rpc_timeout=RPC_TIMEOUT)
+        names = await signal_names(handle)
     except (RPCError, WorkflowQueryFailedError) as error:
         why = said(error) if isinstance(error, RPCError) else "its worker does not say"
         return f"whether its worker has a handler for signal {name} is not known: {why}"
-    names = [signal.name for signal in metadata.definition.signal_definitions]
     if name in names or "" in names:  # the one without a name takes all others
         return f"its worker has a handler for signal {name}"
     known = f"; it has {', '.join(sorted(names))}" if names else ""

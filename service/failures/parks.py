@@ -6,20 +6,22 @@ that is looked for is named by that: `where/OrderNumber=A-1`. The group is part 
 its letters to the topic of its group. Where that would be too long, the end of it is a digest of the whole.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError
 
+from activities.parked import Parked
 from service.dispatch.answers import Meaning, meaning_of, said
 from service.dispatch.identity import identified_as, parking_identity
 from service.dispatch.links import NOWHERE, Links
 from service.errors import Answered, NotNow, Throttled
+from service.failures.held import held_in
 from service.failures.parked import Parkable, to_parked
 from service.routing.commands import Command
 from service.temporal.worker import service_queue
@@ -60,6 +62,7 @@ class OpenPark:
     """A park that holds commands now, as people look at it.
 
     `answer` is the last one that its first command got, `url` its page in the Temporal UI, if configured.
+    `next_try` is when that command is tried again, where that is known.
     """
 
     id: str
@@ -68,6 +71,7 @@ class OpenPark:
     status: ParkStatus
     answer: str
     url: str
+    next_try: datetime | None = None
 
 
 class Parks:
@@ -179,9 +183,38 @@ class Parks:
         """What finds those that are open."""
         return f"WorkflowType = 'Park' AND TaskQueue = '{self._queue}' AND ExecutionStatus = 'Running'"
 
+    async def look(self, command: Command) -> OpenPark | None:
+        """The park for the target of `command`, if it is open.
+
+        Raises:
+            NotNow: Temporal does not answer.
+        """
+        try:
+            found = await self._client.get_workflow_handle(self.id_for(command)).describe(
+                rpc_timeout=CALL_TIMEOUT
+            )
+        except RPCError as error:
+            if meaning_of(error) is Meaning.MISSING:
+                return None
+            raise _not_now(error) from error
+        return await self._open_park(found) if found.status is WorkflowExecutionStatus.RUNNING else None
+
+    async def held_by(self, park: OpenPark) -> Sequence[Parked]:
+        """What `park` holds, in the order in which it is delivered.
+
+        Raises:
+            NotNow: Temporal does not answer.
+        """
+        try:
+            return await held_in(self._client, park.id, park.status.commands, CALL_TIMEOUT)
+        except RPCError as error:
+            raise _not_now(error) from error
+
     async def _open_park(self, found: WorkflowExecutionDescription) -> OpenPark:
         status = await _status(found)
-        tries = [one.last_failure.message for one in found.raw_description.pending_activities]
+        pending = found.raw_description.pending_activities
+        tries = [one.last_failure.message for one in pending]
+        again = [one.next_attempt_schedule_time for one in pending if one.next_attempt_schedule_time.seconds]
         return OpenPark(
             id=found.id,
             target=await found.memo_value(TARGET, ""),
@@ -189,6 +222,7 @@ class Parks:
             status=status,
             answer=next(filter(None, tries), status.answer),
             url=self._links.workflow(self._client.namespace, found.id),
+            next_try=again[0].ToDatetime(UTC) if again else None,
         )
 
     def _details(self, command: Command) -> str:

@@ -17,6 +17,7 @@ from aiokafka.errors import (
 
 from service.errors import ConfigurationError, Unreachable
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
+from service.kafka.members import Members, members_of
 
 NEW_TOPIC_TRIES, NEW_TOPIC_SECONDS = 10, 0.3
 
@@ -129,6 +130,10 @@ class Admin:
         except KafkaError:
             pass  # a new cluster has no coordinator yet
         return True
+
+    async def members(self, group: str) -> Members:
+        """Who is in the consumer group `group` now, and who reads what."""
+        return await members_of(self._client, group)
 
     async def create_topics(
         self,

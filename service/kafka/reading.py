@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka.errors import GroupAuthorizationFailedError, OffsetOutOfRangeError
 
 from service.errors import Unreachable
 from service.kafka.connection import Connection
+from service.kafka.given_up import GiveUp, given_up_group, said_by
 from service.kafka.groups import committed_in_time
 from service.kafka.outside import Isolation, onlooker, places_of
 from service.kafka.raw import read_batch
@@ -65,6 +66,16 @@ class Reader:
     async def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Commit]:
         """See `RecordReader.committed`."""
         return await committed_in_time(self._consumer._client, group, partitions)  # noqa: SLF001
+
+    async def given_up(
+        self, group: str, partitions: Iterable[Partition]
+    ) -> dict[Partition, Sequence[GiveUp]]:
+        """What people gave up on in `partitions`; nothing where we may not know, as for bridges."""
+        try:
+            commits = await self.committed(given_up_group(group), partitions)
+        except GroupAuthorizationFailedError:
+            return {}
+        return {partition: said_by(commit) for partition, commit in commits.items()}
 
     async def partitions(self, topic: str) -> Sequence[Partition]:
         """See `LogReader.partitions`."""

@@ -1,5 +1,6 @@
 """What lies open in a letter topic: all that was not sent again or discarded since."""
 
+import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from service.errors import ConfigurationError
 from service.failures.letters import Letter, letter_group, letter_topic, read_letter
 from service.intake.offset_map import decode
 from service.kafka.record import Commit, Partition, Record, RecordReader
+
+_PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})(?:/([0-9]{1,9})/|\[([0-9]{1,9})\]@)([0-9]{1,18})")
 
 REMEMBERED = 20_000
 """Letters among which a repeat is recognised: several times what the bridges of a group have in flight."""
@@ -24,6 +27,12 @@ class Place(NamedTuple):
     def of(cls, record: Record) -> "Place":
         """Where `record` lies."""
         return cls(record.place, record.offset)
+
+    @classmethod
+    def meant_by(cls, text: str) -> "Place | None":
+        """The place that `shop.orders/0/42` means, or as the log has it, `shop.orders[0]@42`; or None."""
+        form = _PLACE.fullmatch(text)
+        return cls(Partition(form[1], int(form[2] or form[3])), int(form[4])) if form else None
 
     def __str__(self) -> str:
         return f"{self.partition.topic}/{self.partition.number}/{self.offset}"

@@ -31,6 +31,15 @@ class Echo:
 
 
 @workflow.defn
+class EchoHere:
+    """As `Echo`, publishing within the worker."""
+
+    @workflow.run
+    async def run(self, data: dict[str, Any], topic: str) -> None:
+        await Results(topic, "tests/echo", local=True).publish("echoed", data["id"], data)
+
+
+@workflow.defn
 class Weigh:
     """Takes a `Parcel` and ends at once."""
 

@@ -20,7 +20,7 @@ async def test_a_hanging_transaction_holds_its_partition_and_no_other_and_nothin
 ) -> None:
     async with (
         site(kafka, temporal.address, tmp_path, NOTES, topics=["in"], partitions=2) as here,
-        _transaction(kafka, here.group) as hanging,
+        transaction(kafka, here.group) as hanging,
     ):
         before = await _note(here, "held", 0, HELD)
         within = await _note_within(hanging, here, "held", 1)
@@ -45,7 +45,7 @@ async def test_a_hanging_transaction_holds_its_partition_and_no_other_and_nothin
 
 
 @asynccontextmanager
-async def _transaction(kafka: str, name: str) -> AsyncIterator[AIOKafkaProducer]:
+async def transaction(kafka: str, name: str) -> AsyncIterator[AIOKafkaProducer]:
     """A producer within a transaction."""
     producer = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=name)
     await producer.start()
