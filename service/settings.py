@@ -391,6 +391,24 @@ class HealthSettings(_Served):
     """Where probes ask for `/livez` and `/readyz`, `host:port`; absent, nowhere."""
 
 
+class ApiSettings(_Part):
+    """Where clients may ask directly, and how much; see docs/api.md. Off unless an address is given."""
+
+    http_address: str = ""
+    """Where the API is served over HTTP, `host:port`; absent, nowhere."""
+    calls: int = Field(100, ge=1)
+    """How many calls are under way at once; more are refused."""
+    connections: int = Field(500, ge=1)
+    """How many connections are held at once; more are refused."""
+    time_limit: Duration = timedelta(seconds=30)
+    """How long a call may take."""
+
+    @field_validator("http_address")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        return _address(value, example="127.0.0.1:7245") if value else value
+
+
 class Settings(BaseSettings):
     """All settings. The service needs `group`, which has no default: a changed one reads all again."""
 
@@ -415,6 +433,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     health: HealthSettings = HealthSettings()
+    api: ApiSettings = ApiSettings()
 
     def for_process(self, number: int) -> "Settings":
         """Those of the `number`-th of several processes, from 1: what only one can have is each one's own.
@@ -426,6 +445,7 @@ class Settings(BaseSettings):
         kafka = {"group_instance_id": f"{instance}-{number}" if instance else instance}
         metrics = {"address": _nth_port(self.metrics.address, number, "TURNOUT_METRICS__ADDRESS")}
         health = {"address": _nth_port(self.health.address, number, "TURNOUT_HEALTH__ADDRESS")}
+        api = {"http_address": _nth_port(self.api.http_address, number, "TURNOUT_API__HTTP_ADDRESS")}
         # Temporal calls one address: there the first listens for all.
         closing = {"url": self.closing.called_at, "address": ""} if number > 1 else {}
         return self.model_copy(
@@ -433,6 +453,7 @@ class Settings(BaseSettings):
                 "kafka": self.kafka.model_copy(update=kafka),
                 "metrics": self.metrics.model_copy(update=metrics),
                 "health": self.health.model_copy(update=health),
+                "api": self.api.model_copy(update=api),
                 "closing": self.closing.model_copy(update=closing),
             }
         )
