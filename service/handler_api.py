@@ -7,17 +7,19 @@ from functools import cache, partial
 from temporalio.client import Client
 
 from service.api.asking import Workflows
-from service.api.callers import AnybodyMayCall, Authority
 from service.api.handler import Bounds, Handler
+from service.errors import ConfigurationError
 from service.events.strict_json import Limits
 from service.failures.parking import Parking
 from service.intake.handling import Handling
 from service.intake.pace import Pace
 from service.intake.waiting import WaitingRoom
 from service.pipeline import Pipeline, make_links
-from service.settings import ApiSettings, Settings
+from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.temporal.client import for_namespace
+
+MISSING_EXTRA = "TURNOUT_API__HTTP_ADDRESS needs the extra `api`; install it with pip install 'turnout[api]'"
 
 
 def make_handler(
@@ -62,12 +64,6 @@ def make_handler(
     )
 
 
-def make_authority(api: ApiSettings) -> Authority:
-    """Who tells the callers of the API apart."""
-    del api
-    return AnybodyMayCall()
-
-
 @asynccontextmanager
 async def serving_api(settings: Settings, handler: Handler) -> AsyncIterator[None]:
     """Serve `handler` in this block, by each skin wherever that is configured to be.
@@ -75,6 +71,13 @@ async def serving_api(settings: Settings, handler: Handler) -> AsyncIterator[Non
     Raises:
         ConfigurationError: Nothing can listen there, or the extra `api` is missing.
     """
-    del settings, handler
-    async with AsyncExitStack():
+    api = settings.api
+    async with AsyncExitStack() as skins:
+        if api.http_address:
+            try:
+                from service.api.http import serving_http
+            except ModuleNotFoundError as error:
+                raise ConfigurationError(MISSING_EXTRA) from error
+            at = api.http_address
+            await skins.enter_async_context(serving_http(handler, None, at, connections=api.connections))
         yield
