@@ -6,6 +6,7 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +22,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from service.api.keys import ALGORITHMS
 from service.durations import parse_duration
 from service.errors import ConfigurationError
 
@@ -391,6 +393,88 @@ class HealthSettings(_Served):
     """Where probes ask for `/livez` and `/readyz`, `host:port`; absent, nowhere."""
 
 
+class JwtSettings(_Part):
+    """Tokens of one issuer that the handler API takes: give `jwks`, `issuer` and `audience`, or none."""
+
+    jwks: str = ""
+    """Where the issuer's public keys are: `https://…`, or a file; both are read again by themselves."""
+    issuer: str = ""
+    """Who made the token: its `iss`, the very same text."""
+    audience: str = ""
+    """Whom it must be for: its `aud`; several with commas, one of which must be there."""
+    algorithms: str = "RS256,ES256"
+    """How it may be signed, with commas; only with a key pair."""
+    tls_ca_file: Path | None = None
+    """Who vouches for the server of the keys; absent, the authorities of the system."""
+    keys_kept: Duration = timedelta(hours=1)
+    """How long the keys are used when they cannot be read again; then such calls are answered 503."""
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """The names in `audience`."""
+        return _listed(self.audience)
+
+    @property
+    def signed(self) -> tuple[str, ...]:
+        """The names in `algorithms`."""
+        return _listed(self.algorithms)
+
+    @field_validator("jwks")
+    @classmethod
+    def _key_set(cls, value: str) -> str:
+        if not re.match("https?:", value):
+            return value
+        if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s#]*)?", value):
+            msg = "is no address; write for example https://login.shop/.well-known/jwks.json, or a file"
+            raise ValueError(msg)
+        if value.startswith("http:") and not on_loopback(value.split("/")[2]):
+            msg = f"{value!r}: over http anyone on the way could put in own keys; write https://, or a file"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("algorithms")
+    @classmethod
+    def _key_pairs(cls, value: str) -> str:
+        wrong = [name for name in _listed(value) if name not in ALGORITHMS]
+        if wrong or not _listed(value):
+            msg = f"{', '.join(wrong) or 'it'} is not taken; write some of {', '.join(ALGORITHMS)}"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> "JwtSettings":
+        needed = {"JWKS": self.jwks, "ISSUER": self.issuer, "AUDIENCE": ", ".join(self.audiences)}
+        missing = [f"TURNOUT_API__JWT__{name}" for name, value in needed.items() if not value]
+        others = self.model_fields_set - {"jwks", "issuer", "audience"}
+        if missing and (len(missing) < len(needed) or others):
+            msg = f"write {' and '.join(missing)}, too: each token is checked against all of them"
+            raise ValueError(msg)
+        return self
+
+
+class ApiSettings(_Part):
+    """Who may call the handler API; without tokens it is only to be had on this machine."""
+
+    token_file: Path | None = None
+    """A file of tokens that let a caller in: one per line, or a name, a blank and its token; all are valid,
+    and it is read again when it changes."""
+    jwt: JwtSettings = JwtSettings()
+
+    @property
+    def guarded(self) -> bool:
+        """Whether callers need a token."""
+        return bool(self.token_file or self.jwt.jwks)
+
+
+def on_loopback(address: str) -> bool:
+    """Whether only this machine reaches an address, `host` or `host:port`."""
+    host = address[1:].partition("]")[0] if address.startswith("[") else address.partition(":")[0]
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class Settings(BaseSettings):
     """All settings. The service needs `group`, which has no default: a changed one reads all again."""
 
@@ -415,6 +499,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     health: HealthSettings = HealthSettings()
+    api: ApiSettings = ApiSettings()
 
     def for_process(self, number: int) -> "Settings":
         """Those of the `number`-th of several processes, from 1: what only one can have is each one's own.
