@@ -41,7 +41,14 @@ from service.results.left_out import Search
 from service.results.looking_back import LookBack
 from service.results.publisher import KafkaResultPublisher
 from service.routing.table import RouteTable
-from service.settings import CallsSettings, ClosingSettings, KafkaSettings, RegistrySettings, Settings
+from service.settings import (
+    CallsSettings,
+    ClosingSettings,
+    KafkaSettings,
+    RegistrySettings,
+    Settings,
+    TemporalSettings,
+)
 from service.telemetry.metrics import Metrics
 from service.temporal.client import AttributeTypes, check_namespace, for_namespace, search_attributes
 from service.temporal.switchboard import SwitchboardClient
@@ -92,6 +99,11 @@ async def open_sink(
     finally:
         closing.cancel()
         await sink.stop()
+
+
+def make_links(temporal: TemporalSettings) -> Links:
+    """Where people look, as configured."""
+    return Links(temporal.ui_url, temporal.trace_url, temporal.runbook_url)
 
 
 def make_callbacks(closing: ClosingSettings, table: RouteTable) -> Callbacks | None:
@@ -177,7 +189,7 @@ async def make_pipeline(
     cluster = await patiently(
         lambda: cluster_with_topics(connection, table, settings.group), settings.start_timeout, stop
     )
-    links = Links(settings.temporal.ui_url, settings.temporal.trace_url, settings.temporal.runbook_url)
+    links = make_links(settings.temporal)
     callbacks = make_callbacks(settings.closing, table)
     dispatcher = await patiently(
         lambda: _make_dispatcher(settings, client, table, contracts, eager, links, seal, callbacks),

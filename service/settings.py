@@ -453,8 +453,22 @@ class JwtSettings(_Part):
 
 
 class ApiSettings(_Part):
-    """Who may call the handler API; without tokens it is only to be had on this machine."""
+    """Where clients may ask directly, how much, and who; see docs/api.md. Off unless an address is given."""
 
+    http_address: str = ""
+    """Where the API is served over HTTP, `host:port`; absent, nowhere."""
+    grpc_address: str = ""
+    """Where it is served over gRPC, `host:port`; absent, nowhere."""
+    grpc_tls_cert_file: Path | None = None
+    """Our certificate, for gRPC over TLS; absent, it is served without."""
+    grpc_tls_key_file: Path | None = None
+    """Its key."""
+    calls: int = Field(100, ge=1)
+    """How many calls are under way at once; more are refused."""
+    connections: int = Field(500, ge=1)
+    """How many connections are held at once; more are refused."""
+    time_limit: Duration = timedelta(seconds=30)
+    """How long a call may take."""
     token_file: Path | None = None
     """A file of tokens that let a caller in: one per line, or a name, a blank and its token; all are valid,
     and it is read again when it changes."""
@@ -464,6 +478,25 @@ class ApiSettings(_Part):
     def guarded(self) -> bool:
         """Whether callers need a token."""
         return bool(self.token_file or self.jwt.jwks)
+
+    @field_validator("http_address", "grpc_address")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        return _address(value, example="127.0.0.1:7245") if value else value
+
+    @model_validator(mode="after")
+    def _not_open_to_all(self) -> "ApiSettings":
+        for address in (self.http_address, self.grpc_address):
+            if address and not self.guarded and not on_loopback(address):
+                msg = (
+                    f"others than this machine reach {address}, and anybody could call; write "
+                    "TURNOUT_API__TOKEN_FILE or TURNOUT_API__JWT__JWKS, or 127.0.0.1 as host"
+                )
+                raise ValueError(msg)
+        if bool(self.grpc_tls_cert_file) != bool(self.grpc_tls_key_file):
+            msg = "grpc_tls_cert_file needs grpc_tls_key_file, and that needs the other"
+            raise ValueError(msg)
+        return self
 
 
 def on_loopback(address: str) -> bool:
@@ -511,6 +544,10 @@ class Settings(BaseSettings):
         kafka = {"group_instance_id": f"{instance}-{number}" if instance else instance}
         metrics = {"address": _nth_port(self.metrics.address, number, "TURNOUT_METRICS__ADDRESS")}
         health = {"address": _nth_port(self.health.address, number, "TURNOUT_HEALTH__ADDRESS")}
+        api = {
+            "http_address": _nth_port(self.api.http_address, number, "TURNOUT_API__HTTP_ADDRESS"),
+            "grpc_address": _nth_port(self.api.grpc_address, number, "TURNOUT_API__GRPC_ADDRESS"),
+        }
         # Temporal calls one address: there the first listens for all.
         closing = {"url": self.closing.called_at, "address": ""} if number > 1 else {}
         return self.model_copy(
@@ -519,6 +556,7 @@ class Settings(BaseSettings):
                 "metrics": self.metrics.model_copy(update=metrics),
                 "health": self.health.model_copy(update=health),
                 "closing": self.closing.model_copy(update=closing),
+                "api": self.api.model_copy(update=api),
             }
         )
 

@@ -3,7 +3,8 @@
 import asyncio
 import gc
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,12 +17,14 @@ from temporalio.worker import Worker
 from activities.parking import ParkingActivities
 from activities.ports import ResultPublisher
 from activities.sweeping import SweepingActivities
+from service.api.handler import Handler
 from service.dispatch.contracts import Contracts
 from service.dispatch.identity import IdentityPlugin
 from service.dispatch.judging import judge_by
 from service.errors import first_reason
 from service.failures.deliveries import ParkDeliveries
 from service.failures.letter_topic import LetterTopicWatch
+from service.handler_api import make_handler, serving_api
 from service.intake.lanes import Lanes, Window
 from service.intake.loop import Intake, lane_key_by
 from service.intake.switchboard import SwitchboardReader
@@ -99,9 +102,22 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
         eager = frozenset({settings.worker.task_queue} if roles.worker and not version else ())
         encodings = await encodings_with_registry(settings, topics, stop)
         publisher = make_publisher(connection, sink, metrics, encodings)
+        names = tuple(contracts.workflow_names)
+        known = {settings.worker.task_queue: names} if roles.worker and names else {}
         bridge = (
             await _make_bridge(
-                settings, connection, sink, publisher, client, table, contracts, eager, metrics, health, stop
+                settings,
+                connection,
+                sink,
+                publisher,
+                client,
+                table,
+                contracts,
+                known,
+                eager,
+                metrics,
+                health,
+                stop,
             )
             if table
             else None
@@ -209,11 +225,13 @@ class Bridge:
     receiver_address: str
     begin_sweep: Callable[[], Awaitable[None]] | None
     health: Health
+    handler: Handler
+    api: AbstractAsyncContextManager[None]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until `stop` is set; then drain, commit and leave the group."""
         drained = asyncio.Event()
-        async with receiving(self.receiver, self.receiver_address), asyncio.TaskGroup() as tasks:
+        async with receiving(self.receiver, self.receiver_address), self.api, asyncio.TaskGroup() as tasks:
             tasks.create_task(_run(self.service_worker, SERVICE_GRACE, drained))
             try:
                 await self._read(stop)
@@ -238,10 +256,12 @@ class Bridge:
         self.health.watch(self.letter_topic.told)
         self.health.tell("intake", self.intake.told)
         self.health.started()
+        self.handler.open()
         log.info("bridge ready")
         try:
             async with asyncio.TaskGroup() as tasks:
                 looking = [
+                    tasks.create_task(self._close_api(stop)),
                     tasks.create_task(self.switchboard.keep_reading()),
                     tasks.create_task(self.letter_topic.keep_looking()),
                 ]
@@ -250,6 +270,10 @@ class Bridge:
                     one.cancel()
         finally:
             await source.stop()
+
+    async def _close_api(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self.handler.close()
 
 
 async def _make_bridge(
@@ -260,6 +284,7 @@ async def _make_bridge(
     client: Client,
     table: RouteTable,
     contracts: Contracts,
+    known: Mapping[str, Collection[str]],
     eager: frozenset[str],
     metrics: Metrics,
     health: Health,
@@ -319,6 +344,7 @@ async def _make_bridge(
         grace=SERVICE_GRACE,
     )
     letter_topic = LetterTopicWatch(connection, settings.group, table.topics, metrics)
+    handler = make_handler(settings, pipeline, client, known, metrics)
     began = datetime.now(UTC) - closing.visibility_lag
     return Bridge(
         intake,
@@ -331,4 +357,6 @@ async def _make_bridge(
         receiver_address=closing.address,
         begin_sweep=partial(begin_sweep, client, settings.group, began) if closing.sweep else None,
         health=health,
+        handler=handler,
+        api=serving_api(settings, handler),
     )

@@ -1,1 +1,1 @@
-"""What a client may ask of us while it waits, over HTTP and gRPC."""
+"""What clients ask directly, over HTTP or gRPC, of the same routes and the same dispatch as records."""

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 import structlog
 
-from service.errors import TurnoutError
+from service.api import callers
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ class Caller:
     kind: Literal["token", "jwt"]
 
 
-class NotAllowed(TurnoutError):  # noqa: N818 - an answer, not a fault
+class NotAllowed(callers.NotAllowed):
     """The call is not let in; the text is for the client, short, and holds nothing of the token.
 
     Args:
@@ -44,6 +44,9 @@ class NotAllowed(TurnoutError):  # noqa: N818 - an answer, not a fault
         unavailable: We cannot tell at present, and the same token may be let in soon: HTTP 503, gRPC
             UNAVAILABLE. Else it is HTTP 401, gRPC UNAUTHENTICATED.
         presented: Whether a token came at all.
+
+    Attributes:
+        challenge: What the header `WWW-Authenticate` of a 401 says. Source: RFC 6750, section 3.
     """
 
     def __init__(
@@ -60,17 +63,8 @@ class NotAllowed(TurnoutError):  # noqa: N818 - an answer, not a fault
         self.why = why
         self.cure = cure
         self.unavailable = unavailable
-        self._presented = presented
-
-    @property
-    def challenge(self) -> str:
-        """What the header `WWW-Authenticate` of a 401 says.
-
-        Source: RFC 6750, section 3: no error code where no token came.
-        """
-        if not self._presented:
-            return "Bearer"
-        return f'Bearer error="invalid_token", error_description="{self.reason}"'
+        told = f' error="invalid_token", error_description="{reason}"' if presented else ""
+        self.challenge = f"Bearer{told}"
 
 
 class Kind(Protocol):

@@ -1,0 +1,80 @@
+"""Settings become the handler API, and what serves it."""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache, partial
+
+from temporalio.client import Client
+
+from service.api.asking import Workflows
+from service.api.callers import AnybodyMayCall, Authority
+from service.api.handler import Bounds, Handler
+from service.events.strict_json import Limits
+from service.failures.parking import Parking
+from service.intake.handling import Handling
+from service.intake.pace import Pace
+from service.intake.waiting import WaitingRoom
+from service.pipeline import Pipeline, make_links
+from service.settings import ApiSettings, Settings
+from service.telemetry.metrics import Metrics
+from service.temporal.client import for_namespace
+
+
+def make_handler(
+    settings: Settings,
+    pipeline: Pipeline,
+    client: Client,
+    known: Mapping[str, Collection[str]],
+    metrics: Metrics,
+) -> Handler:
+    """What does what clients ask: by the routes of `pipeline`, beside its records and with a pace of its own.
+
+    `known` are the workflows of our own worker, by task queue.
+    """
+    links, waiting = make_links(settings.temporal), WaitingRoom()
+    handling = Handling(
+        pipeline.decoder,
+        pipeline.table,
+        pipeline.dispatcher,
+        None,
+        # It remembers which parks are closed: that is for the keys of a partition, which come in order.
+        Parking(pipeline.dispatcher, pipeline.parks),
+        waiting=waiting,
+        pace=Pace(settings.api.calls),
+        pauses=pipeline.pauses,
+        metrics=metrics,
+    )
+    return Handler(
+        handling,
+        waiting,
+        pipeline.dispatcher,
+        pipeline.table,
+        Workflows(cache(partial(for_namespace, client)), links),
+        pace=Pace(settings.api.calls),
+        pauses=pipeline.pauses,
+        namespaces={client.namespace, *pipeline.table.namespaces},
+        known=known,
+        bounds=Bounds(
+            settings.api.calls,
+            settings.api.time_limit,
+            Limits(settings.intake.value_bytes, settings.intake.value_depth),
+        ),
+    )
+
+
+def make_authority(api: ApiSettings) -> Authority:
+    """Who tells the callers of the API apart."""
+    del api
+    return AnybodyMayCall()
+
+
+@asynccontextmanager
+async def serving_api(settings: Settings, handler: Handler) -> AsyncIterator[None]:
+    """Serve `handler` in this block, by each skin wherever that is configured to be.
+
+    Raises:
+        ConfigurationError: Nothing can listen there, or the extra `api` is missing.
+    """
+    del settings, handler
+    async with AsyncExitStack():
+        yield
