@@ -1,14 +1,16 @@
 """Settings become the handler API, and what serves it."""
 
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cache, partial
 
 from temporalio.client import Client
 
 from service.api.asking import Workflows
-from service.api.callers import AnybodyMayCall, Authority
+from service.api.auth import Bearer
 from service.api.handler import Bounds, Handler
+from service.callers import guarding
+from service.errors import ConfigurationError
 from service.events.strict_json import Limits
 from service.failures.parking import Parking
 from service.intake.handling import Handling
@@ -16,6 +18,7 @@ from service.intake.pace import Pace
 from service.intake.waiting import WaitingRoom
 from service.pipeline import Pipeline, make_links
 from service.settings import ApiSettings, Settings
+from service.telemetry.health import Health
 from service.telemetry.metrics import Metrics
 from service.temporal.client import for_namespace
 
@@ -62,19 +65,40 @@ def make_handler(
     )
 
 
-def make_authority(api: ApiSettings) -> Authority:
-    """Who tells the callers of the API apart."""
-    del api
-    return AnybodyMayCall()
-
-
 @asynccontextmanager
-async def serving_api(settings: Settings, handler: Handler) -> AsyncIterator[None]:
+async def serving_api(settings: Settings, handler: Handler, health: Health) -> AsyncIterator[None]:
     """Serve `handler` in this block, by each skin wherever that is configured to be.
 
     Raises:
         ConfigurationError: Nothing can listen there, or the extra `api` is missing.
     """
-    del settings, handler
-    async with AsyncExitStack():
+    api = settings.api
+    async with AsyncExitStack() as skins:
+        if not api.grpc_address:
+            yield
+            return
+        guard = await skins.enter_async_context(guarding(api))
+        if api.grpc_address:
+            await skins.enter_async_context(_grpc(api, handler, guard, health))
         yield
+
+
+def _grpc(
+    api: ApiSettings, handler: Handler, guard: Bearer | None, health: Health
+) -> AbstractAsyncContextManager[None]:
+    try:
+        from service.api.grpc import Tls, serving_grpc
+    except ImportError as error:
+        raise ConfigurationError(
+            "TURNOUT_API__GRPC_ADDRESS needs the extra `api`; install it with pip install 'turnout[api]'"
+        ) from error
+    certificate, key = api.grpc_tls_cert_file, api.grpc_tls_key_file
+    return serving_grpc(
+        handler,
+        guard,
+        health,
+        api.grpc_address,
+        calls=api.calls,
+        connections=api.connections,
+        tls=Tls(certificate, key) if certificate and key else None,
+    )
