@@ -79,6 +79,11 @@ check: lint test ## What has to pass before a commit: lint and test
 reference: $(VENV)/.dev ## Write docs/reference.md anew, from what reads routes and settings
 	@$(BIN)/turnout docs reference --output docs/reference.md
 
+.PHONY: proto
+proto: $(VENV)/.dev ## Write the messages of the gRPC API anew, from service/api/proto
+	@cd service/api/proto && ../../../$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. \
+		turnout/api/v1/handler.proto
+
 .PHONY: pins
 pins: $(VENV)/.dev ## Write requirements/ anew from pyproject.toml (newer versions: make pins ARGS=--upgrade)
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv

@@ -1,13 +1,15 @@
 """Settings become the handler API, and what serves it."""
 
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cache, partial
 
 from temporalio.client import Client
 
 from service.api.asking import Workflows
+from service.api.auth import Bearer
 from service.api.handler import Bounds, Handler
+from service.callers import guarding
 from service.errors import ConfigurationError
 from service.events.strict_json import Limits
 from service.failures.parking import Parking
@@ -15,11 +17,12 @@ from service.intake.handling import Handling
 from service.intake.pace import Pace
 from service.intake.waiting import WaitingRoom
 from service.pipeline import Pipeline, make_links
-from service.settings import Settings
+from service.settings import ApiSettings, Settings
+from service.telemetry.health import Health
 from service.telemetry.metrics import Metrics
 from service.temporal.client import for_namespace
 
-MISSING_EXTRA = "TURNOUT_API__HTTP_ADDRESS needs the extra `api`; install it with pip install 'turnout[api]'"
+MISSING_EXTRA = "TURNOUT_API__{}_ADDRESS needs the extra `api`; install it with pip install 'turnout[api]'"
 
 
 def make_handler(
@@ -65,7 +68,7 @@ def make_handler(
 
 
 @asynccontextmanager
-async def serving_api(settings: Settings, handler: Handler) -> AsyncIterator[None]:
+async def serving_api(settings: Settings, handler: Handler, health: Health) -> AsyncIterator[None]:
     """Serve `handler` in this block, by each skin wherever that is configured to be.
 
     Raises:
@@ -73,11 +76,39 @@ async def serving_api(settings: Settings, handler: Handler) -> AsyncIterator[Non
     """
     api = settings.api
     async with AsyncExitStack() as skins:
+        if not (api.http_address or api.grpc_address):
+            yield
+            return
+        guard = await skins.enter_async_context(guarding(api))
         if api.http_address:
-            try:
-                from service.api.http import serving_http
-            except ModuleNotFoundError as error:
-                raise ConfigurationError(MISSING_EXTRA) from error
-            at = api.http_address
-            await skins.enter_async_context(serving_http(handler, None, at, connections=api.connections))
+            await skins.enter_async_context(_http(api, handler, guard))
+        if api.grpc_address:
+            await skins.enter_async_context(_grpc(api, handler, guard, health))
         yield
+
+
+def _http(api: ApiSettings, handler: Handler, guard: Bearer | None) -> AbstractAsyncContextManager[None]:
+    try:
+        from service.api.http import serving_http
+    except ImportError as error:
+        raise ConfigurationError(MISSING_EXTRA.format("HTTP")) from error
+    return serving_http(handler, guard, api.http_address, connections=api.connections)
+
+
+def _grpc(
+    api: ApiSettings, handler: Handler, guard: Bearer | None, health: Health
+) -> AbstractAsyncContextManager[None]:
+    try:
+        from service.api.grpc import Tls, serving_grpc
+    except ImportError as error:
+        raise ConfigurationError(MISSING_EXTRA.format("GRPC")) from error
+    certificate, key = api.grpc_tls_cert_file, api.grpc_tls_key_file
+    return serving_grpc(
+        handler,
+        guard,
+        health,
+        api.grpc_address,
+        calls=api.calls,
+        connections=api.connections,
+        tls=Tls(certificate, key) if certificate and key else None,
+    )

@@ -358,5 +358,5 @@ async def _make_bridge(
         begin_sweep=partial(begin_sweep, client, settings.group, began) if closing.sweep else None,
         health=health,
         handler=handler,
-        api=serving_api(settings, handler),
+        api=serving_api(settings, handler, health),
     )

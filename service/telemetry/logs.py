@@ -63,6 +63,7 @@ def configure_logging(
     # The client logs each rebalance step at INFO and each retry at WARNING; we say both once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     logging.getLogger("temporalio").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # one line for each request
 
 
 def in_the_log(event_id: str) -> str:
