@@ -210,7 +210,7 @@ def _key(request: Request) -> str:
     if "idempotency-key" not in request.headers:
         return ""
     key = _one(request, "idempotency-key")
-    return checked_key(key[1:-1] if len(key) > 2 and key[0] == key[-1] == '"' else key)
+    return checked_key(key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key)
 
 
 def _is_local(host: str) -> bool:
