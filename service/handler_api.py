@@ -22,6 +22,8 @@ from service.telemetry.health import Health
 from service.telemetry.metrics import Metrics
 from service.temporal.client import for_namespace
 
+MISSING_EXTRA = "TURNOUT_API__{}_ADDRESS needs the extra `api`; install it with pip install 'turnout[api]'"
+
 
 def make_handler(
     settings: Settings,
@@ -74,13 +76,23 @@ async def serving_api(settings: Settings, handler: Handler, health: Health) -> A
     """
     api = settings.api
     async with AsyncExitStack() as skins:
-        if not api.grpc_address:
+        if not (api.http_address or api.grpc_address):
             yield
             return
         guard = await skins.enter_async_context(guarding(api))
+        if api.http_address:
+            await skins.enter_async_context(_http(api, handler, guard))
         if api.grpc_address:
             await skins.enter_async_context(_grpc(api, handler, guard, health))
         yield
+
+
+def _http(api: ApiSettings, handler: Handler, guard: Bearer | None) -> AbstractAsyncContextManager[None]:
+    try:
+        from service.api.http import serving_http
+    except ImportError as error:
+        raise ConfigurationError(MISSING_EXTRA.format("HTTP")) from error
+    return serving_http(handler, guard, api.http_address, connections=api.connections)
 
 
 def _grpc(
@@ -89,9 +101,7 @@ def _grpc(
     try:
         from service.api.grpc import Tls, serving_grpc
     except ImportError as error:
-        raise ConfigurationError(
-            "TURNOUT_API__GRPC_ADDRESS needs the extra `api`; install it with pip install 'turnout[api]'"
-        ) from error
+        raise ConfigurationError(MISSING_EXTRA.format("GRPC")) from error
     certificate, key = api.grpc_tls_cert_file, api.grpc_tls_key_file
     return serving_grpc(
         handler,

@@ -215,7 +215,7 @@ def _json(value: Any, what: str) -> JsonValue:
     try:
         return JSON.validate_python(value)
     except ValidationError as error:
-        raise Refusal(Kind.UNSUPPORTED, f"{what} is no JSON", "have it return plain JSON values") from error
+        raise Refusal(Kind.NOT_JSON, f"{what} is no JSON", "have it return plain JSON values") from error
 
 
 def _refusal(error: RPCError) -> Refusal:

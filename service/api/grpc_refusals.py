@@ -21,6 +21,7 @@ STATUS: Mapping[Kind, grpc.StatusCode] = {
     Kind.INVALID_ARGUMENT: grpc.StatusCode.INVALID_ARGUMENT,
     Kind.REFUSED: grpc.StatusCode.FAILED_PRECONDITION,
     Kind.UNSUPPORTED: grpc.StatusCode.INVALID_ARGUMENT,
+    Kind.NOT_JSON: grpc.StatusCode.INTERNAL,
     Kind.TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Kind.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
     Kind.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,

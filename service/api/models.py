@@ -1,5 +1,6 @@
 """What is asked and answered, by name and type; the OpenAPI document is made of these."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from service.durations import PATTERN, parse_duration
+from service.durations import parse_duration
 from service.errors import RouteError
 from service.expressions import MAX_ID_BYTES, checked_id, checked_task_queue
 from service.kafka.record import Headers
@@ -38,32 +39,36 @@ def _task_queue(text: str) -> str:
 def _span(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value
-    span = parse_duration(value) if isinstance(value, str) else None
+    span = parse_duration(value) if isinstance(value, str) and _SPAN.fullmatch(value) else None
     if span is None:
-        msg = "is no time span; write a whole number with a unit, like 30s, 15m, 2h, or PT30S"
+        msg = "it is no time span; write a whole number with a unit, like 30s, 15m, 2h, 1d"
         raise ValueError(msg)
     return span
 
 
-_ID_SCHEMA = {
+ID_SCHEMA = {
     "type": "string",
     "minLength": 1,
     "maxLength": MAX_ID_BYTES,
     "pattern": r"^[^\u0000-\u001f\u007f-\u009f]+$",
 }
 
-Id = Annotated[str, AfterValidator(_id), WithJsonSchema(_ID_SCHEMA)]
+_SPAN = re.compile("[0-9]{1,5}[smh]|[0-9]{1,4}d", re.ASCII)
+
+SPAN_SCHEMA = {"type": "string", "pattern": f"^({_SPAN.pattern})$"}
+
+Id = Annotated[str, AfterValidator(_id), WithJsonSchema(ID_SCHEMA)]
 """1 to 240 bytes of UTF-8 without control characters."""
 
-TaskQueue = Annotated[str, AfterValidator(_task_queue), WithJsonSchema(_ID_SCHEMA)]
+TaskQueue = Annotated[str, AfterValidator(_task_queue), WithJsonSchema(ID_SCHEMA)]
 
-Span = Annotated[
-    timedelta, BeforeValidator(_span), WithJsonSchema({"type": "string", "pattern": PATTERN}, "validation")
-]
-"""`30s`, `15m`, `2h`, `1d`, or ISO 8601 up to days."""
+Span = Annotated[timedelta, BeforeValidator(_span), WithJsonSchema(SPAN_SCHEMA)]
+"""`30s`, `15m`, `2h`, `1d`."""
 
 
-class _Model(BaseModel):
+class Model(BaseModel):
+    """What all have in common: nobody changes them, and unknown names are refused."""
+
     model_config = ConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
     )
@@ -100,7 +105,7 @@ class Publish:
     key: bytes | None = None
 
 
-class Target(_Model):
+class Target(Model):
     """A workflow."""
 
     workflow_id: Id
@@ -109,7 +114,7 @@ class Target(_Model):
     """Its namespace; absent, the one of the service."""
 
 
-class Args(_Model):
+class Args(Model):
     """What a handler is given."""
 
     args: Sequence[JsonValue] = Field((), max_length=100)
@@ -175,7 +180,7 @@ class Query(QueryBody, Target):
     """The name of the query."""
 
 
-class CancelBody(_Model):
+class CancelBody(Model):
     """Why a workflow is asked to end."""
 
     reason: str = Field("", max_length=1000)
@@ -200,7 +205,7 @@ class Result(Target):
 # --- what is answered ---
 
 
-class RouteOutcome(_Model):
+class RouteOutcome(Model):
     """What became of one route's part of an event; the route is empty where none takes the event."""
 
     outcome: Literal["accepted", "duplicate", "parked", "skipped", "refused"]
@@ -214,14 +219,14 @@ class RouteOutcome(_Model):
     """Why, where there is something to say."""
 
 
-class Published(_Model):
+class Published(Model):
     """What became of an event; none of it was refused."""
 
     outcomes: Sequence[RouteOutcome]
     """One per route that takes it, in the order of the routes."""
 
 
-class Taken(_Model):
+class Taken(Model):
     """That a start, a signal or a cancel is Temporal's to carry out."""
 
     outcome: Literal["accepted", "duplicate"]
@@ -232,7 +237,7 @@ class Taken(_Model):
     """Its page in the Temporal UI; empty where no UI is configured."""
 
 
-class Failure(_Model):
+class Failure(Model):
     """What a workflow says went wrong."""
 
     type: str
@@ -241,7 +246,7 @@ class Failure(_Model):
     """For people."""
 
 
-class Updated(_Model):
+class Updated(Model):
     """What an update came to."""
 
     result: JsonValue
@@ -250,7 +255,7 @@ class Updated(_Model):
     """Its id in the history; the same for calls that repeat it."""
 
 
-class Answered(_Model):
+class Answered(Model):
     """What a query came to."""
 
     result: JsonValue
@@ -270,7 +275,7 @@ Status = Literal[
 ]
 
 
-class Described(_Model):
+class Described(Model):
     """A workflow as it is now."""
 
     workflow_id: str
@@ -297,7 +302,7 @@ class Described(_Model):
     """Its page in the Temporal UI; empty where no UI is configured."""
 
 
-class Ended(_Model):
+class Ended(Model):
     """How a workflow ended, or that it runs still."""
 
     status: Status

@@ -1,17 +1,21 @@
 """Reads what is asked, as strictly as records are read; what is wrong with it is said without its values."""
 
+import re
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from service.api.refusals import Kind, Refusal
 from service.dispatch.contracts import without_payload
-from service.errors import DecodeError, RouteError
+from service.errors import DecodeError
 from service.events.json_schema import path_of
 from service.events.strict_json import Limits, parse_json
-from service.expressions import checked_id
 
 M = TypeVar("M", bound=BaseModel)
+
+KEY_PATTERN = "[!-~]{1,200}"
+_KEY = re.compile(KEY_PATTERN)
 
 
 def read_json(text: bytes, limits: Limits, what: str = "body") -> Any:
@@ -39,17 +43,27 @@ def asked_as(model: type[M], values: Any) -> M:
 
 
 def checked_key(key: str) -> str:
-    """`key`, if it can be an idempotency key: as ids can be.
+    """`key`, if it can be an idempotency key: 1 to 200 printable characters of ASCII, no blanks.
 
     Raises:
         Refusal: It cannot.
     """
-    try:
-        return checked_id(key, "the idempotency key")
-    except RouteError as error:
-        raise Refusal(Kind.INVALID_ARGUMENT, str(error)) from error
+    if not _KEY.fullmatch(key):
+        raise Refusal(
+            Kind.INVALID_ARGUMENT,
+            "the idempotency key is not 1 to 200 printable characters of ASCII without blanks",
+            "use a UUID, for example",
+        )
+    return key
 
 
 def _sentences(error: ValidationError) -> str:
     found = error.errors(include_url=False, include_context=False, include_input=False)[:5]
-    return "; ".join(f"{path_of(one['loc']) or 'the whole'}: {without_payload(one)}" for one in found)
+    return "; ".join(f"{path_of(one['loc']) or 'the whole'}: {_said(one)}" for one in found)
+
+
+def _said(error: ErrorDetails) -> str:
+    # What our models say in their own words holds no values.
+    if error["type"] == "value_error":
+        return error["msg"].removeprefix("Value error, ")
+    return without_payload(error)

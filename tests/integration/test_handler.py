@@ -1,108 +1,28 @@
 """The handler API's one contract, held against a running service: what each call comes to."""
 
 import asyncio
-import json
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from service import handler_api, wiring
-from service.api.handler import Handler
-from service.api.models import (
-    Call,
-    Cancel,
-    Describe,
-    Publish,
-    Query,
-    Result,
-    RouteOutcome,
-    Signal,
-    Start,
-    Update,
-)
+from service.api.models import Cancel, Describe, Query, Result, Signal, Update
 from service.api.refusals import Kind, Refusal
 from service.local import LocalTemporal
 from service.settings import ApiSettings
-from tests.integration.service import ECHO_ROUTE, HEAD, NOTE_ROUTE, OUT, Site, event_headers, site
-
-ROUTES = f"""{HEAD}{OUT}\
-  @mapped: {{event: {{type: noted, id: "${{data.id}}"}}}}
-routes:
-{NOTE_ROUTE}{ECHO_ROUTE}\
-  - name: told
-    from: @in
-    type: told
-    signal: {{to: "@id/${{data.id}}", name: note, input: "${{data.n}}", missing: {{park: 15m}}}}
-  - name: weighed
-    from: @in
-    type: weighed
-    start: {{workflow: Weigh, id: "@id/${{data.id}}", task_queue: @queue, input: "${{data}}"}}
-  - name: mapped
-    from: @mapped
-    signal: {{to: "@id/x", name: note, input: "${{data}}"}}
-"""
-
-NOW = Call(limit=timedelta(seconds=10))
-
-
-@dataclass
-class Asked:
-    """A running service, and its handler."""
-
-    site: Site
-    handler: Handler
-
-    async def publish(self, kind: str, data: Any, *, id: str = "", topic: str = "in") -> list[RouteOutcome]:  # noqa: A002
-        headers = tuple(event_headers(kind, id=id or None))
-        asked = Publish(topic=self.site.topics[topic], value=json.dumps(data).encode(), headers=headers)
-        return list((await self.handler.publish(asked, NOW)).outcomes)
-
-    async def start(self, name: str, workflow: str = "Keep", call: Call = NOW, **how: Any) -> str:
-        asked = Start(
-            workflow_id=self.id(name),
-            workflow=workflow,
-            task_queue=how.pop("task_queue", self.site.group),
-            args=how.pop("args", [None]),
-            **how,
-        )
-        return (await self.handler.start(asked, call)).outcome
-
-    def id(self, name: str) -> str:
-        return self.site.workflow_id(name)
+from tests.integration.api_site import NOW, Asked, asked_site
 
 
 @pytest.fixture(scope="module")
 async def asked(
     kafka: str, temporal: LocalTemporal, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Asked]:
-    made: list[Handler] = []
-
-    def make(*args: Any) -> Handler:
-        made.append(make_handler(*args))
-        return made[-1]
-
-    make_handler = handler_api.make_handler
     folder = tmp_path_factory.mktemp("handler")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wiring, "make_handler", make)
-        async with site(
-            kafka, temporal.address, folder, ROUTES, topics=("in", "out", "mapped"), partitions=1
-        ) as here:
-            here.settings = here.settings.model_copy(update={"api": ApiSettings(calls=20)})
-            async with here.running():
-                await here.until(_ready(here))
-                yield Asked(here, made[0])
-
-
-def _ready(here: Site) -> Any:
-    async def is_ready() -> bool:
-        return any(line["event"] == "bridge ready" for line in here.lines)
-
-    return is_ready
+    async with asked_site(kafka, temporal.address, folder, ApiSettings(calls=20)) as here:
+        yield here
 
 
 # --- publish ---

@@ -1,0 +1,65 @@
+"""The OpenAPI document is true of a running service: schemathesis calls it in ways that nobody thought of."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from service.local import LocalTemporal
+from service.settings import ApiSettings
+from tests.integration.api_site import Asked, asked_site
+from tests.servers import random_port
+
+# 504: that nobody works for a workflow is no fault of the server. 422: what is well said may be
+# refused by the routes, which the document knows nothing of.
+CONFIG = """
+[parameters]
+"path.topic" = "{topic}"
+[checks.not_a_server_error]
+expected-statuses = ["2xx", "3xx", "4xx", 504]
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", 404, 409, 422, 504]
+"""
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+async def asked(
+    kafka: str, temporal: LocalTemporal, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Asked]:
+    folder = tmp_path_factory.mktemp("openapi")
+    api = ApiSettings(http_address=f"127.0.0.1:{random_port()}", time_limit=timedelta(seconds=1))
+    async with asked_site(kafka, temporal.address, folder, api) as here:
+        yield here
+
+
+async def test_a_running_service_does_as_its_document_says(asked: Asked, tmp_path: Path) -> None:
+    await _hold(asked, tmp_path, "--phases=fuzzing", "--max-examples=3", "--seed=1", "--no-shrink")
+
+
+@pytest.mark.long
+async def test_a_running_service_does_as_its_document_says_for_long(asked: Asked, tmp_path: Path) -> None:
+    await _hold(asked, tmp_path, "--phases=examples,coverage,fuzzing,stateful", "--max-examples=100")
+
+
+async def _hold(asked: Asked, folder: Path, *more: str) -> None:
+    at = f"http://{asked.site.settings.api.http_address}/openapi.json"
+    config = folder / "schemathesis.toml"
+    config.write_text(CONFIG.format(topic=asked.site.topics["in"]))
+    command = [sys.executable, "-m", "tests.schemathesis_run", "--config-file", str(config), "run", at]
+    running = await asyncio.create_subprocess_exec(
+        *command,
+        *("--no-color", "--generation-database=none", *more),
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await running.communicate()
+    assert running.returncode == 0, said.decode()
+    assert not [line for line in asked.site.lines if line["event"].startswith("defect")]
