@@ -113,6 +113,7 @@ async def serving_grpc(
     try:
         yield
     finally:
+        probes.end()
         await server.stop(GRACE_SECONDS)
 
 

@@ -5,6 +5,7 @@ Source: grpc/health/v1/health.proto of github.com/grpc/grpc.
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -35,6 +36,11 @@ class HealthService:
         self._health = health
         self._services = ("", service)
         self._watchers = 0
+        self._ended = asyncio.Event()
+
+    def end(self) -> None:
+        """Tell those who watch how it is now, and that this was the last of it."""
+        self._ended.set()
 
     @property
     def methods(self) -> grpc.GenericRpcHandler:
@@ -65,13 +71,16 @@ class HealthService:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_WATCHERS} watch already")
         self._watchers += 1
         try:
-            told = None
-            while True:
+            told, last = None, False
+            while not last:
+                last = self._ended.is_set()
                 now = self._now() if service in self._services else pb.HealthCheckResponse.SERVICE_UNKNOWN
                 if now != told:
                     yield _told(now)
                     told = now
-                await asyncio.sleep(LOOK_SECONDS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await self._ended.wait()
         finally:
             self._watchers -= 1
 

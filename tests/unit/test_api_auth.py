@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -626,6 +627,17 @@ def test_half_of_the_settings_are_refused(
         settings(environment, **given)
     assert problem in str(error.value)
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("module", ["jwt", "httpx"])
+async def test_without_the_extra_it_is_named(
+    environment: pytest.MonkeyPatch, issuer: Issuer, module: str
+) -> None:
+    environment.setitem(sys.modules, module, None)
+    given = {"JWT__JWKS": issuer.url, "JWT__ISSUER": ISSUER, "JWT__AUDIENCE": AUDIENCE}
+    with pytest.raises(ConfigurationError, match=r"needs the extra `api`; .*turnout\[api\]"):
+        async with guarding(settings(environment, **given).api):
+            pass
 
 
 def test_a_ca_that_cannot_be_used_is_refused(tmp_path: Path) -> None:

@@ -39,8 +39,10 @@ from service.errors import ConfigurationError
 from service.events.cloudevents import decode_cloudevent
 from service.events.strict_json import Limits
 from service.events.values import JsonValues
+from service.handler_api import serving_api
 from service.kafka.record import Record
 from service.local import free_port
+from service.settings import ApiSettings, Settings
 from service.telemetry.health import Health, Problem
 from service.telemetry.metrics import Metrics
 from tests.grpc_client import Client, Refused, client, write_certificate
@@ -618,4 +620,13 @@ async def test_an_address_that_is_taken_is_refused(served: Served) -> None:
     handler: Any = Notes()
     with pytest.raises(ConfigurationError, match=r"TURNOUT_API__GRPC_ADDRESS=.*Address already in use"):
         async with skin.serving_grpc(handler, None, served.health, served.address, calls=1, connections=1):
+            pass
+
+
+async def test_without_the_extra_it_is_named(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "service.api.grpc", None)
+    settings: Any = Settings(api=ApiSettings(grpc_address="127.0.0.1:1"))
+    handler: Any = served.notes
+    with pytest.raises(ConfigurationError, match=r"TURNOUT_API__GRPC_ADDRESS needs the extra `api`"):
+        async with serving_api(settings, handler, served.health):
             pass
