@@ -110,6 +110,16 @@ async def test_a_large_body_of_a_stranger_is_not_kept(tmp_path: Path) -> None:
         assert refused.headers["connection"] == "close"
 
 
+async def test_who_waits_to_go_on_with_a_large_body_is_answered_instead() -> None:
+    async with served() as (_, client):
+        line = await _Line.to(client)
+        head = "POST /v1/workflows HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n"
+        line.say(f"{head}content-length: 3000000\r\n\r\n")
+        assert (await line.answer())[0] == 413
+        assert await line.ended()
+        line.close()
+
+
 # --- answers ---
 
 
