@@ -249,6 +249,14 @@ async def test_results_are_those_of_the_last_run(asked: Asked) -> None:
             assert ended.result == {"how": "well", "runs": 0}
 
 
+async def test_a_result_that_is_no_json_is_said_to_be_none(asked: Asked) -> None:
+    await asked.start("r-bytes", "End", args=[{"how": "bytes"}])
+    asking = Result(workflow_id=asked.id("r-bytes"), wait=timedelta(seconds=9))
+    with pytest.raises(Refusal) as refused:
+        await asked.handler.result(asking, NOW)
+    assert refused.value.kind is Kind.NOT_JSON
+
+
 # --- bounds ---
 
 
