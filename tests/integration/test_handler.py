@@ -118,6 +118,8 @@ async def test_a_start_takes_effect_once_and_a_repeat_with_its_key_is_a_duplicat
     call = replace(NOW, key="k-1", caller="shop")
     assert await asked.start("s1", call=call) == "accepted"
     assert await asked.start("s1", call=call) == "duplicate"
+    ours = asked.site.client.namespace
+    assert await asked.start("s1", call=call, namespace=ours) == "duplicate"
     for other in (NOW, replace(call, caller="another"), replace(call, key="k-2")):
         with pytest.raises(Refusal) as refused:
             await asked.start("s1", call=other)
