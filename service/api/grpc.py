@@ -23,6 +23,7 @@ from service.api.grpc_refusals import told_of
 from service.api.handler import Handler
 from service.api.models import Call
 from service.api.proto.turnout.api.v1 import handler_pb2 as pb
+from service.api.reading import checked_key
 from service.api.refusals import Kind, Refusal
 from service.errors import ConfigurationError
 from service.telemetry.health import Health
@@ -197,7 +198,7 @@ async def _answer(handler: Handler, name: str, method: Method, _: object, contex
         metadata = metadata_of(context.invocation_metadata())
         call = Call(
             caller=_caller.get(),
-            key=metadata.get("idempotency-key", ""),
+            key=checked_key(metadata["idempotency-key"]) if "idempotency-key" in metadata else "",
             limit=_limit(context.time_remaining()),
         )
         asked = method.ask(await one_message(context), metadata, handler.limits)

@@ -196,7 +196,7 @@ def _json(value: JsonValue) -> str:
         return json.dumps(value, allow_nan=False, separators=(",", ":"))
     except ValueError as error:
         raise Refusal(
-            Kind.UNSUPPORTED, "what the workflow returned is no JSON: it holds NaN or infinity"
+            Kind.NOT_JSON, "what the workflow returned is no JSON: it holds NaN or infinity"
         ) from error
 
 

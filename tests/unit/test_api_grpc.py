@@ -373,6 +373,14 @@ async def test_a_key_that_comes_twice_is_refused(asking: Client) -> None:
     )
 
 
+@pytest.mark.parametrize("key", ["", "a b", "a" * 201])
+async def test_a_key_that_is_none_is_refused(served: Served, asking: Client, key: str) -> None:
+    refused = await asking.refusal(QUERY, metadata=[("idempotency-key", key)])
+    assert refused.code is CODE.INVALID_ARGUMENT
+    assert "the idempotency key is not" in refused.text
+    assert not served.notes.asked
+
+
 async def test_who_sends_no_message_is_not_waited_for(
     asking: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
