@@ -42,8 +42,8 @@ def make_handler(
         pipeline.table,
         pipeline.dispatcher,
         None,
-        # It remembers which parks are closed: that is for the keys of a partition, which come in order.
-        Parking(pipeline.dispatcher, pipeline.parks),
+        # Each call asks anew whether there is a park: they have no order in which one could be remembered.
+        Parking(pipeline.dispatcher, pipeline.parks, remembered=0),
         waiting=waiting,
         pace=Pace(settings.api.calls),
         pauses=pipeline.pauses,

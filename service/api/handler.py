@@ -62,6 +62,9 @@ ROUTE = "api"
 NO_PARTITION = 2**31 - 1
 """Where an event lies that came by no topic: no topic has so many partitions. Its offset tells the time."""
 
+LONGEST_TOPIC = 249
+"""More characters the name of a topic cannot have, in Kafka."""
+
 LEAST_LIMIT = timedelta(milliseconds=100)
 
 
@@ -154,7 +157,7 @@ class Handler:
         if topic is None:
             raise Refusal(
                 Kind.NOT_FOUND,
-                f"no route reads topic {asked.topic}",
+                f"no route reads topic {asked.topic[:LONGEST_TOPIC]}",
                 "publish to one that routes are from",
             )
         if topic.format.envelope != "cloudevents":
@@ -168,7 +171,8 @@ class Handler:
         async def handle() -> Published:
             impatience = _Impatience()
             try:
-                outcomes = [_told(one) for one in await self._handling.handle(record, impatience)]
+                with structlog.contextvars.bound_contextvars(caller=call.caller):
+                    outcomes = [_told(one) for one in await self._handling.handle(record, impatience)]
             except Abandoned:
                 reason = f"paused: {self._pauses.why(impatience.paused)}"
                 raise Refusal(Kind.UNAVAILABLE, reason, "publish it again once that is resumed") from None

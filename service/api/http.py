@@ -41,7 +41,8 @@ ALL_BODIES = 64 << 20
 HEADER_BYTES = 32 << 10
 GRACE_SECONDS = 5.0
 RETRY_SECONDS = 1
-DISCARD_SECONDS = 1.0
+DISCARD_SECONDS, DISCARD_BYTES = 1.0, 16 << 20
+"""How long, and how much, is read past of a body that is not wanted, so that its sender hears the answer."""
 
 
 class _TimeLimit(BaseModel):
@@ -72,7 +73,9 @@ class Http:
         try:
             response = await self._answered(request, heard)
             if not heard.ended:
-                await heard.discard(2 * self._bodies.most_bytes, DISCARD_SECONDS)
+                # Who waits to be told to go on needs no more than the answer.
+                if request.headers.get("expect", "").lower() != "100-continue":
+                    await heard.discard(DISCARD_BYTES, DISCARD_SECONDS)
                 response.headers["connection"] = "close"
         except Gone:
             return
@@ -210,7 +213,7 @@ def _key(request: Request) -> str:
     if "idempotency-key" not in request.headers:
         return ""
     key = _one(request, "idempotency-key")
-    return checked_key(key[1:-1] if len(key) > 2 and key[0] == key[-1] == '"' else key)
+    return checked_key(key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key)
 
 
 def _is_local(host: str) -> bool:

@@ -27,7 +27,7 @@ def event_in(topic: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) ->
     """The event of a request, as it would lie in `topic`; header names are in lower case.
 
     Raises:
-        Refusal: It is a batch.
+        Refusal: It is a batch, or nothing at all.
     """
     given = list(headers)
     content_types = [value for name, value in given if name == b"content-type"]
@@ -45,6 +45,12 @@ def event_in(topic: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) ->
             for name, value in given
             if name.startswith(PREFIX)
         ]
+        if not (body or attributes):
+            raise Refusal(
+                Kind.INVALID_ARGUMENT,
+                "there is no event: neither a body nor headers ce-…",
+                "send a CloudEvent, in binary or structured mode",
+            )
         kept += attributes
         key = dict(attributes).get(b"ce_" + PARTITION_KEY.encode())
         # No body is an event without data; by Kafka's binding that has no value.

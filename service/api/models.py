@@ -117,7 +117,7 @@ class Target(Model):
 class Args(Model):
     """What a handler is given."""
 
-    args: Sequence[JsonValue] = Field((), max_length=100)
+    args: list[JsonValue] = Field([], max_length=100)
     """The arguments, in order."""
 
 

@@ -1,6 +1,7 @@
 """The handler API's one contract, held against a running service: what each call comes to."""
 
 import asyncio
+import itertools
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -13,6 +14,7 @@ from service.api.models import Cancel, Describe, Query, Result, Signal, Update
 from service.api.refusals import Kind, Refusal
 from service.local import LocalTemporal
 from service.settings import ApiSettings
+from service.temporal.switchboard import switchboard_id
 from tests.integration.api_site import NOW, Asked, asked_site
 
 
@@ -82,6 +84,31 @@ async def test_topics_that_no_route_reads_and_mapped_ones_take_nothing(asked: As
         with pytest.raises(Refusal) as refused:
             await asked.publish("noted", {"id": "x"}, topic=topic)
         assert refused.value.kind is kind
+
+
+async def test_what_is_paused_is_refused_at_once_and_goes_on_later(asked: Asked) -> None:
+    await asked.start("p7")
+    board = asked.site.client.get_workflow_handle(switchboard_id(asked.site.group))
+    await board.signal("pause", {"name": "told", "by": "ada", "because": "a look"})
+
+    async def published(n: int) -> str:
+        try:
+            await asked.publish("told", {"id": "p7", "n": n}, id=f"p7-{n}")
+        except Refusal as refused:
+            return f"{refused.kind}: {refused}"
+        return ""
+
+    numbers = itertools.count()
+    said = await asked.site.until(lambda: published(next(numbers)))
+    assert said.startswith("unavailable: paused: route told since ")
+    assert "by ada: a look" in said
+    await board.signal("resume", {"name": "told"})
+
+    async def goes_on() -> bool:
+        return await published(-1) == ""
+
+    await asked.site.until(goes_on)
+    assert (await _noted(asked, "p7"))[-1] == -1
 
 
 # --- start, signal, cancel ---

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -112,6 +113,7 @@ async def test_what_would_be_a_letter_says_what_became_of_each_route(
     for more in ({"ce-id": ""}, {"ce-time": "yesterday"}, {"ce-specversion": "0.3"}, {"ce-source": "%ff"}):
         problem(await client.post(events, json={}, headers=headers | more), 422, "refused")
     problem(await client.post(events, json={}), 422, "refused")
+    assert "CloudEvent" in problem(await client.post(events), 400, "invalid-argument")
     problem(await client.post("/v1/topics/nobody/events", json={}, headers=headers), 404, "not-found")
     assert await asked.site.letters() == []
 
@@ -220,7 +222,7 @@ async def test_large_bodies_are_refused_however_they_are_sent(
     asked: Asked, client: httpx.AsyncClient
 ) -> None:
     said = {"content-type": "application/json"}
-    large = b" " * (http.BODY_MARGIN + (1 << 20) + 1)
+    large = b" " * (8 << 20)
 
     async def chunks() -> AsyncIterator[bytes]:
         for n in range(0, len(large), 1 << 16):
@@ -248,6 +250,47 @@ async def test_large_headers_are_refused(asked: Asked) -> None:
     head = b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n"
     status, body = await _raw(asked, head + b"x-much: " + b"x" * (1 << 17) + b"\r\n\r\n")
     assert (status, body["status"]) == (400, 400)
+
+
+# --- too much at once ---
+
+
+async def test_more_calls_than_fit_are_refused_at_once_and_kafka_goes_on(
+    asked: Asked, client: httpx.AsyncClient
+) -> None:
+    statuses = await _flood(asked, client, 150)
+    assert statuses[200] >= 1
+    assert statuses[429] >= 1
+    assert statuses.total() == statuses[200] + statuses[429] + statuses[503] == 150
+
+
+@pytest.mark.long
+async def test_ten_thousand_calls_at_once_do_no_harm(asked: Asked, client: httpx.AsyncClient) -> None:
+    statuses = await _flood(asked, client, 10_000)
+    assert statuses[200] >= 1
+    # A few may be cut off: who is refused without having been heard may not hear that either.
+    assert statuses[200] + statuses[429] + statuses[503] >= 9_000
+    assert (await client.get("/openapi.json")).status_code == 200
+
+
+async def _flood(asked: Asked, client: httpx.AsyncClient, count: int) -> Counter[int]:
+    """What so many calls at one time are answered, while a record from Kafka is carried out; 0 is nothing."""
+    name = f"flood-{count}"
+    await start(client, asked, name, "Keep", None)
+    raw = f"GET {path(asked, name)}/result?wait=5s HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
+    calls = [asyncio.create_task(_status(asked, raw)) for _ in range(count)]
+    place = await asked.site.send("noted", {"id": f"{name}-by-kafka", "n": 1})
+    assert [said.kind for said in await asked.site.outcomes(place)] == ["accepted"]
+    assert not all(call.done() for call in calls)
+    await asked.site.workflow(name).signal("end")
+    return Counter(await asyncio.gather(*calls))
+
+
+async def _status(asked: Asked, raw: bytes) -> int:
+    try:
+        return (await _raw(asked, raw))[0]
+    except (OSError, asyncio.IncompleteReadError):
+        return 0
 
 
 async def _raw(asked: Asked, request: bytes) -> tuple[int, Any]:

@@ -19,10 +19,12 @@ from tests.servers import random_port
 CONFIG = """
 [parameters]
 "path.topic" = "{topic}"
+"query.namespace" = "default"
+{more}
 [checks.not_a_server_error]
 expected-statuses = ["2xx", "3xx", "4xx", 504]
 [checks.positive_data_acceptance]
-expected-statuses = ["2xx", 404, 409, 422, 504]
+expected-statuses = ["2xx", 403, 404, 409, 422, 504]
 """
 
 REPOSITORY = Path(__file__).parents[2]
@@ -39,18 +41,27 @@ async def asked(
 
 
 async def test_a_running_service_does_as_its_document_says(asked: Asked, tmp_path: Path) -> None:
-    await _hold(asked, tmp_path, "--phases=fuzzing", "--max-examples=3", "--seed=1", "--no-shrink")
+    await asked.start("there", "Tally", args=[0])
+    there = f'"path.workflow_id" = "{asked.id("there")}"'
+    await _hold(asked, tmp_path, there, "--phases=fuzzing", "--max-examples=3", "--seed=1", "--no-shrink")
 
 
 @pytest.mark.long
-async def test_a_running_service_does_as_its_document_says_for_long(asked: Asked, tmp_path: Path) -> None:
-    await _hold(asked, tmp_path, "--phases=examples,coverage,fuzzing,stateful", "--max-examples=100")
+@pytest.mark.parametrize("name", ["nothing-there", "there-for-long"])
+async def test_a_running_service_does_as_its_document_says_for_long(
+    asked: Asked, tmp_path: Path, name: str
+) -> None:
+    if name == "there-for-long":
+        await asked.start(name, "Tally", args=[0])
+    there = f'"path.workflow_id" = "{asked.id(name)}"' if name == "there-for-long" else ""
+    await _hold(asked, tmp_path, there, "--phases=examples,coverage,fuzzing,stateful", "--max-examples=50")
 
 
-async def _hold(asked: Asked, folder: Path, *more: str) -> None:
+async def _hold(asked: Asked, folder: Path, parameters: str, *more: str) -> None:
+    """Run schemathesis with these parameters fixed, and `more` of its options; it finds nothing."""
     at = f"http://{asked.site.settings.api.http_address}/openapi.json"
     config = folder / "schemathesis.toml"
-    config.write_text(CONFIG.format(topic=asked.site.topics["in"]))
+    config.write_text(CONFIG.format(topic=asked.site.topics["in"], more=parameters))
     command = [sys.executable, "-m", "tests.schemathesis_run", "--config-file", str(config), "run", at]
     running = await asyncio.create_subprocess_exec(
         *command,
