@@ -121,9 +121,11 @@ async def test_what_would_be_a_letter_is_refused_with_its_outcomes(asked: Asked)
     assert [(one.outcome, one.route) for one in refused.more.outcomes] == [(pb.OUTCOME_REFUSED, "weighed")]
     unread = pb.PublishRequest(topic="elsewhere", event=asked.event("noted", {}).event)
     assert (await asked.refusal(unread)).code is CODE.NOT_FOUND
-    assert (
-        await asked.refusal(pb.PublishRequest(topic=asked.site.topics["in"]))
-    ).code is CODE.FAILED_PRECONDITION
+    none = await asked.refusal(pb.PublishRequest(topic=asked.site.topics["in"]))
+    assert (none.code, none.text) == (
+        CODE.INVALID_ARGUMENT,
+        "there is no event; send a CloudEvent as `event`",
+    )
 
 
 async def test_the_life_of_a_workflow_by_all_the_other_methods(asked: Asked) -> None:

@@ -248,7 +248,7 @@ def test_an_event_lies_in_the_topic_as_the_decoder_reads_it() -> None:
 
 
 def test_headers_of_the_event_go_before_those_of_the_call() -> None:
-    request = pb.PublishRequest(headers=[pb.Header(name="traceparent", value=b"own")])
+    request = pb.PublishRequest(event=pb.Event(), headers=[pb.Header(name="traceparent", value=b"own")])
     asked = METHODS["Publish"].ask(request.SerializeToString(), {"traceparent": "call"}, LIMITS)
     assert [value for name, value in asked.headers if name == "traceparent"] == [b"own"]
 
