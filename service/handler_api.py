@@ -97,7 +97,7 @@ def _http(api: ApiSettings, handler: Handler, guard: Bearer | None) -> AbstractA
 
 def _grpc(
     api: ApiSettings, handler: Handler, guard: Bearer | None, health: Health
-) -> AbstractAsyncContextManager[None]:
+) -> AbstractAsyncContextManager[object]:
     try:
         from service.api.grpc import Tls, serving_grpc
     except ImportError as error:

@@ -23,6 +23,7 @@ from service.api.grpc_refusals import told_of
 from service.api.handler import Handler
 from service.api.models import Call
 from service.api.proto.turnout.api.v1 import handler_pb2 as pb
+from service.api.reading import checked_key
 from service.api.refusals import Kind, Refusal
 from service.errors import ConfigurationError
 from service.telemetry.health import Health
@@ -71,8 +72,10 @@ async def serving_grpc(
     calls: int,
     connections: int,
     tls: Tls | None = None,
-) -> AsyncIterator[None]:
+) -> AsyncIterator[str]:
     """Serve `handler` over gRPC at `address` (`host:port`) in this block, with health and reflection.
+
+    It is served at the address that is yielded; with port 0, the system chose the port.
 
     Args:
         handler: Does what is asked.
@@ -107,23 +110,23 @@ async def serving_grpc(
     probes = HealthService(health, SERVICE)
     server.add_generic_rpc_handlers((probes.methods,))
     reflection.enable_server_reflection((SERVICE, probes.name, reflection.SERVICE_NAME), server)
-    _listen(server, address, tls)
+    served = f"{address.rpartition(':')[0]}:{_listen(server, address, tls)}"
     await server.start()
-    log.info("gRPC", address=address, tls=tls is not None, tokens=guard is not None)
+    log.info("gRPC", address=served, tls=tls is not None, tokens=guard is not None)
     try:
-        yield
+        yield served
     finally:
         probes.end()
         await server.stop(GRACE_SECONDS)
 
 
-def _listen(server: grpc.aio.Server, address: str, tls: Tls | None) -> None:
+def _listen(server: grpc.aio.Server, address: str, tls: Tls | None) -> int:
+    """The port."""
     _try(address)  # gRPC itself says only to its own log why it cannot
     try:
         if tls:
-            server.add_secure_port(address, _credentials(tls))
-        else:
-            server.add_insecure_port(address)
+            return server.add_secure_port(address, _credentials(tls))
+        return server.add_insecure_port(address)
     except RuntimeError as error:
         raise ConfigurationError(f"{SETTING}={address}: nothing can listen there") from error
 
@@ -144,13 +147,19 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
         pair = (tls.key_file.read_bytes(), tls.cert_file.read_bytes())
         return grpc.ssl_server_certificate_configuration([pair])
 
+    said = ""
+
     def read_again() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal said
         try:
             _check(tls)
-            return read()
+            again, problem = read(), ""
         except (ConfigurationError, OSError) as error:
-            log.warning("the certificate cannot be read again; the one before is used", reason=str(error))
-            return None
+            again, problem = None, str(error)
+        if problem and problem != said:
+            log.warning("the certificate cannot be read again; the one before is used", reason=problem)
+        said = problem
+        return again
 
     _check(tls)
     # None means that nothing is new, which the stubs do not know.
@@ -197,7 +206,7 @@ async def _answer(handler: Handler, name: str, method: Method, _: object, contex
         metadata = metadata_of(context.invocation_metadata())
         call = Call(
             caller=_caller.get(),
-            key=metadata.get("idempotency-key", ""),
+            key=checked_key(metadata["idempotency-key"]) if "idempotency-key" in metadata else "",
             limit=_limit(context.time_remaining()),
         )
         asked = method.ask(await one_message(context), metadata, handler.limits)

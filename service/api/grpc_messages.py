@@ -101,6 +101,8 @@ def _event(message: bytes, metadata: Metadata, limits: Limits) -> models.Publish
     """The event as it would lie in the topic, in the binary mode of CloudEvents; the decoder judges it."""
     del limits
     request = _parsed(pb.PublishRequest, message)
+    if not request.HasField("event"):
+        raise Refusal(Kind.INVALID_ARGUMENT, "there is no event", "send a CloudEvent as `event`")
     event = request.event
     headers = [("ce_specversion", b"1.0")]
     headers += [
@@ -196,7 +198,7 @@ def _json(value: JsonValue) -> str:
         return json.dumps(value, allow_nan=False, separators=(",", ":"))
     except ValueError as error:
         raise Refusal(
-            Kind.UNSUPPORTED, "what the workflow returned is no JSON: it holds NaN or infinity"
+            Kind.NOT_JSON, "what the workflow returned is no JSON: it holds NaN or infinity"
         ) from error
 
 

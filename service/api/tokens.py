@@ -34,7 +34,8 @@ class StaticTokens:
     """The tokens of a file; implements `Kind`.
 
     A line is a token, or a name, a blank and that one's token; empty lines and those that begin with # are
-    left out. All of them are valid at once.
+    left out. All of them are valid at once. A token without a name is called by digits made of it, which
+    stay the same wherever its line stands.
 
     Args:
         file: The file.
@@ -62,7 +63,7 @@ class StaticTokens:
         """
         self._look()
         # All are compared, with digests of one length: the time tells nothing of what fits where.
-        asked = hashlib.sha256(token.encode()).digest()
+        asked = _digest("token", token)
         name = None
         for digest, whose in self._tokens.items():
             if hmac.compare_digest(digest, asked):
@@ -119,21 +120,25 @@ class StaticTokens:
             if not words or words[0].startswith("#"):
                 continue
             token = words[-1]
-            name = words[0] if len(words) > 1 else f"line {number}"
+            name = words[0] if len(words) > 1 else f"token-{_digest('caller', token).hex()[:6]}"
             if len(words) > 2 or not _TOKEN.fullmatch(token) or len(token) < LEAST_CHARACTERS:
                 raise self._wrong(
                     f"line {number} is no token of at least {LEAST_CHARACTERS} letters, digits and "
                     "- . _ ~ + / =, nor a name, a blank and a token; openssl rand -hex 32 makes one"
                 )
-            if len(words) > 1 and not _NAME.fullmatch(name):
+            if not _NAME.fullmatch(name):
                 raise self._wrong(f"the name in line {number} is not ASCII, or longer than 200 characters")
-            tokens[hashlib.sha256(token.encode()).digest()] = name
+            tokens[_digest("token", token)] = name
         if not tokens:
             raise self._wrong("holds no token; write one per line, which openssl rand -hex 32 makes")
         return tokens
 
     def _wrong(self, problem: str) -> ConfigurationError:
         return ConfigurationError(f"{self._setting}={self._file} {problem}")
+
+
+def _digest(use: str, token: str) -> bytes:
+    return hashlib.sha256(f"{use} {token}".encode()).digest()
 
 
 _MEND = "mend the file; it is read again within a second"

@@ -2,7 +2,8 @@
 
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,24 +16,15 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from service.api.proto.turnout.api.v1 import handler_pb2 as pb
-from service.local import LocalTemporal, free_port
+from service.local import LocalTemporal
 from service.settings import ApiSettings, JwtSettings
 from tests.grpc_client import Client, Refused, client
-from tests.integration.service import HEAD, NOTE_ROUTE, Site, site
+from tests.integration.api_site import ROUTES
+from tests.integration.service import Site, site
 from tests.issuer import AUDIENCE, ISSUER, Issuer
 
 CODE = grpc.StatusCode
-ROUTES = f"""{HEAD}routes:
-{NOTE_ROUTE}\
-  - name: told
-    from: @in
-    type: told
-    signal: {{to: "@id/${{data.id}}", name: note, input: "${{data.n}}", missing: {{park: 15m}}}}
-  - name: weighed
-    from: @in
-    type: weighed
-    start: {{workflow: Weigh, id: "@id/${{data.id}}", task_queue: @queue, input: "${{data}}"}}
-"""
+TOPICS = ("in", "out", "mapped")
 
 
 @dataclass
@@ -81,19 +73,25 @@ async def asked(
     kafka: str, temporal: LocalTemporal, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Asked]:
     folder = tmp_path_factory.mktemp("grpc")
-    async with site(kafka, temporal.address, folder, ROUTES, topics=("in",), partitions=1) as here:
-        address = _served(here, folder)
-        async with here.running(), client(address) as asking:
+    async with site(kafka, temporal.address, folder, ROUTES, topics=TOPICS, partitions=1) as here:
+        _serve(here, folder)
+        async with here.running(), client(await here.until(_address(here))) as asking:
             await here.until(lambda: _ready(asking))
             yield Asked(here, asking)
 
 
-def _served(here: Site, folder: Path) -> str:
+def _serve(here: Site, folder: Path) -> None:
     (folder / "keys.json").write_bytes(Issuer().key_set())
     jwt = JwtSettings(jwks=str(folder / "keys.json"), issuer=ISSUER, audience=AUDIENCE)
-    api = ApiSettings(grpc_address=f"127.0.0.1:{free_port(48_000)}", jwt=jwt)
+    api = ApiSettings(grpc_address="127.0.0.1:0", jwt=jwt)
     here.settings = here.settings.model_copy(update={"api": api})
-    return api.grpc_address
+
+
+def _address(here: Site) -> Callable[[], Awaitable[str]]:
+    async def served() -> str:
+        return next((line["address"] for line in here.lines if line["event"] == "gRPC"), "")
+
+    return served
 
 
 async def _ready(asking: Client) -> bool:
@@ -123,9 +121,11 @@ async def test_what_would_be_a_letter_is_refused_with_its_outcomes(asked: Asked)
     assert [(one.outcome, one.route) for one in refused.more.outcomes] == [(pb.OUTCOME_REFUSED, "weighed")]
     unread = pb.PublishRequest(topic="elsewhere", event=asked.event("noted", {}).event)
     assert (await asked.refusal(unread)).code is CODE.NOT_FOUND
-    assert (
-        await asked.refusal(pb.PublishRequest(topic=asked.site.topics["in"]))
-    ).code is CODE.FAILED_PRECONDITION
+    none = await asked.refusal(pb.PublishRequest(topic=asked.site.topics["in"]))
+    assert (none.code, none.text) == (
+        CODE.INVALID_ARGUMENT,
+        "there is no event; send a CloudEvent as `event`",
+    )
 
 
 async def test_the_life_of_a_workflow_by_all_the_other_methods(asked: Asked) -> None:
@@ -228,18 +228,19 @@ async def test_reflection_lists_the_service(asked: Asked) -> None:
 async def test_health_follows_readiness_to_the_end(
     kafka: str, temporal: LocalTemporal, tmp_path: Path
 ) -> None:
-    async with site(kafka, temporal.address, tmp_path, ROUTES, topics=("in",), partitions=1) as here:
-        address = _served(here, tmp_path)
-        async with client(address) as asking:
+    async with (
+        site(kafka, temporal.address, tmp_path, ROUTES, topics=TOPICS, partitions=1) as here,
+        AsyncExitStack() as stack,
+    ):
+        _serve(here, tmp_path)
+        async with here.running():
+            asking = await stack.enter_async_context(client(await here.until(_address(here))))
+            await here.until(lambda: _ready(asking))
             watch: Any = asking.channel.unary_stream(
                 "/grpc.health.v1.Health/Watch",
                 response_deserializer=health_pb2.HealthCheckResponse.FromString,
             )
-            async with here.running():
-                await here.until(lambda: _ready(asking))
-                watching = watch(b"")
-                assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
-                refused = await asking.refusal(pb.DescribeRequest(workflow_id="a"))
-                assert refused.code is CODE.UNAUTHENTICATED
-            assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-            assert await watching.read() is grpc.aio.EOF
+            watching = watch(b"")
+            assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
+        assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert await watching.read() is grpc.aio.EOF

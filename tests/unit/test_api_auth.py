@@ -199,7 +199,9 @@ def static(folder: Path, text: str, clock: Clock | None = None) -> StaticTokens:
 async def test_all_tokens_of_the_file_are_valid_each_with_its_name(tmp_path: Path) -> None:
     kind = static(tmp_path, f"# of the shop\n\n  orders\t{TOKEN}  \r\n{OTHER}\n")
     assert await kind.caller(TOKEN) == Caller("orders", "token")
-    assert await kind.caller(OTHER) == Caller("line 4", "token")
+    assert await kind.caller(OTHER) == Caller("token-30f0ca", "token")
+    moved = static(tmp_path, f"{OTHER}\n{TOKEN}\n")
+    assert await moved.caller(OTHER) == await kind.caller(OTHER) != await moved.caller(TOKEN)
     assert await kind.caller("orders") is None
     assert await kind.caller("#") is None
 
