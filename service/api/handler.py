@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -127,15 +127,18 @@ class Handler:
         self._bounds = bounds
         self._calls = 0
         self._open = False
+        self._closing = asyncio.Event()
         self._places = itertools.count(time.time_ns() // 1000 << 10)
 
     def open(self) -> None:
         """Take calls from now on; until then each is refused."""
         self._open = True
+        self._closing.clear()
 
     def close(self) -> None:
-        """Take no new calls; those under way come to their ends."""
+        """Take no new calls; those under way come to their ends, and who only waits is told to ask again."""
         self._open = False
+        self._closing.set()
 
     @property
     def limits(self) -> Limits:
@@ -291,13 +294,24 @@ class Handler:
         """
         longest = self._limit(call) * 0.9
         waiting = asked.model_copy(update={"wait": min(asked.wait, longest)})
-        return await self._ask(asked, call, lambda: self._workflows.result(waiting))
+        return await self._ask(asked, call, lambda: self._unless_closing(self._workflows.result(waiting)))
 
     # --- parts of all ---
 
     async def _ask(self, asked: Target, call: Call, ask: Callable[[], Awaitable[T]]) -> T:
         self._namespace(asked.namespace)
         return await self._within(call, ask, lambda: self._workflows.why_no_answer(asked))
+
+    async def _unless_closing(self, ask: Coroutine[Any, Any, T]) -> T:
+        asking, closing = asyncio.create_task(ask), asyncio.create_task(self._closing.wait())
+        try:
+            await asyncio.wait({asking, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                raise Refusal(Kind.UNAVAILABLE, "the service stops", "ask again, others answer")
+            return asking.result()
+        finally:
+            asking.cancel()
+            closing.cancel()
 
     async def _command(self, command: commands.Command, call: Call) -> Taken:
         record = command.event.record

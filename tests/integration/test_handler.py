@@ -276,6 +276,22 @@ async def test_more_calls_than_fit_are_refused_at_once_and_the_others_go_on(aske
     assert {(await one).status for one in held} == {"completed"}
 
 
+async def test_who_waits_for_an_end_is_told_when_the_service_stops(asked: Asked) -> None:
+    await asked.start("b3")
+    there = {"workflow_id": asked.id("b3")}
+    waiting = asyncio.create_task(asked.handler.result(Result(**there, wait=timedelta(seconds=9)), NOW))
+    await asked.handler.describe(Describe(**there), NOW)
+    asked.handler.close()
+    try:
+        with pytest.raises(Refusal, match="the service stops; ask again") as refused:
+            await waiting
+        assert refused.value.kind is Kind.UNAVAILABLE
+        with pytest.raises(Refusal, match="starts or stops"):
+            await asked.handler.describe(Describe(**there), NOW)
+    finally:
+        asked.handler.open()
+
+
 async def _noted(asked: Asked, name: str) -> list[Any]:
     answer = await asked.handler.query(Query(workflow_id=asked.id(name), name="noted"), NOW)
     assert isinstance(answer.result, list)
