@@ -224,7 +224,8 @@ def _limit(remaining: float | None) -> timedelta | None:
     """How long the call may take, so that the client hears what came of it before its own time is up."""
     if remaining is None:
         return None
-    return timedelta(seconds=max(0.0, remaining - min(remaining * ANSWER_SHARE, ANSWER_SECONDS)))
+    limit = remaining - min(remaining * ANSWER_SHARE, ANSWER_SECONDS)
+    return timedelta(seconds=max(0.0, round(limit, 1)))  # a reason names it
 
 
 async def _turn_away(error: NotAllowed, _: object, context: Context) -> bytes:

@@ -294,6 +294,12 @@ OUTCOMES = st.builds(
     st.lists(OUTCOMES, max_size=40),
     st.text() | st.just("ä" * 9_000),
 )
+@hypothesis.example(
+    text="ä" * 2_000,
+    outcomes=[models.RouteOutcome(outcome="refused", route="r", workflow_id="w" * 240, detail="d" * 900)]
+    * 40,
+    failed="ä" * 9_000,
+)
 def test_a_refusal_fits_into_what_clients_take_of_metadata(text: str, outcomes: Any, failed: str) -> None:
     refusal = Refusal(Kind.REFUSED, text, outcomes=outcomes, failure=models.Failure(type="T", message=failed))
     _, message, details = told_of(refusal)
