@@ -26,7 +26,7 @@ from structlog.testing import capture_logs
 
 from service.api import grpc as skin
 from service.api import grpc_health, grpc_reading, models
-from service.api.auth import Bearer
+from service.api.auth import Bearer, Caller
 from service.api.grpc_messages import METHODS
 from service.api.grpc_refusals import STATUS, told_of
 from service.api.handler import Handler
@@ -491,6 +491,20 @@ async def test_while_nobody_can_be_told_apart_calls_may_come_again() -> None:
     assert refused == Refused(
         CODE.UNAVAILABLE, "tokens cannot be checked at present", pb.Refusal(kind="unavailable")
     )
+
+
+async def test_a_defect_in_the_door_lets_nobody_in() -> None:
+    class Broken:
+        async def check(self, authorization: str | None) -> Caller:
+            raise ValueError(authorization)
+
+    guard: Any = Broken()
+    async with serving(guard) as served, client(served.address) as asking:
+        with capture_logs() as lines:
+            refused = await asking.refusal(QUERY)
+        assert not served.notes.asked
+    assert (refused.code, refused.more) == (CODE.INTERNAL, pb.Refusal(kind="defect"))
+    assert [line["event"] for line in lines] == ["defect while a caller was looked at"]
 
 
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
