@@ -57,7 +57,7 @@ def make_handler(
         Workflows(cache(partial(for_namespace, client)), links),
         pace=Pace(settings.api.calls),
         pauses=pipeline.pauses,
-        namespaces={client.namespace, *pipeline.table.namespaces},
+        namespaces=[client.namespace, *pipeline.table.namespaces],
         known=known,
         bounds=Bounds(
             settings.api.calls,

@@ -124,7 +124,6 @@ class _Connection(H11Protocol):
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
             "content-type: application/problem+json",
             f"content-length: {len(body)}",
-            "retry-after: 1",
             "connection: close",
         ]
         self.transport.write("\r\n".join([*head, "", ""]).encode() + body)

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -111,7 +111,7 @@ class Handler:
         *,
         pace: Pace,
         pauses: Pauses,
-        namespaces: Collection[str],
+        namespaces: Sequence[str],
         known: Mapping[str, Collection[str]],
         bounds: Bounds,
     ) -> None:
@@ -263,7 +263,6 @@ class Handler:
         Raises:
             Refusal: REFUSED with what the workflow said; NOT_FOUND, CLOSED, TIME_IS_UP; others.
         """
-        self._namespace(asked.namespace)
         event = self._event("update", asked.workflow_id, asked.namespace, asked.name, call)
         update_id = str(derived_id(event.key, ROUTE, "update"))
         return await self._ask(asked, call, lambda: self._workflows.update(asked, update_id))
@@ -373,17 +372,18 @@ class Handler:
             self._calls -= 1
 
     def _namespace(self, name: str | None) -> str | None:
+        """The namespace of that name, if anything may be asked there; None is our own."""
         if name is not None and name not in self._namespaces:
             raise Refusal(
                 Kind.FORBIDDEN,
                 f"namespace {name} is none that this service asks anything of",
                 "leave it out, or have it declared under `namespaces` in a file of routes",
             )
-        return name
+        return None if name == self._namespaces[0] else name
 
     def _check_known(self, asked: Start) -> None:
         known = self._known.get(asked.task_queue)
-        if asked.namespace is None and known is not None and asked.workflow not in known:
+        if self._namespace(asked.namespace) is None and known is not None and asked.workflow not in known:
             raise Refusal(
                 Kind.INVALID_ARGUMENT,
                 f"the workers of task queue {asked.task_queue} have no workflow {asked.workflow}",
@@ -393,7 +393,8 @@ class Handler:
     def _event(self, kind: str, workflow_id: str, namespace: str | None, name: str, call: Call) -> Event:
         """What stands in the place of an event; the same key for calls that repeat one another."""
         nonce = checked_key(call.key) if call.key else uuid.uuid4().hex
-        key: EventKey = (ROUTE, call.caller, namespace or "", workflow_id, name, nonce)
+        where = self._namespace(namespace) or ""
+        key: EventKey = (ROUTE, call.caller, where, workflow_id, name, nonce)
         record = self._record(ROUTE, None, None, ())
         return Event(
             key=key,

@@ -146,6 +146,8 @@ class End:
                 raise ApplicationError("not paid", type="PaymentFailed") from declined
             case "wait":
                 await workflow.wait_condition(lambda: False)
+            case "bytes":
+                return b"no JSON"
             case "huge":
                 return 1 << 70
         return data

@@ -118,6 +118,8 @@ async def test_a_start_takes_effect_once_and_a_repeat_with_its_key_is_a_duplicat
     call = replace(NOW, key="k-1", caller="shop")
     assert await asked.start("s1", call=call) == "accepted"
     assert await asked.start("s1", call=call) == "duplicate"
+    ours = asked.site.client.namespace
+    assert await asked.start("s1", call=call, namespace=ours) == "duplicate"
     for other in (NOW, replace(call, caller="another"), replace(call, key="k-2")):
         with pytest.raises(Refusal) as refused:
             await asked.start("s1", call=other)
@@ -247,6 +249,14 @@ async def test_results_are_those_of_the_last_run(asked: Asked) -> None:
             assert ended.failure.type == "PaymentFailed"
         else:
             assert ended.result == {"how": "well", "runs": 0}
+
+
+async def test_a_result_that_is_no_json_is_said_to_be_none(asked: Asked) -> None:
+    await asked.start("r-bytes", "End", args=[{"how": "bytes"}])
+    asking = Result(workflow_id=asked.id("r-bytes"), wait=timedelta(seconds=9))
+    with pytest.raises(Refusal) as refused:
+        await asked.handler.result(asking, NOW)
+    assert refused.value.kind is Kind.NOT_JSON
 
 
 # --- bounds ---
