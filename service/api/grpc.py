@@ -194,11 +194,20 @@ class _Door(grpc.aio.ServerInterceptor):
                 metadata = metadata_of(details.invocation_metadata)
                 caller = await self._guard.check(metadata.get("authorization"))
             except NotAllowed as error:
-                return grpc.stream_unary_rpc_method_handler(partial(_turn_away, error))
+                kind = Kind.UNAVAILABLE if error.unavailable else Kind.UNAUTHENTICATED
+                return _refusing(Refusal(kind, str(error)))
             except Refusal as error:
-                return grpc.stream_unary_rpc_method_handler(partial(_refuse, error))
+                return _refusing(error)
+            except Exception:
+                log.exception("defect while a caller was looked at", method=details.method)
+                return _refusing(Refusal(Kind.DEFECT, "it is not known who calls", "it may be repeated"))
             _caller.set(caller.name)
         return await continuation(details)
+
+
+def _refusing(refusal: Refusal) -> "grpc.RpcMethodHandler[Any, Any]":
+    """A method that refuses, and reads nothing."""
+    return grpc.stream_unary_rpc_method_handler(partial(_refuse, refusal))
 
 
 async def _answer(handler: Handler, name: str, method: Method, _: object, context: Context) -> bytes:
@@ -224,12 +233,8 @@ def _limit(remaining: float | None) -> timedelta | None:
     """How long the call may take, so that the client hears what came of it before its own time is up."""
     if remaining is None:
         return None
-    return timedelta(seconds=max(0.0, remaining - min(remaining * ANSWER_SHARE, ANSWER_SECONDS)))
-
-
-async def _turn_away(error: NotAllowed, _: object, context: Context) -> bytes:
-    kind = Kind.UNAVAILABLE if error.unavailable else Kind.UNAUTHENTICATED
-    return await _refuse(Refusal(kind, str(error)), None, context)
+    limit = remaining - min(remaining * ANSWER_SHARE, ANSWER_SECONDS)
+    return timedelta(seconds=max(0.0, round(limit, 1)))  # a reason names it
 
 
 async def _refuse(refusal: Refusal, _: object, context: Context) -> bytes:

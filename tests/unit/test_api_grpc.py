@@ -26,7 +26,7 @@ from structlog.testing import capture_logs
 
 from service.api import grpc as skin
 from service.api import grpc_health, grpc_reading, models
-from service.api.auth import Bearer
+from service.api.auth import Bearer, Caller
 from service.api.grpc_messages import METHODS
 from service.api.grpc_refusals import STATUS, told_of
 from service.api.handler import Handler
@@ -294,6 +294,12 @@ OUTCOMES = st.builds(
     st.lists(OUTCOMES, max_size=40),
     st.text() | st.just("ä" * 9_000),
 )
+@hypothesis.example(
+    text="ä" * 2_000,
+    outcomes=[models.RouteOutcome(outcome="refused", route="r", workflow_id="w" * 240, detail="d" * 900)]
+    * 40,
+    failed="ä" * 9_000,
+)
 def test_a_refusal_fits_into_what_clients_take_of_metadata(text: str, outcomes: Any, failed: str) -> None:
     refusal = Refusal(Kind.REFUSED, text, outcomes=outcomes, failure=models.Failure(type="T", message=failed))
     _, message, details = told_of(refusal)
@@ -485,6 +491,20 @@ async def test_while_nobody_can_be_told_apart_calls_may_come_again() -> None:
     assert refused == Refused(
         CODE.UNAVAILABLE, "tokens cannot be checked at present", pb.Refusal(kind="unavailable")
     )
+
+
+async def test_a_defect_in_the_door_lets_nobody_in() -> None:
+    class Broken:
+        async def check(self, authorization: str | None) -> Caller:
+            raise ValueError(authorization)
+
+    guard: Any = Broken()
+    async with serving(guard) as served, client(served.address) as asking:
+        with capture_logs() as lines:
+            refused = await asking.refusal(QUERY)
+        assert not served.notes.asked
+    assert (refused.code, refused.more) == (CODE.INTERNAL, pb.Refusal(kind="defect"))
+    assert [line["event"] for line in lines] == ["defect while a caller was looked at"]
 
 
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
