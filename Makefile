@@ -84,6 +84,11 @@ reference: $(VENV)/.dev ## Write docs/reference.md and docs/metrics.md anew, fro
 	@$(BIN)/turnout docs reference --output docs/reference.md
 	@$(BIN)/turnout docs metrics --output docs/metrics.md
 
+.PHONY: proto
+proto: $(VENV)/.dev ## Write the messages of the gRPC API anew, from service/api/proto
+	@cd service/api/proto && ../../../$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. \
+		turnout/api/v1/handler.proto
+
 .PHONY: pins
 pins: $(VENV)/.dev ## Write requirements/ anew from pyproject.toml (newer versions: make pins ARGS=--upgrade)
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv

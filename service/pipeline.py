@@ -101,6 +101,11 @@ async def open_sink(
         await sink.stop()
 
 
+def make_links(temporal: TemporalSettings) -> Links:
+    """Where people look, as configured."""
+    return Links(temporal.ui_url, temporal.trace_url, temporal.runbook_url)
+
+
 def make_callbacks(closing: ClosingSettings, table: RouteTable) -> Callbacks | None:
     """How Temporal is asked to call when workflows have closed; None where it is not.
 
@@ -181,7 +186,7 @@ async def make_pipeline(
     cluster = await patiently(
         lambda: cluster_with_topics(connection, table, settings.group), settings.start_timeout, stop
     )
-    links = Links(settings.temporal.ui_url, settings.temporal.trace_url, settings.temporal.runbook_url)
+    links = make_links(settings.temporal)
     callbacks = make_callbacks(settings.closing, table)
     dispatcher = await patiently(
         lambda: _make_dispatcher(settings, client, table, contracts, eager, links, seal, callbacks),

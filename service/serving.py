@@ -1,9 +1,12 @@
 """An HTTP server in this process's own loop: what it serves is answered only while the loop turns."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import uvicorn
@@ -23,7 +26,13 @@ SILENT_SECONDS = 8.0
 
 @asynccontextmanager
 async def serving(
-    answers: Answers, address: str, setting: str, *, at_once: int, grace_seconds: float
+    answers: Answers,
+    address: str,
+    setting: str,
+    *,
+    at_once: int,
+    grace_seconds: float,
+    header_bytes: int = 64 << 10,
 ) -> AsyncIterator[None]:
     """Serve `answers` at `address` (`host:port`) in this block.
 
@@ -31,8 +40,9 @@ async def serving(
         answers: What is served.
         address: Where.
         setting: The name of the setting that says where.
-        at_once: More requests at one time are answered 503 without a look.
+        at_once: More connections at one time are answered 503 without a look, twice as many not even that.
         grace_seconds: How long those under way may take at the end.
+        header_bytes: How large the headers of a request may be.
 
     Raises:
         ConfigurationError: Nothing can listen there; names `setting`.
@@ -41,17 +51,17 @@ async def serving(
     config = uvicorn.Config(
         answers,
         loop="none",
-        http=_Connection,
+        http=partial(_Connection, at_once),  # type: ignore[arg-type]  # called, and no more
         ws="none",
         lifespan="off",
         interface="asgi3",
         log_config=None,
-        log_level="warning",
+        log_level="error",
         access_log=False,
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        limit_concurrency=at_once,
+        h11_max_incomplete_event_size=header_bytes,
         timeout_graceful_shutdown=int(grace_seconds) + 1,
     )
     server = _Server(config)
@@ -64,15 +74,60 @@ async def serving(
 
 
 class _Connection(H11Protocol):
-    """One on which no request comes is ended: uvicorn would keep it, and each counts among those at once."""
+    """One that is ended when no request comes on it, and refused where there are too many.
+
+    uvicorn would keep one on which a request never begins or is never finished, and take them without end:
+    each is a file of this process, which Kafka and Temporal need, too.
+    """
+
+    def __init__(self, at_once: int, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._at_once = at_once
+        self._full = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(SILENT_SECONDS, self._end_if_silent)
+        self._full = len(self.connections) > self._at_once
+        if len(self.connections) > 2 * self._at_once:
+            self._refuse()
+        else:
+            self.loop.call_later(SILENT_SECONDS, self._end_if_silent, None)
 
-    def _end_if_silent(self) -> None:
-        if self.cycle is None:
-            self.transport.close()  # type: ignore[unreachable]  # uvicorn sets it to None, and types it never so
+    def data_received(self, data: bytes) -> None:
+        if self._full:
+            self._refuse()
+        else:
+            super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        self._end_with(400, "this is not HTTP as it is understood here", msg)
+
+    def _end_if_silent(self, before: object) -> None:
+        if self.transport.is_closing():
+            return
+        silent = self.cycle is None or self.cycle.response_complete
+        if silent and self.cycle is before:
+            self.transport.close()
+        else:
+            self.loop.call_later(SILENT_SECONDS, self._end_if_silent, self.cycle)
+
+    def _refuse(self) -> None:
+        self._end_with(503, "there are too many connections", "call again in a second, on fewer at once")
+
+    def _end_with(self, status: int, title: str, detail: str) -> None:
+        if self.transport.is_closing():
+            return
+        body = json.dumps(
+            {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        ).encode()
+        head = [
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+            "content-type: application/problem+json",
+            f"content-length: {len(body)}",
+            "connection: close",
+        ]
+        self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
+        self.transport.close()
 
 
 class _Server(uvicorn.Server):

@@ -3,7 +3,8 @@
 import asyncio
 import gc
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,12 +17,14 @@ from temporalio.worker import Worker
 from activities.parking import ParkingActivities
 from activities.ports import ResultPublisher
 from activities.sweeping import SweepingActivities
+from service.api.handler import Handler
 from service.dispatch.contracts import Contracts
 from service.dispatch.identity import IdentityPlugin
 from service.dispatch.judging import judge_by
 from service.errors import first_reason
 from service.failures.deliveries import ParkDeliveries
 from service.failures.letter_topic import LetterTopicWatch
+from service.handler_api import make_handler, serving_api
 from service.intake.lanes import Lanes, Window
 from service.intake.loop import Intake, lane_key_by
 from service.intake.switchboard import SwitchboardReader
@@ -114,6 +117,8 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
         eager = frozenset({settings.worker.task_queue} if roles.worker and not version else ())
         encodings = await encodings_with_registry(settings, topics, stop)
         publisher = make_publisher(connection, sink, metrics, encodings, traces)
+        names = tuple(contracts.workflow_names)
+        known = {settings.worker.task_queue: names} if roles.worker and names else {}
         bridge = (
             await _make_bridge(
                 settings,
@@ -123,6 +128,7 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
                 client,
                 table,
                 contracts,
+                known,
                 eager,
                 metrics,
                 health,
@@ -242,11 +248,13 @@ class Bridge:
     receiver_address: str
     begin_sweep: Callable[[], Awaitable[None]] | None
     health: Health
+    handler: Handler
+    api: AbstractAsyncContextManager[None]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until `stop` is set; then drain, commit and leave the group."""
         drained = asyncio.Event()
-        async with receiving(self.receiver, self.receiver_address), asyncio.TaskGroup() as tasks:
+        async with receiving(self.receiver, self.receiver_address), self.api, asyncio.TaskGroup() as tasks:
             tasks.create_task(_run(self.service_worker, SERVICE_GRACE, drained))
             try:
                 await self._read(stop)
@@ -273,10 +281,12 @@ class Bridge:
         if source.found():
             self.health.tell("patterns", source.found)
         self.health.started()
+        self.handler.open()
         log.info("bridge ready")
         try:
             async with asyncio.TaskGroup() as tasks:
                 looking = [
+                    tasks.create_task(self._close_api(stop)),
                     tasks.create_task(self.switchboard.keep_reading()),
                     tasks.create_task(self.letter_topic.keep_looking()),
                     tasks.create_task(self.standing.keep_looking(lambda: self._counts(source))),
@@ -291,6 +301,10 @@ class Bridge:
         """Whether this process counts for all of the group: the one that has the first partition does."""
         return self.intake.holds(Partition(min(source.topics, default=""), 0))
 
+    async def _close_api(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self.handler.close()
+
 
 async def _make_bridge(
     settings: Settings,
@@ -300,6 +314,7 @@ async def _make_bridge(
     client: Client,
     table: RouteTable,
     contracts: Contracts,
+    known: Mapping[str, Collection[str]],
     eager: frozenset[str],
     metrics: Metrics,
     health: Health,
@@ -368,6 +383,7 @@ async def _make_bridge(
     )
     letter_topic = LetterTopicWatch(connection, settings.group, table.topics.real, metrics)
     standing = StandingWatch(connection, settings.group, pipeline.parks, metrics)
+    handler = make_handler(settings, pipeline, client, known, metrics)
     began = datetime.now(UTC) - closing.visibility_lag
     return Bridge(
         intake,
@@ -381,4 +397,6 @@ async def _make_bridge(
         receiver_address=closing.address,
         begin_sweep=partial(begin_sweep, client, settings.group, began) if closing.sweep else None,
         health=health,
+        handler=handler,
+        api=serving_api(settings, handler, health),
     )

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from service.api.openapi import openapi
 from service.cli.options import Modules, RoutePaths
 from service.cli.output import put
 from service.dispatch.contracts import Contracts
@@ -89,6 +90,16 @@ def schema_(output: Output = None) -> None:
 def metrics_(output: Output = None) -> None:
     """Write the page of all metrics, in Markdown."""
     put(metrics_page(), output)
+
+
+@family.command("openapi")
+def openapi_(
+    format: Annotated[Syntax, typer.Option(help="yaml or json.")] = Syntax.YAML,  # noqa: A002
+    output: Output = None,
+) -> None:
+    """Write OpenAPI 3.1 of the handler API over HTTP; a running service has it at /openapi.json."""
+    document = openapi()
+    put(as_yaml(document) if format is Syntax.YAML else _json(document), output)
 
 
 @family.command("reference")

@@ -29,6 +29,7 @@ class OutcomeKind(StrEnum):
     PARKED = "parked"
     DEAD_LETTERED = "dead-lettered"
     SKIPPED = "skipped"
+    REFUSED = "refused"
 
 
 class Skip(StrEnum):

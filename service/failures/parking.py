@@ -35,14 +35,21 @@ class Parking:
         dispatcher: Goes straight to the target.
         parks: What holds commands that cannot.
         clock: Monotonic seconds.
+        remembered: Of how many targets it is remembered that their parks are closed; REMEMBERED if not said.
     """
 
     def __init__(
-        self, dispatcher: Dispatcher, parks: Parks, clock: Callable[[], float] = time.monotonic
+        self,
+        dispatcher: Dispatcher,
+        parks: Parks,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        remembered: int | None = None,
     ) -> None:
         self._dispatcher = dispatcher
         self._parks = parks
         self._clock = clock
+        self._remembered = REMEMBERED if remembered is None else remembered
         self._closed: OrderedDict[tuple[object, str], None] = OrderedDict()
 
     def way_of(self, command: Command, assignment: object) -> "Way":
@@ -66,7 +73,7 @@ class Parking:
         if await self._parks.is_open(command):
             return True
         self._closed[key] = None
-        if len(self._closed) > REMEMBERED:
+        if len(self._closed) > self._remembered:
             self._closed.popitem(last=False)
         return False
 

@@ -48,7 +48,8 @@ class Handling:
         decoder: From bytes to events.
         routes: From events to commands.
         dispatcher: From commands to outcomes.
-        letters: Where to what cannot be handled goes.
+        letters: Where to what cannot be handled goes. None where someone waits for the outcomes: then it is
+            refused, nothing of it is kept, and who sends an event again may do so.
         waiting: Who waits, and for what.
         pace: The limit.
         pauses: What is paused.
@@ -63,7 +64,7 @@ class Handling:
         decoder: Decoder,
         routes: RouteTable,
         dispatcher: Dispatcher,
-        letters: Letters,
+        letters: Letters | None,
         parking: Parking,
         *,
         waiting: WaitingRoom,
@@ -284,11 +285,14 @@ class Handling:
     async def _give_up(
         self, record: Record, assignment: Assignment, error: RecordError, lines: Lines, about: About
     ) -> Outcome:
-        route, to = about.route, about.workflow_id
+        route, to, letters = about.route, about.workflow_id, self._letters
+        if letters is None:
+            outcome = Outcome(OutcomeKind.REFUSED, route, to, detail=str(error), rule=error.rule)
+            return self._noted(outcome, lines)
 
         async def write() -> Written:
             self._pauses.check(record, route)
-            return await self._letters.write(record, error, about)
+            return await letters.write(record, error, about)
 
         written = await self._insist(
             record, assignment, What(route=route, workflow_id=to, trace_id=trace_of_the_way()), write
@@ -356,7 +360,7 @@ class Handling:
         return outcome
 
     def _say_if_reused(self, event: Event) -> None:
-        if first := self._ids.earlier(event):
+        if self._letters and (first := self._ids.earlier(event)):
             _lines_of(event).warning("event id used again", first=first)
             self._metrics.reused_id(event.record.topic)
 

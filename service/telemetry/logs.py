@@ -90,6 +90,7 @@ def configure_logging(
     logging.getLogger("temporalio").setLevel(logging.WARNING)
     # The exporter says each try; we say once that it fails.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # one line for each request
 
 
 def in_the_log(event_id: str) -> str:

@@ -155,6 +155,37 @@ class End:
                 raise ApplicationError("not paid", type="PaymentFailed") from declined
             case "wait":
                 await workflow.wait_condition(lambda: False)
+            case "bytes":
+                return b"no JSON"
             case "huge":
                 return 1 << 70
         return data
+
+
+@workflow.defn
+class Tally:
+    """Counts upwards, as it is asked by updates."""
+
+    @workflow.init
+    def __init__(self, begin: int) -> None:
+        self._sum = begin
+
+    @workflow.run
+    async def run(self, begin: int) -> None:
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.update
+    def add(self, n: int) -> int:
+        if n > 100:
+            raise ApplicationError("that is too much", type="TooMuch")
+        self._sum += n
+        return self._sum
+
+    @add.validator
+    def _only_up(self, n: int) -> None:
+        if n < 0:
+            raise ValueError("only up")
+
+    @workflow.query
+    def sum(self) -> int:
+        return self._sum

@@ -48,7 +48,9 @@ CALLS_SECRET = "a secret of tests"
 LARGEST_RECORD_BYTES = 8 << 20
 PATIENCE_SECONDS = 60
 OUTCOMES = frozenset({"accepted", "duplicate", "parked", "dead-lettered", "skipped"})
-DEFECTS = frozenset({"defect while handling a record", "rebalance failed"})
+DEFECTS = frozenset(
+    {"defect while handling a record", "rebalance failed", "defect while a call was answered"}
+)
 
 HEAD = """
 version: 1

@@ -9,7 +9,7 @@ import structlog
 from service.kafka import source
 from tests.unit.source_world import FakeConsumer, World, read_batch
 
-LOGGERS = ("", "aiokafka", "temporalio")
+LOGGERS = ("", "aiokafka", "temporalio", "httpx")
 
 
 @pytest.fixture

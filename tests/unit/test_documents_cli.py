@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,13 @@ def turnout(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 COMMANDS = [
     ("docs", "asyncapi"),
+    ("docs", "openapi"),
     ("docs", "schema"),
     ("docs", "reference"),
     ("docs", "metrics"),
     ("routes", "graph"),
 ]
+CAN_BE_CALLED = {"publish", "start", "describe", "signal", "update", "query", "cancel", "result"}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -160,3 +163,13 @@ documents = st.recursive(
 @given(documents, st.sampled_from([(1, 1), (1, 2)]))
 def test_yaml_means_the_same_to_readers_of_both_versions(document: Any, version: tuple[int, int]) -> None:
     assert read_yaml(as_yaml(document), version) == document
+
+
+def test_openapi_names_all_that_can_be_called(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    read: dict[str, Callable[[str], Any]] = {"yaml": YAML(typ="safe", pure=True).load, "json": json.loads}
+    for format_, load in read.items():
+        assert turnout(monkeypatch, "docs", "openapi", "--format", format_) == 0
+        document = load(capsys.readouterr().out)
+        operations = [one for path in document["paths"].values() for one in path.values()]
+        assert {one["operationId"] for one in operations} == {*CAN_BE_CALLED, "document"}
+        assert document["security"] == [{"bearer": []}]

@@ -259,10 +259,18 @@ def test_a_worker_that_cannot_be_is_refused_with_what_to_write(
 def test_each_of_several_processes_has_a_member_and_a_port_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = load(monkeypatch, KAFKA__GROUP_INSTANCE_ID="pod-0", METRICS__ADDRESS="[::1]:9090")
+    settings = load(
+        monkeypatch,
+        KAFKA__GROUP_INSTANCE_ID="pod-0",
+        METRICS__ADDRESS="[::1]:9090",
+        API__GRPC_ADDRESS="127.0.0.1:7260",
+        API__HTTP_ADDRESS="127.0.0.1:7245",
+    )
     processes = [settings.for_process(number) for number in (1, 2)]
     assert [one.kafka.group_instance_id for one in processes] == ["pod-0-1", "pod-0-2"]
     assert [one.metrics.address for one in processes] == ["[::1]:9090", "[::1]:9091"]
+    assert [one.api.grpc_address for one in processes] == ["127.0.0.1:7260", "127.0.0.1:7261"]
+    assert [one.api.http_address for one in processes] == ["127.0.0.1:7245", "127.0.0.1:7246"]
 
 
 def test_several_processes_have_no_member_and_no_port_that_was_not_asked_for(

@@ -1,0 +1,1 @@
+"""What clients ask directly, over HTTP or gRPC, of the same routes and the same dispatch as records."""
