@@ -171,7 +171,7 @@ class KafkaSink:
             if self._closed:
                 raise ProducerClosed
             if self._producer is None:
-                producer = AIOKafkaProducer(**self._options())
+                producer = self._connection.producer(**self._options())
                 try:
                     await producer.start()
                 except BaseException:
@@ -181,7 +181,7 @@ class KafkaSink:
             return self._producer
 
     def _options(self) -> dict[str, Any]:
-        return self._connection.client_options() | {
+        return {
             "enable_idempotence": True,
             "acks": "all",
             "linger_ms": 2,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import (
     ConsumerStoppedError,
@@ -97,8 +97,7 @@ class KafkaSource:
         self._topics = topics
         self._assigned = assigned
         self._listener = Listener(revoked)
-        self._consumer = AIOKafkaConsumer(
-            **connection.client_options(),
+        self._consumer = connection.consumer(
             group_id=group,
             group_instance_id=instance,
             enable_auto_commit=False,

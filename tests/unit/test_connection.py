@@ -15,7 +15,7 @@ from aiokafka.errors import (
 )
 
 from service.errors import ConfigurationError
-from service.kafka import connection as connection_module
+from service.kafka import diagnosis
 from service.kafka.connection import Connection, listening_to_client_log
 from service.telemetry.logs import configure_logging
 
@@ -35,12 +35,12 @@ async def test_a_closed_port_is_named() -> None:
     assert reason.endswith("; does a broker listen there?")
 
 
-async def test_a_port_that_answers_points_to_protocol_and_credentials() -> None:
+async def test_a_port_that_hangs_up_points_to_tls() -> None:
     server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
     async with server:
         _, reason = await why(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    assert "the port is open" in reason
-    assert "check security protocol, credentials and certificates" in reason
+    assert "the port is open, but hangs up at the first request: it expects TLS" in reason
+    assert "TURNOUT_KAFKA__SECURITY_PROTOCOL=SSL or SASL_SSL" in reason
 
 
 async def test_a_name_that_does_not_resolve_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ async def test_an_address_that_does_not_answer_is_given_up(monkeypatch: pytest.M
         await asyncio.Event().wait()
 
     monkeypatch.setattr(asyncio, "open_connection", silent)
-    monkeypatch.setattr(connection_module, "PROBE_SECONDS", 0.01)
+    monkeypatch.setattr(diagnosis, "STEP_SECONDS", 0.01)
     _, reason = await why("10.255.255.1:9092")
     assert "no answer within" in reason
 

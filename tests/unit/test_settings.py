@@ -42,6 +42,7 @@ def test_nested_names_reach_their_settings(monkeypatch: pytest.MonkeyPatch) -> N
     settings = load(
         monkeypatch,
         KAFKA__BOOTSTRAP_SERVERS="kafka-1.shop:9092, [::1]:9093",
+        KAFKA__SECURITY_PROTOCOL="SSL",
         INTAKE__WINDOW_RECORDS="7",
         WORKER__MODULES="shop.orders, shop.customers,",
         LOG__FORMAT="json",
@@ -199,7 +200,7 @@ def test_a_password_may_lie_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path:
     file = tmp_path / "password"
     file.write_text(f"{SECRET}\n")
     settings = load(monkeypatch, **SASL, KAFKA__PASSWORD_FILE=str(file))
-    assert settings.kafka.secret() == SECRET
+    assert kafka_connection(settings.kafka).client_options()["sasl_plain_password"] == SECRET
 
 
 def test_a_password_file_that_cannot_be_read_is_named(
@@ -207,7 +208,7 @@ def test_a_password_file_that_cannot_be_read_is_named(
 ) -> None:
     settings = load(monkeypatch, **SASL, KAFKA__PASSWORD_FILE=str(tmp_path / "absent"))
     with pytest.raises(ConfigurationError, match=r"TURNOUT_KAFKA__PASSWORD_FILE=.*absent cannot be read"):
-        settings.kafka.secret()
+        kafka_connection(settings.kafka)
 
 
 def test_two_passwords_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
