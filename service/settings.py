@@ -6,7 +6,6 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +21,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from service.addresses import is_this_machine
 from service.durations import parse_duration
 from service.errors import ConfigurationError
 from service.secret_files import text_of
@@ -186,15 +186,6 @@ _URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 def _host_of(url: str) -> str:
     host = url.partition("://")[2].partition("/")[0]
     return host if re.search(r":[0-9]+$", host) else f"{host}:80"
-
-
-def is_this_machine(address: str) -> bool:
-    """Whether `address` (`host:port`) is of this machine; of names, only `localhost` is known to be."""
-    host = address.strip().rpartition(":")[0].strip("[]").rstrip(".").lower()
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 class _Secrets(_Part):
@@ -470,10 +461,6 @@ class CodecSettings(_Part):
     """The namespaces whose payloads it decrypts, with commas; absent, all."""
     token_file: Path | None = None
     """A file with the tokens of those who may ask, one per line; needed beyond this machine."""
-    tls_cert_file: Path | None = None
-    """Its certificate: beyond this machine, browsers send a token by https only."""
-    tls_key_file: Path | None = None
-    """The key of its certificate, if it is in a file of its own."""
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:
@@ -570,7 +557,6 @@ class Settings(BaseSettings):
         yield "TURNOUT_CALLS__SECRET_FILE", self.calls.secret_file
         yield "TURNOUT_CLOSING__SECRET_FILE", self.closing.secret_file
         yield "TURNOUT_CODEC__TOKEN_FILE", self.codec.token_file
-        yield "TURNOUT_CODEC__TLS_KEY_FILE", self.codec.tls_key_file or self.codec.tls_cert_file
 
     def for_process(self, number: int) -> "Settings":
         """Those of the `number`-th of several processes, from 1: what only one can have is each one's own.

@@ -16,6 +16,7 @@ from temporalio.worker import Worker
 from activities.parking import ParkingActivities
 from activities.ports import ResultPublisher
 from activities.sweeping import SweepingActivities
+from service.access import temporal_access
 from service.dispatch.contracts import Contracts
 from service.dispatch.identity import IdentityPlugin
 from service.dispatch.judging import judge_by
@@ -43,11 +44,13 @@ from service.results.closing import Closings
 from service.results.receiver import Receiver, receiving
 from service.results.sweeper import Sweeper
 from service.routing.table import RouteTable, load_routes
+from service.secret_files import read_by_others
 from service.settings import Settings, WorkerSettings
 from service.telemetry.health import AWAY_SECONDS, Asked, Health
 from service.telemetry.metrics import Metrics, served
 from service.telemetry.probes import probed
 from service.temporal.client import check_answers, connect
+from service.temporal.renewal import Renewal
 from service.temporal.sweep import begin_sweep
 from service.temporal.switchboard import SwitchboardClient
 from service.temporal.versions import deployment_version
@@ -83,7 +86,9 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
     version = deployment_version(os.environ)
     contracts = Contracts(found.workflows if roles.bridge else ())
     table = load_routes(settings.routes, judge_by(contracts)) if roles.bridge else None
-    connection = kafka_connection(settings.kafka)
+    connection, access = kafka_connection(settings.kafka), temporal_access(settings)
+    for exposed in read_by_others(list(settings.secret_files())):
+        log.warning("a secret is not secret", reason=exposed)
     # A worker alone knows from the routes how results are written, if there is a registry at all.
     topics = table or (load_routes(settings.routes) if settings.registry.url else None)
     metrics = Metrics()
@@ -93,7 +98,8 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
         probed(health, settings.health.address),
         open_sink(settings, connection, stop) as sink,
     ):
-        client = await patiently(lambda: connect([IdentityPlugin()]), settings.start_timeout, stop)
+        client = await patiently(lambda: connect(access, [IdentityPlugin()]), settings.start_timeout, stop)
+        renewal = Renewal(client, access)
         # What the bridge starts on this queue may begin here at once, without a round by way of the server.
         # Not with a version: it would begin on this one, whichever is current (seen with server 1.32).
         eager = frozenset({settings.worker.task_queue} if roles.worker and not version else ())
@@ -106,12 +112,16 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
             if table
             else None
         )
+        if bridge:
+            renewal.also_for(bridge.service_worker)
         try:
             async with asyncio.TaskGroup() as tasks:
-                watching = tasks.create_task(_watch(health, sink, client, stop))
+                watching = tasks.create_task(_watch(health, sink, client, renewal, stop))
                 doing = [tasks.create_task(bridge.run(stop))] if bridge else []
                 if roles.worker:
-                    doing.append(tasks.create_task(_work(settings, client, found, version, publisher, stop)))
+                    doing.append(
+                        tasks.create_task(_work(settings, client, found, version, publisher, renewal, stop))
+                    )
                     if not bridge:
                         health.started()
                 await asyncio.wait(doing)
@@ -121,12 +131,15 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
             raise first_reason(group) from group
 
 
-async def _watch(health: Health, sink: KafkaSink, client: Client, stop: asyncio.Event) -> None:
-    """Keep `health` with how things are, until this is cancelled."""
+async def _watch(
+    health: Health, sink: KafkaSink, client: Client, renewal: Renewal, stop: asyncio.Event
+) -> None:
+    """Keep `health` with how things are, and secrets as they are, until this is cancelled."""
     temporal = Asked("Temporal", partial(check_answers, client), AWAY_SECONDS)
     health.watch(sink.problems)
     health.watch(temporal)
     async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(renewal.keep_looking())
         tasks.create_task(health.keep_looking())
         tasks.create_task(temporal.keep_asking())
         await stop.wait()
@@ -139,6 +152,7 @@ async def _work(
     found: Found,
     version: WorkerDeploymentVersion | None,
     publisher: ResultPublisher,
+    renewal: Renewal,
     stop: asyncio.Event,
 ) -> None:
     worker = make_worker(
@@ -158,6 +172,7 @@ async def _work(
         deployment=version.deployment_name if version else "",
         build=version.build_id if version else "",
     )
+    renewal.also_for(worker)
     await _run(worker, settings.worker.grace, stop)
 
 

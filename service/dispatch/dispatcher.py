@@ -35,7 +35,7 @@ from service.dispatch.lookup import Lookup
 from service.errors import NotNow, RejectedError, TargetBusy, TargetMissing, Throttled
 from service.events.event import Event
 from service.routing.commands import Cancel, Command, Complete, OrStart, Rule, Signal, Start, StartOptions
-from service.temporal.closed import CLOSING, GROUP, MEMO
+from service.temporal.closed import CLOSING, GROUP, MEMO, plain_memo
 
 RPC_TIMEOUT = timedelta(seconds=10)
 TRACE_HEADERS = ("traceparent", "tracestate")
@@ -232,7 +232,7 @@ class Dispatcher:
             run_timeout=options.run_timeout,
             task_timeout=options.task_timeout,
             start_delay=delay,
-            memo={**options.memo, MEMO: self._memo(command)},
+            memo={**options.memo, MEMO: plain_memo(self._memo(command))},
             search_attributes=self._search_attributes(command, options),
             static_summary=_cut(options.summary or f"{command.event.type} from {command.event.record}"),
             static_details=self._details(command),

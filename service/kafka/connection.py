@@ -231,7 +231,7 @@ def _tls_problem(error: Exception) -> str:
             )
         case ssl.SSLError(reason="KEY_VALUES_MISMATCH"):
             return "the key is not that of the certificate"
-        case ssl.SSLError(reason=None | "PEM_LIB" | "NO_CERTIFICATE_OR_CRL_FOUND" | "NO_START_LINE"):
+        case ssl.SSLError():
             return f"no certificate, or no key, is in it as PEM ({error})"
     return str(error)
 

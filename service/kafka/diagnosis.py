@@ -271,11 +271,11 @@ def _refused(said: str, login: Login) -> str:
             f"it refuses our token ({said}): expired, for another audience or from another issuer, or signed "
             "by a key that it does not know; its log says which"
         )
+    apart = ": a user is made for each mechanism apart" if login.mechanism.startswith("SCRAM") else ""
     # Brokers do not tell the two apart, so that nobody can try out names.
     return (
         f"it knows no user {login.options['sasl_plain_username']!r} with this password for {login.mechanism} "
-        f"({said}); check TURNOUT_KAFKA__USERNAME and TURNOUT_KAFKA__PASSWORD_FILE: SCRAM users are made for "
-        "each mechanism apart"
+        f"({said}); check TURNOUT_KAFKA__USERNAME and TURNOUT_KAFKA__PASSWORD_FILE{apart}"
     )
 
 

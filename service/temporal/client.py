@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cache
-from typing import Any
 from urllib.parse import quote
 
 from temporalio.api.enums.v1 import IndexedValueType
@@ -12,11 +11,11 @@ from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, GetSystemInfoRequest
 from temporalio.client import Client, Plugin
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.envconfig import ClientConfig
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
 from service.errors import ConfigurationError, Unreachable
+from service.temporal.access import Access, why_unreachable
 
 AttributeTypes = Mapping[str, "IndexedValueType.ValueType"]
 
@@ -28,36 +27,21 @@ def runtime() -> Runtime:
     return Runtime(telemetry=TelemetryConfig(logging=quiet))
 
 
-def connect_options() -> dict[str, Any]:
-    """What Temporal's environment configuration says.
-
-    Raises:
-        ConfigurationError: It cannot be read.
-    """
-    try:
-        options = dict(ClientConfig.load_client_connect_config())
-    except (RuntimeError, ValueError, OSError) as error:
-        msg = f"Temporal's environment configuration (TEMPORAL_…) cannot be used: {error}"
-        raise ConfigurationError(msg) from error
-    options.setdefault("target_host", "127.0.0.1:7233")
-    options.setdefault("namespace", "default")
-    return options
-
-
-async def connect(plugins: Sequence[Plugin] = (), *, identity: str | None = None) -> Client:
+async def connect(access: Access, plugins: Sequence[Plugin] = (), *, identity: str | None = None) -> Client:
     """A client for the configured address and namespace, both seen to be there.
 
     Raises:
         Unreachable: Nothing answers at the address; the text says which and why.
-        ConfigurationError: The namespace does not exist, or we may not see it.
+        ConfigurationError: The namespace does not exist, we may not see it, or a file cannot be used.
     """
-    options = connect_options()
+    options = access.connect_options()
     address, namespace = options["target_host"], options["namespace"]
+    encryption = access.encryption
     try:
         async with asyncio.timeout(10):
             client = await Client.connect(
                 **options,
-                plugins=plugins,
+                plugins=[*([encryption] if encryption else []), *plugins],
                 # Calls are small, the network near: gzip, the SDK's default, is a quarter of a start's CPU.
                 grpc_compression=GrpcCompression.NONE,
                 identity=identity,
@@ -65,12 +49,8 @@ async def connect(plugins: Sequence[Plugin] = (), *, identity: str | None = None
                 runtime=runtime(),
             )
     except (RuntimeError, TimeoutError) as error:
-        why = str(error) or "no answer within 10 s"
-        msg = (
-            f"Temporal cannot be reached (TEMPORAL_ADDRESS={address}): {why}; "
-            "does a Temporal frontend listen there, and is TLS (TEMPORAL_TLS) as it expects?"
-        )
-        raise Unreachable(msg) from error
+        why = why_unreachable(error, options)
+        raise Unreachable(f"Temporal cannot be reached (TEMPORAL_ADDRESS={address}): {why}") from error
     await check_namespace(client, namespace)
     return client
 
