@@ -42,10 +42,12 @@ SAY_SECONDS = 60.0
 
 @dataclass(slots=True)
 class Trouble:
-    """Why no connection comes about, as far as that was found out; shared by all clients of a connection."""
+    """What was found out of connections that do not come about; shared by all clients of a connection."""
 
     reason: str = ""
     asked_at: float = float("-inf")
+    unusable: str = ""
+    """What is wrong with secrets that have changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +142,10 @@ class Connection:
                     password, context = self._password(), self._ssl_context()
                 except ConfigurationError as error:  # a certificate may come before its key
                     watched.look_again()
-                    log.warning("changed secrets cannot be used yet", reason=str(error))
+                    self._say_unusable(str(error))
                 else:
                     client._sasl_plain_password, client._ssl_context = password, context  # noqa: SLF001
+                    self.trouble.unusable = ""
                     log.info("changed secrets are used for new connections to Kafka")
             connection = await connect(node_id, **options)
             if connection is None:
@@ -152,6 +155,11 @@ class Connection:
             return connection
 
         client._get_conn = connected  # noqa: SLF001
+
+    def _say_unusable(self, reason: str) -> None:
+        if reason != self.trouble.unusable:
+            log.warning("changed secrets cannot be used yet", reason=reason)
+        self.trouble.unusable = reason
 
     async def _find_out_why(self, broker: Any) -> None:
         if broker is None or time.monotonic() - self.trouble.asked_at < SAY_SECONDS:

@@ -7,16 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.protocol.admin import CreateAclsRequest
 from pydantic import SecretStr
 
 from service.local import HOST
 from service.settings import KafkaSettings
 from tests.certificates import Authority
+from tests.integration.service import Site
 from tests.servers import ApacheKafka, random_port, why_no_apache_kafka
+
+# Numbers of the protocol, from the Javadoc of ResourceType, AclOperation, PatternType and AclPermissionType.
+TOPIC, GROUP = 2, 3
+READ, WRITE, DESCRIBE = 3, 4, 8
+LITERAL, ALLOW = 3, 3
 
 _MODULES = "org.apache.kafka.common.security"
 REAUTH_MS = 1_500
-"""How long a login by SCRAM-SHA-256 holds, until the broker cuts the connection."""
+"""How long a login by SCRAM-SHA-256 or a token holds at most, until the broker cuts the connection."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,7 @@ async def guarded_kafka(folder: Path) -> AsyncIterator[Guarded]:
                 'unsecuredLoginStringClaim_sub="broker";'
             ),
             f"{guarded}.scram-sha-256.connections.max.reauth.ms": str(REAUTH_MS),
+            f"{guarded}.oauthbearer.connections.max.reauth.ms": str(REAUTH_MS),
             "listener.name.certified.ssl.client.auth": "required",
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(folder / "broker.bundle.pem"),
@@ -116,3 +124,15 @@ async def guarded_kafka(folder: Path) -> AsyncIterator[Guarded]:
         )
     finally:
         broker.kill()
+
+
+async def allow(here: Site, operation: int, *names: str, user: str = "app") -> None:
+    """Give `user` the right to topics by their names in routes, or to `group` and groups that begin so."""
+    for name in names:
+        if name.startswith("group"):
+            kind, full = GROUP, name.replace("group", here.group, 1)
+        else:
+            kind, full = TOPIC, here.topics[name]
+        request = CreateAclsRequest(kind, full, LITERAL, f"User:{user}", "*", operation, ALLOW)
+        answer = await here.admin._send_to_controller(request)  # noqa: SLF001 - the client has no word for it
+        assert [code for code, _ in answer.creation_responses] == [0]
