@@ -114,8 +114,8 @@ class EndpointTokens(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ha
         token = answer.get("access_token")
         if not isinstance(token, str) or not token:
             raise NoToken(f"{self._name} answered without access_token")
-        lasts = answer.get("expires_in")
-        ends_at = asked_at + float(lasts) if isinstance(lasts, int | float) else end_of(token)
+        lasts = _number(answer.get("expires_in"))
+        ends_at = asked_at + lasts if lasts is not None else end_of(token)
         self._token = token
         self._ends_at = ends_at if ends_at is not None else asked_at + UNKNOWN_SECONDS
         self._new_at = asked_at + USED_SHARE * (self._ends_at - asked_at)
@@ -188,8 +188,13 @@ def end_of(token: str) -> float | None:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (ValueError, RecursionError):
         return None
-    end = claims.get("exp") if isinstance(claims, dict) else None
-    return float(end) if isinstance(end, int | float) and not isinstance(end, bool) else None
+    return _number(claims.get("exp")) if isinstance(claims, dict) else None
+
+
+def _number(value: object) -> float | None:
+    # What is no moment that anybody means is none: it may not even fit a float.
+    known = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1 << 50
+    return float(value) if known else None
 
 
 class _SeesRefusals(OAuthAuthenticator):  # type: ignore[misc] # aiokafka has no types
