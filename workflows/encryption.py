@@ -187,7 +187,13 @@ def make_key(key_id: str, raw: bytes) -> Key:
 
 
 def new_key(key_id: str) -> str:
-    """A line for a file of keys, with a key that nobody has seen."""
+    """A line for a file of keys, with a key that nobody has seen.
+
+    Raises:
+        ValueError: The id cannot be one.
+    """
+    if not _ID.fullmatch(key_id):
+        raise ValueError(f"{key_id!r} is no id of a key; write up to 100 letters, digits and . _ -")
     return f"{key_id} {base64.b64encode(os.urandom(KEY_BYTES)).decode()}"
 
 

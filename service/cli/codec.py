@@ -74,5 +74,8 @@ def make_key(
     ] = "",
 ) -> None:
     """Print a line with a new key for TURNOUT_ENCRYPTION__KEYS_FILE. Nobody else has it: keep it."""
-    line = new_key(key_id or f"{datetime.now(UTC):%Y-%m-%d}")
+    try:
+        line = new_key(key_id or f"{datetime.now(UTC):%Y-%m-%d}")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     typer.echo(line)

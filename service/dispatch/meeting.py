@@ -25,6 +25,7 @@ from service.routing.commands import Cancel, Command, Complete, OrStart, Signal,
 from service.routing.lookups import SYSTEM
 from service.temporal.client import search_attributes
 from service.temporal.closed import MEMO
+from workflows.encryption import NotReadable
 
 RPC_TIMEOUT = timedelta(seconds=5)
 METADATA = "__temporal_workflow_metadata"
@@ -138,7 +139,7 @@ async def _pollers(client: Client, task_queue: str) -> str:
 async def _handler(handle: WorkflowHandle, name: str) -> str:  # type: ignore[type-arg]
     try:
         metadata = await handle.query(METADATA, result_type=WorkflowMetadata, rpc_timeout=RPC_TIMEOUT)
-    except (RPCError, WorkflowQueryFailedError) as error:
+    except (RPCError, WorkflowQueryFailedError, NotReadable) as error:
         why = said(error) if isinstance(error, RPCError) else "its worker does not say"
         return f"whether its worker has a handler for signal {name} is not known: {why}"
     names = [signal.name for signal in metadata.definition.signal_definitions]

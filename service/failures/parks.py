@@ -22,7 +22,9 @@ from service.dispatch.links import NOWHERE, Links
 from service.errors import NotNow, Throttled
 from service.failures.parked import Parkable, to_parked
 from service.routing.commands import Command
+from service.temporal.closed import text_of
 from service.temporal.worker import service_queue
+from workflows.encryption import NotReadable
 from workflows.markdown import as_text
 from workflows.park import MEMO, Carried, Park, ParkStatus
 
@@ -164,7 +166,8 @@ class Parks:
 
     async def _open_park(self, found: WorkflowExecutionDescription) -> OpenPark:
         status = await _status(found)
-        tries = [one.last_failure.message for one in found.raw_description.pending_activities]
+        waiting = found.raw_description.pending_activities
+        tries = [await text_of(self._client, one.last_failure) for one in waiting]
         return OpenPark(
             id=found.id,
             target=await found.memo_value(TARGET, ""),
@@ -184,8 +187,11 @@ class Parks:
 
 
 async def _status(park: WorkflowExecutionDescription) -> ParkStatus:
-    # One that has not run yet has no memo of its own.
-    return await park.memo_value(MEMO, ParkStatus(), type_hint=ParkStatus)
+    try:
+        # One that has not run yet has no memo of its own.
+        return await park.memo_value(MEMO, ParkStatus(), type_hint=ParkStatus)
+    except NotReadable as error:
+        raise NotNow(f"the memo of {park.id}: {error}") from error
 
 
 def _fullness(park: WorkflowExecutionDescription, status: ParkStatus) -> str:

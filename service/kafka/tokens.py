@@ -193,8 +193,9 @@ def end_of(token: str) -> float | None:
 
 def _number(value: object) -> float | None:
     # What is no moment that anybody means is none: it may not even fit a float.
-    known = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1 << 50
-    return float(value) if known else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1 << 50:
+        return None
+    return float(value)
 
 
 class _SeesRefusals(OAuthAuthenticator):  # type: ignore[misc] # aiokafka has no types

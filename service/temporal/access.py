@@ -1,18 +1,21 @@
 """How to reach Temporal: its own environment configuration (`TEMPORAL_…`), and what that does not say."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from temporalio.api.common.v1 import Payload
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter, PayloadCodec
 from temporalio.envconfig import ClientConfig
 from temporalio.service import TLSConfig
 
 from service.addresses import is_this_machine
 from service.errors import ConfigurationError
 from service.secret_files import secret_of
-from workflows.encryption import Encryption
+from workflows.encryption import ENCODING, Encryption, NotReadable
 
 MOST_CHARACTERS = 300
 """Of what the SDK says, which may be a page of nested errors."""
@@ -46,6 +49,13 @@ class Access:
         except ValueError as error:
             raise ConfigurationError(f"TURNOUT_ENCRYPTION__KEYS_FILE: {error}") from error
 
+    @property
+    def converter(self) -> DataConverter:
+        """How values become payloads; raises as `encryption` does."""
+        if self.encryption:
+            return self.encryption.encrypting(pydantic_data_converter)
+        return replace(pydantic_data_converter, payload_codec=_WithoutKeys())
+
     def connect_options(self) -> dict[str, Any]:
         """What a client connects with, as environment and files say now.
 
@@ -78,6 +88,23 @@ class Access:
                 "(and TEMPORAL_TLS_SERVER_CA_CERT_PATH for an authority of your own), or set "
                 "TURNOUT_TEMPORAL__ALLOW_INSECURE=true in a network that you trust"
             )
+
+
+class _WithoutKeys(PayloadCodec):
+    """Encrypts nothing, and says what is missing where others do.
+
+    Without it a worker would take an encrypted signal for one that does not fit its workflow, and drop it.
+    """
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return list(payloads)
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        if any(payload.metadata.get("encoding") == ENCODING for payload in payloads):
+            raise NotReadable(
+                "a payload is encrypted, and there are no keys; set TURNOUT_ENCRYPTION__KEYS_FILE"
+            )
+        return list(payloads)
 
 
 _PARTS = (

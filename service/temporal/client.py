@@ -10,7 +10,6 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, GetSystemInfoRequest
 from temporalio.client import Client, Plugin
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
@@ -36,16 +35,15 @@ async def connect(access: Access, plugins: Sequence[Plugin] = (), *, identity: s
     """
     options = access.connect_options()
     address, namespace = options["target_host"], options["namespace"]
-    encryption = access.encryption
     try:
         async with asyncio.timeout(10):
             client = await Client.connect(
                 **options,
-                plugins=[*([encryption] if encryption else []), *plugins],
+                plugins=plugins,
                 # Calls are small, the network near: gzip, the SDK's default, is a quarter of a start's CPU.
                 grpc_compression=GrpcCompression.NONE,
                 identity=identity,
-                data_converter=pydantic_data_converter,
+                data_converter=access.converter,
                 runtime=runtime(),
             )
     except (RuntimeError, TimeoutError) as error:

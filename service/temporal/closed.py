@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -22,7 +23,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from service.errors import NotNow
 from service.temporal.client import for_namespace
-from workflows.encryption import NotReadable
+from workflows.encryption import EncryptionCodec, NotReadable
 
 MEMO = "turnout"
 """The memo that a start of ours sets: which event led to it, and who is told how it ended."""
@@ -156,8 +157,8 @@ async def how_it_closed(client: Client, run: Run) -> Closed | None:
 
 async def _decrypt(client: Client, end: HistoryEvent) -> None:
     codec = client.data_converter.payload_codec
-    if codec is None:
-        return
+    if not isinstance(codec, EncryptionCodec):
+        return  # what others have encrypted is theirs
     try:
         match end.WhichOneof("attributes"):
             case "workflow_execution_completed_event_attributes":
@@ -254,6 +255,16 @@ def _text_of(failure: RawFailure) -> str:
             return str(failure.message)
         return str(text)
     return str(failure.message)
+
+
+async def text_of(client: Client, failure: RawFailure) -> str:
+    """What `failure` says, decrypted where we have the key."""
+    copy = RawFailure()
+    copy.CopyFrom(failure)
+    if codec := client.data_converter.payload_codec:
+        with suppress(NotReadable):
+            await codec.decode_failure(copy)
+    return _text_of(copy)
 
 
 def plain_memo(values: Mapping[str, Any]) -> Payload:

@@ -1,6 +1,5 @@
 """An API key that changes in its file is the one that later calls bring."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from tests.contract.frontend import Frontend
 
 
 @pytest.fixture
-def key_file(tmp_path: Path, temporal_says: Frontend, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def key_file(tmp_path: Path, temporal_says: Frontend, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_says.address)
     monkeypatch.setenv("TEMPORAL_TLS", "false")
     file = tmp_path / "key"

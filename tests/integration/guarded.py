@@ -73,7 +73,7 @@ async def guarded_kafka(folder: Path) -> AsyncIterator[Guarded]:
     authority, other = Authority("ca"), Authority("otherca")
     (folder / "ca.pem").write_bytes(authority.certificate)
     (folder / "otherca.pem").write_bytes(other.certificate)
-    for name in ("broker", "app", "stranger"):
+    for name in ("broker", "app", "newcomer"):
         authority.issue(name).write(folder, name)
     other.issue("app").write(folder, "other")
     port, guarded_port, certificate_port, controller = (random_port() for _ in range(4))

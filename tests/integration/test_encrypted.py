@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ async def test_nothing_of_an_event_is_readable_in_temporal_and_all_of_it_where_i
         failed = await here.send("ended", {"id": "fail", "how": "fail", "card": CARD})
         await here.past(placed, *noted, returned, failed)
         for name in ("echo", "end", "fail"):
-            await here.until(lambda name=name: ended(here, name))
+            await here.until(partial(ended, here, name))
 
         # Nobody without the key reads it, whatever they look at.
         for name in ("echo", "keep", "end", "fail"):

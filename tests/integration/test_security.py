@@ -1,8 +1,6 @@
 """Kafka that asks who one is: each way in works, each failure says what is wrong, secrets are replaced."""
 
 import asyncio
-import base64
-import json
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
@@ -10,12 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import (
-    AdminClient,
-    ScramCredentialInfo,
-    ScramMechanism,
-    UserScramCredentialUpsertion,
-)
+from confluent_kafka import admin as confluent
 from pydantic import SecretStr
 
 from service.errors import NotNow, Unreachable
@@ -30,16 +23,13 @@ from service.settings import KafkaSettings
 from tests.integration.guarded import READ, WRITE, Guarded, allow
 from tests.integration.service import ECHOES, Site, site
 from tests.servers import random_port
+from tests.token_endpoint import jwt, token_endpoint
 
 
 def token(name: str = "app", *, seconds: float = 60) -> str:
-    """A token as the broker of tests takes it: signed by nobody."""
-
-    def part(content: dict[str, Any]) -> str:
-        return base64.urlsafe_b64encode(json.dumps(content).encode()).rstrip(b"=").decode()
-
+    """A token as the broker of tests takes it."""
     now = time.time()
-    return f"{part({'alg': 'none'})}.{part({'sub': name, 'iat': now - 100, 'exp': now + seconds})}."
+    return jwt(sub=name, iat=now - 100, exp=now + seconds)
 
 
 @pytest.fixture
@@ -167,9 +157,10 @@ async def test_a_mechanism_that_is_not_known_is_named_with_those_that_are(guarde
 
 
 def set_password(guarded: Guarded, user: str, password: str) -> None:
-    admin = AdminClient({"bootstrap.servers": guarded.door})
-    how = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
-    told = UserScramCredentialUpsertion(user, how, password.encode())
+    kinds: Any = confluent  # its types do not say that it has these
+    how = kinds.ScramCredentialInfo(kinds.ScramMechanism.SCRAM_SHA_256, 4096)
+    told = kinds.UserScramCredentialUpsertion(user, how, password.encode())
+    admin = kinds.AdminClient({"bootstrap.servers": guarded.door})
     for answer in admin.alter_user_scram_credentials([told]).values():
         answer.result(timeout=30)
 
@@ -217,6 +208,29 @@ async def _are_out(here: Site, count: int) -> bool:
     return {record.key for record in await here.read("out")} == {str(n + 1).encode() for n in range(count)}
 
 
+async def test_tokens_of_an_endpoint_are_renewed_while_records_are_written(
+    here: Site, guarded: Guarded
+) -> None:
+    await allow(here, WRITE, "in")
+    async with token_endpoint() as endpoint:
+        endpoint.answer = lambda: {"access_token": token(seconds=2), "expires_in": 2}
+        kafka = guarded.settings(
+            sasl_mechanism="OAUTHBEARER",
+            username=None,
+            password=None,
+            token_url=endpoint.url,
+            client_id="turnout",
+            client_secret=SecretStr("s3cret"),
+        )
+        sink = KafkaSink(kafka_connection(kafka))
+        await sink.start()
+        try:
+            while len(endpoint.asked) < 3:  # the broker ends each session with its token, or before
+                await sink.send(here.topics["in"], key=None, value=b"x", headers=())
+        finally:
+            await sink.stop()
+
+
 async def test_a_certificate_is_replaced_for_new_connections(
     here: Site, guarded: Guarded, tmp_path: Path
 ) -> None:
@@ -226,11 +240,11 @@ async def test_a_certificate_is_replaced_for_new_connections(
         for kind in ("pem", "key"):
             shutil.copy(guarded.folder / f"{name}.{kind}", tmp_path / f"our.{kind}")
 
-    present("stranger")
+    present("newcomer")
     connection = kafka_connection(
         guarded.with_certificate(tls_cert_file=tmp_path / "our.pem", tls_key_file=tmp_path / "our.key")
     )
-    await allow(here, WRITE, "out", user="stranger")
+    await allow(here, WRITE, "out", user="newcomer")
     sink = KafkaSink(connection)
     await sink.start()
 

@@ -216,5 +216,11 @@ def test_a_client_that_has_a_codec_already_is_refused(file: Path) -> None:
         Encryption(file).encrypting(once)
 
 
+@pytest.mark.parametrize("key_id", ["", "a b", "a/b", "schlüssel", "a\n", "a" * 101])
+def test_what_can_be_no_id_of_a_key_is_refused(key_id: str) -> None:
+    with pytest.raises(ValueError, match="is no id of a key"):
+        new_key(key_id)
+
+
 def test_a_new_key_is_another_one_each_time() -> None:
     assert len({new_key("a") for _ in range(3)}) == 3

@@ -1,13 +1,9 @@
 """Tokens to log in with: from a file, and from an endpoint that gives them for a while."""
 
-import base64
-import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 import aiokafka.conn
 import pytest
@@ -17,17 +13,10 @@ from hypothesis import strategies as st
 
 from service.kafka import tokens
 from service.kafka.tokens import EndpointTokens, NoToken, TokenEndpoint, TokenFile, end_of, see_refused_tokens
-from service.local import HOST, free_port
-from service.serving import Receive, Scope, Send, serving
+from service.serving import Receive, Scope, Send
+from tests.token_endpoint import Endpoint, jwt, token_endpoint
 
 SECRET = "the-secret-of-the-client"
-
-
-def jwt(**claims: Any) -> str:
-    def part(content: Any) -> str:
-        return base64.urlsafe_b64encode(json.dumps(content).encode()).rstrip(b"=").decode()
-
-    return f"{part({'alg': 'none'})}.{part(claims)}.signature"
 
 
 @dataclass
@@ -88,44 +77,12 @@ def test_an_end_that_is_no_number_is_none(claims: Mapping[str, Any]) -> None:
 # --- endpoints ---
 
 
-@dataclass
-class Endpoint:
-    """A token endpoint that answers as it is told, and keeps what it was asked."""
-
-    url: str
-    status: int = 200
-    answer: Any = field(default_factory=lambda: {"access_token": "one", "expires_in": 100})
-    asked: list[tuple[str, Mapping[str, list[str]]]] = field(default_factory=list)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = b""
-        more = True
-        while more:
-            part = await receive()
-            body += part.get("body", b"")
-            more = part.get("more_body", False)
-        headers = dict(scope["headers"])
-        _, _, who = headers[b"authorization"].decode().partition("Basic ")
-        self.asked.append((base64.b64decode(who).decode(), parse_qs(body.decode())))
-        raw = self.answer if isinstance(self.answer, bytes) else json.dumps(self.answer).encode()
-        await send({"type": "http.response.start", "status": self.status, "headers": []})
-        await send({"type": "http.response.body", "body": raw})
-
-
-@asynccontextmanager
-async def running() -> AsyncIterator[Endpoint]:
-    address = f"{HOST}:{free_port(21_000)}"
-    endpoint = Endpoint(f"http://{address}/token")
-    async with serving(endpoint, address, "X", at_once=10, grace_seconds=1):
-        yield endpoint
-
-
 def provider_of(endpoint: Endpoint, **more: Any) -> EndpointTokens:
     return EndpointTokens(TokenEndpoint(endpoint.url, "turnout", **({"client_secret": SECRET} | more)))
 
 
 async def test_a_token_is_used_until_most_of_its_time_is_over(clock: Clock) -> None:
-    async with running() as endpoint:
+    async with token_endpoint() as endpoint:
         provider = provider_of(endpoint, scope="kafka")
         for _ in range(3):
             assert await provider.token() == "one"
@@ -140,7 +97,7 @@ async def test_a_token_is_used_until_most_of_its_time_is_over(clock: Clock) -> N
 
 
 async def test_while_the_endpoint_is_away_the_token_is_used_for_as_long_as_it_lasts(clock: Clock) -> None:
-    async with running() as endpoint:
+    async with token_endpoint() as endpoint:
         provider = provider_of(endpoint)
         assert await provider.token() == "one"
     clock.now += 99
@@ -161,7 +118,7 @@ async def test_while_the_endpoint_is_away_the_token_is_used_for_as_long_as_it_la
 async def test_when_a_token_ends_is_told_by_the_endpoint_or_by_itself_or_guessed(
     clock: Clock, answer: Any, lasts: float
 ) -> None:
-    async with running() as endpoint:
+    async with token_endpoint() as endpoint:
         endpoint.answer = answer
         provider = provider_of(endpoint)
         await provider.token()
@@ -176,7 +133,7 @@ async def test_when_a_token_ends_is_told_by_the_endpoint_or_by_itself_or_guessed
 async def test_a_secret_of_the_client_is_read_anew_for_each_token(clock: Clock, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("first\n")
-    async with running() as endpoint:
+    async with token_endpoint() as endpoint:
         provider = provider_of(endpoint, client_secret=None, client_secret_file=file)
         await provider.token()
         file.write_text("second\n")
@@ -204,7 +161,7 @@ async def test_a_secret_of_the_client_is_read_anew_for_each_token(clock: Clock, 
 async def test_an_endpoint_that_gives_no_token_is_named_with_the_reason(
     clock: Clock, status: int, answer: Any, said: str
 ) -> None:
-    async with running() as endpoint:
+    async with token_endpoint() as endpoint:
         endpoint.status, endpoint.answer = status, answer
         with pytest.raises(NoToken, match=said) as raised:
             await provider_of(endpoint).token()
@@ -217,7 +174,7 @@ async def test_an_endpoint_that_never_answers_is_given_up(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokens, "ANSWER_SECONDS", 0.1)
-    async with running() as endpoint:
+    async with token_endpoint() as endpoint:
         monkeypatch.setattr(Endpoint, "__call__", _silent)
         with pytest.raises(NoToken, match=r"did not answer within|cannot be asked: ReadTimeout"):
             await provider_of(endpoint).token()
