@@ -148,7 +148,7 @@ def why_unreachable(error: Exception, options: Mapping[str, Any]) -> str:
 def _meanings(tls: TLSConfig | bool | None) -> Iterator[tuple[tuple[str, ...], str]]:
     own = isinstance(tls, TLSConfig) and tls.server_root_ca_cert
     trusted = "TEMPORAL_TLS_SERVER_CA_CERT_PATH" if own else "the authorities of the system"
-    yield ("Connection refused",), "nothing listens there"
+    yield ("Connection refused",), "the connection is refused: does a Temporal frontend listen there?"
     yield ("dns error",), "the name cannot be resolved"
     yield (
         ("UnknownIssuer",),

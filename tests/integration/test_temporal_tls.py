@@ -102,7 +102,7 @@ async def test_a_frontend_without_tls_or_with_an_old_certificate_or_none_at_all_
 ) -> None:
     with pytest.raises(Unreachable, match="it does not speak TLS; use its TLS port, or TEMPORAL_TLS=false"):
         await reached(temporal.address, environment(folder), monkeypatch)
-    with pytest.raises(Unreachable, match="nothing listens there"):
+    with pytest.raises(Unreachable, match="refused: does a Temporal frontend listen there"):
         await reached(f"{HOST}:{random_port()}", environment(folder), monkeypatch)
     async with tls_door(temporal.address, folder, certificate="old") as door:
         with pytest.raises(Unreachable, match="its certificate has expired; the frontend needs a new one"):
