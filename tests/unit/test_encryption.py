@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
@@ -16,6 +16,9 @@ from temporalio.exceptions import ApplicationError
 
 from workflows import encryption
 from workflows.encryption import ENCODING, KEY_ID, Encryption, EncryptionCodec, KeyFile, NotReadable, new_key
+
+any_time = settings(deadline=None)
+"""A loop for each example takes long on a busy machine."""
 
 payloads = st.builds(
     lambda metadata, data: Payload(metadata=metadata, data=data),
@@ -48,11 +51,13 @@ def decode(keys: KeyFile, *payloads: Payload) -> list[Payload]:
 # --- payloads ---
 
 
+@any_time
 @given(given_ones=st.lists(payloads, max_size=3))
 def test_any_payload_comes_back_as_it_was(keys: KeyFile, given_ones: list[Payload]) -> None:
     assert decode(keys, *encode(keys, *given_ones)) == given_ones
 
 
+@any_time
 @given(data=st.binary(min_size=8, max_size=200))
 def test_nothing_of_a_payload_is_in_what_it_becomes(keys: KeyFile, data: bytes) -> None:
     (one,) = encode(keys, Payload(metadata={"encoding": b"json/plain"}, data=data))
@@ -61,6 +66,7 @@ def test_nothing_of_a_payload_is_in_what_it_becomes(keys: KeyFile, data: bytes) 
     assert b"json/plain" not in one.data
 
 
+@any_time
 @given(payload=payloads, place=st.integers(0), change=st.integers(1, 255))
 def test_a_payload_of_which_a_byte_was_changed_is_refused(
     keys: KeyFile, payload: Payload, place: int, change: int
@@ -73,6 +79,7 @@ def test_a_payload_of_which_a_byte_was_changed_is_refused(
         decode(keys, one)
 
 
+@any_time
 @given(payload=payloads, length=st.integers(0, 27))
 def test_a_payload_that_was_cut_off_is_refused(keys: KeyFile, payload: Payload, length: int) -> None:
     (one,) = encode(keys, payload)
@@ -81,6 +88,7 @@ def test_a_payload_that_was_cut_off_is_refused(keys: KeyFile, payload: Payload, 
         decode(keys, one)
 
 
+@any_time
 @given(payload=payloads)
 def test_a_payload_is_not_read_by_another_key(keys: KeyFile, payload: Payload) -> None:
     (one,) = encode(keys, payload)
@@ -89,6 +97,7 @@ def test_a_payload_is_not_read_by_another_key(keys: KeyFile, payload: Payload) -
         decode(keys, one)
 
 
+@any_time
 @given(payload=payloads, key_id=st.binary(max_size=300).filter(lambda one: one not in {b"a", b"b"}))
 def test_a_key_that_is_not_known_is_named(keys: KeyFile, payload: Payload, key_id: bytes) -> None:
     (one,) = encode(keys, payload)
@@ -98,6 +107,7 @@ def test_a_key_that_is_not_known_is_named(keys: KeyFile, payload: Payload, key_i
     assert len(str(raised.value)) < 600
 
 
+@any_time
 @given(payload=plain_ones)
 def test_a_payload_that_is_not_encrypted_is_read_as_it_is(keys: KeyFile, payload: Payload) -> None:
     assert decode(keys, payload) == [payload]
