@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ import httpx
 import pytest
 from temporalio.api.common.v1 import Payload
 
+from service.cli import app as app_module
+from service.cli import codec as codec_family
 from service.codec import MOST_BYTES, Check, CodecServer, StaticTokens, check_of, everybody
 from service.errors import ConfigurationError
 from workflows.encryption import ENCODING, EncryptionCodec, KeyFile, new_key
@@ -48,6 +51,15 @@ def body_of(*payloads: Payload) -> bytes:
 def data_in(answer: httpx.Response) -> list[bytes]:
     assert answer.status_code == 200, answer.text
     return [base64.b64decode(payload["data"]) for payload in answer.json()["payloads"]]
+
+
+def turnout(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run a command in this process; returns its exit code."""
+    codes: list[int] = []
+    monkeypatch.setattr(app_module, "leave", codes.append)
+    monkeypatch.setattr(sys, "argv", ["turnout", *arguments])
+    app_module.main()
+    return codes[0]
 
 
 async def encrypted(codec: EncryptionCodec, data: bytes = SECRET) -> Payload:
@@ -184,3 +196,47 @@ def test_a_port_that_others_reach_needs_a_token(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(ConfigurationError, match="is empty; write the secret into it"):
         check_of(tmp_path / "empty", local=False)
+
+
+def test_without_the_package_it_is_said_what_to_install(
+    codec: EncryptionCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "starlette.applications", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'turnout\[api\]'"):
+        CodecServer(codec, everybody, origins=[]).app()
+
+
+# --- the command ---
+
+
+def test_a_new_key_is_printed_as_the_file_of_keys_wants_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert turnout(monkeypatch, "codec", "new-key", "2026-11") == 0
+    file = tmp_path / "new"
+    file.write_text(capsys.readouterr().out)
+    assert KeyFile(file).active().id == "2026-11"
+    assert turnout(monkeypatch, "codec", "new-key", "a/b") == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "nothing is encrypted; set TURNOUT_ENCRYPTION__KEYS_FILE"),
+        (
+            {"TURNOUT_ENCRYPTION__KEYS_FILE": "keys", "TURNOUT_CODEC__ADDRESS": "0.0.0.0:8091"},
+            "is reached from other machines, and whoever asks would see all payloads",
+        ),
+        ({"TURNOUT_ENCRYPTION__KEYS_FILE": "absent"}, "KEYS_FILE: the file of keys absent cannot be read"),
+    ],
+)
+def test_a_codec_server_that_nobody_or_everybody_could_use_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(codec_family, "configure_logging", lambda *_: None)
+    (tmp_path / "keys").write_text(new_key("k"))
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=said):
+        codec_family.serve()

@@ -145,13 +145,14 @@ def test_a_key_that_cannot_be_used_is_told_with_what_to_do(
     (tmp_path / "app.pem").write_bytes(pair.certificate)
     (tmp_path / "app.key").write_bytes(key(pair, other))
     (tmp_path / "both.pem").write_bytes(pair.certificate + pair.key)
-    options = {
-        "security_protocol": "SSL",
-        "cert_file": tmp_path / "app.pem",
-        "key_file": tmp_path / "app.key",
-    }
+    apart = Connection(
+        "127.0.0.1:9092",
+        security_protocol="SSL",
+        cert_file=tmp_path / "app.pem",
+        key_file=tmp_path / "app.key",
+    )
     with pytest.raises(ConfigurationError, match=said):
-        Connection("127.0.0.1:9092", **options).client_options()
+        apart.client_options()
     together = Connection("127.0.0.1:9092", security_protocol="SSL", cert_file=tmp_path / "both.pem")
     context = together.client_options()["ssl_context"]
     assert context.check_hostname

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -194,6 +195,12 @@ def test_a_file_of_keys_that_cannot_be_used_is_refused_with_what_to_write(
 def test_a_file_of_keys_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"absent cannot be read: No such file"):
         KeyFile(tmp_path / "absent")
+
+
+def test_without_the_package_it_is_said_what_to_install(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+    with pytest.raises(ValueError, match=r"pip install 'turnout\[encryption\]'"):
+        KeyFile(file)
 
 
 def test_a_key_is_never_in_the_text_of_what_holds_it(file: Path) -> None:

@@ -1,5 +1,6 @@
 """Tokens to log in with: from a file, and from an endpoint that gives them for a while."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,17 @@ from aiokafka.errors import SaslAuthenticationFailed
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.errors import ConfigurationError
 from service.kafka import tokens
-from service.kafka.tokens import EndpointTokens, NoToken, TokenEndpoint, TokenFile, end_of, see_refused_tokens
+from service.kafka.tokens import (
+    EndpointTokens,
+    NoToken,
+    TokenEndpoint,
+    TokenFile,
+    end_of,
+    http_client,
+    see_refused_tokens,
+)
 from service.serving import Receive, Scope, Send
 from tests.token_endpoint import Endpoint, jwt, token_endpoint
 
@@ -168,6 +178,12 @@ async def test_an_endpoint_that_gives_no_token_is_named_with_the_reason(
     # The Kafka client goes on after an OSError, and ends its own tasks by anything that it does not know.
     assert isinstance(raised.value, OSError)
     assert SECRET not in str(raised.value) + repr(provider_of(endpoint)._endpoint)  # noqa: SLF001
+
+
+def test_without_the_package_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'turnout\[api\]', or use "):
+        http_client()
 
 
 async def test_an_endpoint_that_never_answers_is_given_up(
