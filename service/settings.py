@@ -127,7 +127,8 @@ class KafkaSettings(_Part):
             yield "give password or password_file, not both"
         password = self.password or self.password_file
         by_password = self.username or password
-        by_token = self.token_file or self.token_url or self.client_id or self.client_secret_file
+        secret = self.client_secret or self.client_secret_file
+        by_token = self.token_file or self.token_url or self.client_id or secret
         if not self.security_protocol.startswith("SASL"):
             if self.sasl_mechanism or by_password or by_token:
                 yield (

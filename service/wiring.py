@@ -87,7 +87,7 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
     contracts = Contracts(found.workflows if roles.bridge else ())
     table = load_routes(settings.routes, judge_by(contracts)) if roles.bridge else None
     connection, access = kafka_connection(settings.kafka), temporal_access(settings)
-    for exposed in read_by_others(list(settings.secret_files())):
+    for exposed in read_by_others([*settings.secret_files(), *access.secret_files()]):
         log.warning("a secret is not secret", reason=exposed)
     # A worker alone knows from the routes how results are written, if there is a registry at all.
     topics = table or (load_routes(settings.routes) if settings.registry.url else None)

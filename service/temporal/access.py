@@ -1,5 +1,6 @@
 """How to reach Temporal: its own environment configuration (`TEMPORAL_…`), and what that does not say."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +18,7 @@ from service.errors import ConfigurationError
 from service.secret_files import secret_of
 from workflows.encryption import ENCODING, Encryption, NotReadable
 
+KEY_PATH = "TEMPORAL_TLS_CLIENT_KEY_PATH"
 MOST_CHARACTERS = 300
 """Of what the SDK says, which may be a page of nested errors."""
 
@@ -48,6 +50,11 @@ class Access:
             return Encryption(self.keys_file)
         except ValueError as error:
             raise ConfigurationError(f"TURNOUT_ENCRYPTION__KEYS_FILE: {error}") from error
+
+    def secret_files(self) -> Iterator[tuple[str, Path | None]]:
+        """The files of Temporal's own settings that others must not read, with their settings."""
+        key = os.environ.get(KEY_PATH)
+        yield KEY_PATH, Path(key) if key else None
 
     @property
     def converter(self) -> DataConverter:
@@ -110,7 +117,7 @@ class _WithoutKeys(PayloadCodec):
 _PARTS = (
     ("server_root_ca_cert", "TEMPORAL_TLS_SERVER_CA_CERT_PATH", b"CERTIFICATE"),
     ("client_cert", "TEMPORAL_TLS_CLIENT_CERT_PATH", b"CERTIFICATE"),
-    ("client_private_key", "TEMPORAL_TLS_CLIENT_KEY_PATH", b"PRIVATE KEY"),
+    ("client_private_key", KEY_PATH, b"PRIVATE KEY"),
 )
 
 

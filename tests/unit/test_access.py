@@ -47,6 +47,12 @@ def test_what_the_sdk_says_is_told_with_what_to_do(said: str, means: str) -> Non
     assert len(why_unreachable(RuntimeError("x" * 10_000), {})) < 500
 
 
+def test_the_key_of_temporals_own_settings_is_known_as_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(Access().secret_files()) == [("TEMPORAL_TLS_CLIENT_KEY_PATH", None)]
+    monkeypatch.setenv("TEMPORAL_TLS_CLIENT_KEY_PATH", "/run/key")
+    assert list(Access().secret_files()) == [("TEMPORAL_TLS_CLIENT_KEY_PATH", Path("/run/key"))]
+
+
 def test_payloads_of_others_are_read_as_they_are() -> None:
     payload = Payload(metadata={"encoding": b"binary/plain"}, data=b"x")
     assert asyncio.run(Access().converter.decode([payload])) == [b"x"]

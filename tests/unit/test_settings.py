@@ -233,6 +233,7 @@ CLIENT = {"KAFKA__TOKEN_URL": "https://login/token", "KAFKA__CLIENT_ID": "t", "K
         ({"KAFKA__USERNAME": "turnout"}, "there are credentials to log in with, and no login"),
         ({"KAFKA__SASL_MECHANISM": "PLAIN"}, "there are credentials to log in with, and no login"),
         ({"KAFKA__TOKEN_FILE": "x"}, "there are credentials to log in with, and no login"),
+        ({"KAFKA__CLIENT_SECRET": SECRET}, "there are credentials to log in with, and no login"),
         ({"KAFKA__TLS_CA_FILE": "x"}, "tls_… files are for TLS; set security_protocol to SSL or SASL_SSL"),
         ({"KAFKA__TLS_KEY_FILE": "x", "KAFKA__SECURITY_PROTOCOL": "SSL"}, "tls_key_file needs tls_cert_file"),
         (TOKEN, "OAUTHBEARER needs token_file or token_url, and not both"),
