@@ -8,6 +8,7 @@ from datetime import datetime
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from service.access import temporal_access
 from service.lifecycle import patiently
 from service.pipeline import encodings_with_registry, kafka_connection, make_publisher, make_search, open_sink
 from service.results.closing import Closings
@@ -60,7 +61,7 @@ async def catching_up(settings: Settings, stop: asyncio.Event) -> AsyncIterator[
     connection, table = kafka_connection(settings.kafka), load_routes(settings.routes)
     encodings = await encodings_with_registry(settings, table, stop)
     async with open_sink(settings, connection, stop) as sink:
-        client = await patiently(connect, settings.start_timeout, stop)
+        client = await patiently(lambda: connect(temporal_access(settings)), settings.start_timeout, stop)
         metrics = Metrics()
         closings = Closings(client, make_publisher(connection, sink, metrics, encodings), metrics)
         yield CatchingUp(client, make_search(settings, connection, client, table, closings))

@@ -10,6 +10,7 @@ from pathlib import Path
 from temporalio.client import Client
 
 from activities.correlation import Seal
+from service.access import temporal_access
 from service.dispatch.contracts import Contracts
 from service.dispatch.examining import Examining
 from service.dispatch.explaining import Explaining, Verdict
@@ -137,7 +138,7 @@ async def explain(
         rule = table.topics[record.topic].unmatched
         becomes = "nothing becomes of it" if rule is Rule.SKIP else "it becomes a letter"
         outcome = f"{becomes}: no route takes type {event.type}, and its topic says unmatched: {rule}"
-    met = await _met(verdicts) if live else {}
+    met = await _met(settings, verdicts) if live else {}
     return Explained(record, event, outcome, verdicts, met, elsewhere)
 
 
@@ -178,8 +179,8 @@ def _without_mistakes(what: str, findings: Sequence[Finding]) -> None:
         raise ConfigurationError(f"{what} cannot be used: {count}", findings)
 
 
-async def _met(verdicts: Sequence[Verdict]) -> dict[str, Sequence[str]]:
-    client = await connect()
+async def _met(settings: Settings, verdicts: Sequence[Verdict]) -> dict[str, Sequence[str]]:
+    client = await connect(temporal_access(settings))
     return {
         one.route.name: [
             sentence async for sentence in met_by(one.command, for_namespace(client, one.command.namespace))
@@ -229,7 +230,7 @@ async def rehearse_sending(
     """
     table = load_routes(settings.routes)
     preview = await _preview_of(settings, table)
-    client = await connect()
+    client = await connect(temporal_access(settings))
     guards = await _guards(client, table, lifted)
     connection, pauses = kafka_connection(settings.kafka), make_pauses(table)
     await switchboard_looked_at(settings, client, pauses).begin()
@@ -273,7 +274,9 @@ async def send_letters(
         reader(connection) as walking,
         reader(connection) as aside,
     ):
-        client = await patiently(lambda: connect([IdentityPlugin()]), settings.start_timeout, stop)
+        client = await patiently(
+            lambda: connect(temporal_access(settings), [IdentityPlugin()]), settings.start_timeout, stop
+        )
         pipeline = await make_pipeline(
             settings, connection, sink, client, table, contracts, frozenset(), Metrics(), stop
         )

@@ -8,6 +8,7 @@ from typing import TypeVar
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from service.access import temporal_access
 from service.dispatch.answers import said
 from service.dispatch.links import Links
 from service.errors import NotNow, Unreachable
@@ -98,7 +99,7 @@ class Neighbours:
         await self.asked(KAFKA, ask(), CONNECT_SECONDS)
 
     async def _meet_temporal(self) -> None:
-        if client := await self.asked(TEMPORAL, connect(), CONNECT_SECONDS):
+        if client := await self.asked(TEMPORAL, connect(temporal_access(self.settings)), CONNECT_SECONDS):
             links = Links(self.settings.temporal.ui_url)
             group = self.settings.group
             self.temporal = AtTemporal(

@@ -33,6 +33,7 @@ from service.kafka.connection import Connection
 from service.kafka.given_up import GivenUp
 from service.kafka.reading import reader
 from service.kafka.sink import KafkaSink
+from service.kafka.tokens import EndpointTokens, TokenEndpoint, TokenFile, http_client
 from service.lifecycle import patiently
 from service.results.closing import Closings
 from service.results.encodings import make_encodings
@@ -59,16 +60,42 @@ SINK_MARGIN_SECONDS = 5.0
 
 
 def kafka_connection(kafka: KafkaSettings) -> Connection:
-    """How to reach the configured cluster."""
-    return Connection(
+    """How to reach the configured cluster.
+
+    Raises:
+        ConfigurationError: A package is missing, or a file cannot be used.
+    """
+    connection = Connection(
         bootstrap_servers=kafka.bootstrap_servers,
         security_protocol=kafka.security_protocol,
         sasl_mechanism=kafka.sasl_mechanism,
         username=kafka.username,
-        password=kafka.secret(),
+        password=kafka.password.get_secret_value() if kafka.password else None,
+        password_file=kafka.password_file,
         ca_file=kafka.tls_ca_file,
         cert_file=kafka.tls_cert_file,
         key_file=kafka.tls_key_file,
+        tokens=_tokens(kafka),
+    )
+    connection.client_options()  # a file that cannot be used is said at once
+    return connection
+
+
+def _tokens(kafka: KafkaSettings) -> EndpointTokens | TokenFile | None:
+    if kafka.token_file:
+        return TokenFile(kafka.token_file)
+    if not kafka.token_url:
+        return None
+    http_client()
+    return EndpointTokens(
+        TokenEndpoint(
+            kafka.token_url,
+            kafka.client_id,
+            kafka.client_secret.get_secret_value() if kafka.client_secret else None,
+            kafka.client_secret_file,
+            kafka.token_scope,
+            kafka.token_ca_file,
+        )
     )
 
 

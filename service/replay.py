@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from temporalio.client import Client
 
+from service.access import temporal_access
 from service.dispatch.answers import OutcomeKind
 from service.dispatch.contracts import Contracts
 from service.dispatch.identity import IdentityPlugin
@@ -85,7 +86,7 @@ async def rehearse_replay(settings: Settings, asked: Asked, told: Told) -> Resul
     cluster = await cluster_with_topics(connection, table, settings.group)
     route = _on_real_topics(route, table, cluster)
     judge = Judge(make_decoder(settings, table, cluster), table, contracts, GivenUp())
-    client, pauses = await connect(), make_pauses(table)
+    client, pauses = await connect(temporal_access(settings)), make_pauses(table)
     await switchboard_looked_at(settings, client, pauses).begin()
     if name := _paused(pauses, route):
         told.say(f"a replay is refused while this is paused: {pauses.why(name)}")
@@ -116,7 +117,9 @@ async def replay(
         reader(connection) as looking,
         reader(connection) as reading,
     ):
-        client = await patiently(lambda: connect([IdentityPlugin()]), settings.start_timeout, stop)
+        client = await patiently(
+            lambda: connect(temporal_access(settings), [IdentityPlugin()]), settings.start_timeout, stop
+        )
         pipeline = await make_pipeline(
             *(settings, connection, sink, client, table, contracts, frozenset[str](), outcomes, stop),
             only=route.name,

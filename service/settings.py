@@ -22,9 +22,11 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from service.addresses import is_this_machine
 from service.api.keys import ALGORITHMS
 from service.durations import parse_duration
 from service.errors import ConfigurationError
+from service.secret_files import text_of
 
 PREFIX = "TURNOUT_"
 
@@ -65,20 +67,36 @@ class KafkaSettings(_Part):
     """`host:port`, several with commas."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """How to log in."""
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    allow_insecure: bool = False
+    """Take a way to brokers, or to the token endpoint, that is not encrypted, also beyond this machine."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
     """Needed with `SASL_…`."""
     username: str | None = None
-    """Needed with `SASL_…`."""
+    """Needed with `SASL_…`, but for `OAUTHBEARER`."""
     password: SecretStr | None = None
     """Better in a file."""
     password_file: Path | None = None
-    """The file that holds the password."""
+    """The file that holds the password; read anew when it has changed."""
+    token_file: Path | None = None
+    """For `OAUTHBEARER`: a file with a token that another process keeps fresh; read anew for each login."""
+    token_url: str = ""
+    """In its place: where tokens are given to clients (OAuth 2.0, client credentials)."""
+    client_id: str = ""
+    """Who we are at `token_url`."""
+    client_secret: SecretStr | None = None
+    """Our secret there; better in a file."""
+    client_secret_file: Path | None = None
+    """The file that holds it; read anew for each token."""
+    token_scope: str = ""
+    """What tokens of `token_url` are to be good for, where it wants to be told."""
+    token_ca_file: Path | None = None
+    """Who vouches for `token_url`; absent, the authorities of the system."""
     tls_ca_file: Path | None = None
     """Who is trusted; absent, those whom the system trusts."""
     tls_cert_file: Path | None = None
-    """Our certificate, where the brokers ask for one."""
+    """Our certificate, where the brokers ask for one; read anew when it has changed."""
     tls_key_file: Path | None = None
-    """Its key."""
+    """Its key, if it is in a file of its own."""
     group_instance_id: str | None = None
     """A static member: restarted, it goes on without a rebalance."""
     session_timeout: Duration = timedelta(seconds=45)
@@ -91,37 +109,86 @@ class KafkaSettings(_Part):
             _address(address.strip(), example="127.0.0.1:9092")
         return value
 
+    @field_validator("token_url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if value and not _URL.fullmatch(value):
+            msg = "is no address of a token endpoint; write for example https://login.shop/oauth2/token"
+            raise ValueError(msg)
+        return value
+
     @model_validator(mode="after")
-    def _one_password(self) -> "KafkaSettings":
-        if self.password and self.password_file:
-            msg = "give password or password_file, not both"
-            raise ValueError(msg)
-        secret = self.password or self.password_file
-        if self.security_protocol.startswith("SASL") and not (
-            self.sasl_mechanism and self.username and secret
-        ):
-            msg = "SASL needs sasl_mechanism, username, and password or password_file"
-            raise ValueError(msg)
+    def _whole(self) -> "KafkaSettings":
+        problems = (*self._login_problems(), *self._tls_problems(), *self._insecurities())
+        if problems:
+            raise ValueError(problems[0])
         return self
 
-    def secret(self) -> str | None:
-        """The password, from wherever it was given.
+    def _login_problems(self) -> Iterator[str]:
+        if self.password and self.password_file:
+            yield "give password or password_file, not both"
+        password = self.password or self.password_file
+        by_password = self.username or password
+        secret = self.client_secret or self.client_secret_file
+        by_token = self.token_file or self.token_url or self.client_id or secret
+        if not self.security_protocol.startswith("SASL"):
+            if self.sasl_mechanism or by_password or by_token:
+                yield (
+                    "there are credentials to log in with, and no login; set security_protocol to SASL_SSL, "
+                    "or take them away"
+                )
+        elif self.sasl_mechanism == "OAUTHBEARER":
+            if by_password:
+                yield "OAUTHBEARER takes no username and password; give token_file, or token_url"
+            yield from self._token_problems()
+        else:
+            if by_token:
+                yield "token_file, token_url and client_… are for OAUTHBEARER; set sasl_mechanism to that"
+            if not (self.sasl_mechanism and self.username and password):
+                yield "SASL needs sasl_mechanism, username, and password or password_file"
 
-        Raises:
-            ConfigurationError: The file cannot be read.
-        """
-        if self.password_file is not None:
-            return _text_of(self.password_file, "TURNOUT_KAFKA__PASSWORD_FILE")
-        return self.password.get_secret_value() if self.password else None
+    def _token_problems(self) -> Iterator[str]:
+        if self.client_secret and self.client_secret_file:
+            yield "give client_secret or client_secret_file, not both"
+        if bool(self.token_file) == bool(self.token_url):
+            yield "OAUTHBEARER needs token_file or token_url, and not both"
+        if self.token_url and not (self.client_id and (self.client_secret or self.client_secret_file)):
+            yield "token_url needs client_id, and client_secret or client_secret_file"
+
+    def _tls_problems(self) -> Iterator[str]:
+        if self.tls_key_file and not self.tls_cert_file:
+            yield "tls_key_file needs tls_cert_file"
+        if (self.tls_ca_file or self.tls_cert_file) and not self.security_protocol.endswith("SSL"):
+            yield "tls_… files are for TLS; set security_protocol to SSL or SASL_SSL"
+
+    def _insecurities(self) -> Iterator[str]:
+        if self.allow_insecure:
+            return
+        cure = "or set TURNOUT_KAFKA__ALLOW_INSECURE=true in a network that you trust"
+        if not self.security_protocol.endswith("SSL"):
+            for address in self.bootstrap_servers.split(","):
+                if not is_this_machine(address):
+                    yield (
+                        f"{self.security_protocol} to {address.strip()} is not encrypted; set "
+                        f"security_protocol to SSL or SASL_SSL, {cure}"
+                    )
+        if self.token_url.startswith("http://") and not is_this_machine(_host_of(self.token_url)):
+            yield f"token_url is not encrypted, and the client's secret goes there; use https, {cure}"
+
+    def secret_files(self) -> Iterator[tuple[str, Path | None]]:
+        """The files that others must not read, with their settings."""
+        yield "TURNOUT_KAFKA__PASSWORD_FILE", self.password_file
+        yield "TURNOUT_KAFKA__TOKEN_FILE", self.token_file
+        yield "TURNOUT_KAFKA__CLIENT_SECRET_FILE", self.client_secret_file
+        yield "TURNOUT_KAFKA__TLS_KEY_FILE", self.tls_key_file or self.tls_cert_file
 
 
-def _text_of(file: Path, setting: str) -> str:
-    try:
-        return file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        msg = f"{setting}={file} cannot be read: {reason}"
-        raise ConfigurationError(msg) from error
+_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+
+
+def _host_of(url: str) -> str:
+    host = url.partition("://")[2].partition("/")[0]
+    return host if re.search(r":[0-9]+$", host) else f"{host}:80"
 
 
 class _Secrets(_Part):
@@ -148,7 +215,7 @@ class _Secrets(_Part):
         if self.secret_file is None:
             return [self.secret.get_secret_value()] if self.secret else []
         setting = f"TURNOUT_{type(self).__name__.removesuffix('Settings').upper()}__SECRET_FILE"
-        lines = [line.strip() for line in _text_of(self.secret_file, setting).splitlines() if line.strip()]
+        lines = [line.strip() for line in text_of(self.secret_file, setting).splitlines() if line.strip()]
         if not lines:
             msg = f"{setting}={self.secret_file} is empty; write a secret into it"
             raise ConfigurationError(msg)
@@ -162,6 +229,10 @@ class CallsSettings(_Secrets):
 class TemporalSettings(_Part):
     """What Temporal's own environment (`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, …) does not say."""
 
+    api_key_file: Path | None = None
+    """A file with the API key, in place of `TEMPORAL_API_KEY`; read anew when it has changed."""
+    allow_insecure: bool = False
+    """Take a way to Temporal that is not encrypted, also beyond this machine."""
     ui_url: str = ""
     """Where the Temporal UI is: links on log lines and in the details of workflows."""
     trace_url: str = ""
@@ -318,6 +389,8 @@ class RegistrySettings(_Part):
     """Our certificate, where the registry asks for one."""
     tls_key_file: Path | None = None
     """The key of our certificate, if it is in a file of its own."""
+    allow_insecure: bool = False
+    """Send a password or a token to it, be the way encrypted or not."""
 
     @field_validator("url")
     @classmethod
@@ -338,7 +411,21 @@ class RegistrySettings(_Part):
         if self.tls_key_file and not self.tls_cert_file:
             msg = "tls_key_file needs tls_cert_file"
             raise ValueError(msg)
+        who = self.password or self.password_file or self.token or self.token_file
+        plain = self.url.startswith("http://") and not is_this_machine(_host_of(self.url))
+        if who and plain and not self.allow_insecure:
+            msg = (
+                "url is not encrypted, and a password or token goes there; use https, or set "
+                "TURNOUT_REGISTRY__ALLOW_INSECURE=true in a network that you trust"
+            )
+            raise ValueError(msg)
         return self
+
+    def secret_files(self) -> Iterator[tuple[str, Path | None]]:
+        """The files that others must not read, with their settings."""
+        yield "TURNOUT_REGISTRY__PASSWORD_FILE", self.password_file
+        yield "TURNOUT_REGISTRY__TOKEN_FILE", self.token_file
+        yield "TURNOUT_REGISTRY__TLS_KEY_FILE", self.tls_key_file or self.tls_cert_file
 
     def authorization(self) -> str:
         """What the header `Authorization` says; empty where nobody is to log in.
@@ -355,8 +442,52 @@ class RegistrySettings(_Part):
 
 def _secret(given: SecretStr | None, file: Path | None, setting: str) -> str:
     if file is not None:
-        return _text_of(file, setting)
+        return text_of(file, setting)
     return given.get_secret_value() if given else ""
+
+
+class EncryptionSettings(_Part):
+    """How payloads are encrypted on their way to Temporal; the same for bridges, workers and commands."""
+
+    keys_file: Path | None = None
+    """The file of keys, one per line; the first encrypts, all decrypt. Absent, nothing is encrypted."""
+
+
+class CodecSettings(_Part):
+    """Who may have payloads decrypted for the Temporal UI: `turnout codec serve`."""
+
+    address: str = "127.0.0.1:8091"
+    """Where it listens, `host:port`."""
+    origins: str = ""
+    """The Temporal UI as browsers know it, for example `https://temporal.shop`; several with commas."""
+    namespaces: str = ""
+    """The namespaces whose payloads it decrypts, with commas; absent, all."""
+    token_file: Path | None = None
+    """A file with the tokens of those who may ask, one per line; needed beyond this machine."""
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """The items of `origins`."""
+        return tuple(origin.rstrip("/") for origin in _listed(self.origins))
+
+    @property
+    def allowed_namespaces(self) -> frozenset[str]:
+        """The items of `namespaces`; empty allows all."""
+        return frozenset(_listed(self.namespaces))
+
+    @field_validator("address")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        return _address(value, example="127.0.0.1:8091")
+
+    @field_validator("origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for origin in _listed(value):
+            if not re.fullmatch(r"https?://[^\s/?#@]+/?", origin):
+                msg = f"{origin!r} is no origin; write for example https://temporal.shop, and no path"
+                raise ValueError(msg)
+        return value
 
 
 class LogSettings(_Part):
@@ -536,11 +667,23 @@ class Settings(BaseSettings):
     calls: CallsSettings = CallsSettings()
     closing: ClosingSettings = ClosingSettings()
     registry: RegistrySettings = RegistrySettings()
+    encryption: EncryptionSettings = EncryptionSettings()
+    codec: CodecSettings = CodecSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     traces: TracesSettings = TracesSettings()
     health: HealthSettings = HealthSettings()
     api: ApiSettings = ApiSettings()
+
+    def secret_files(self) -> Iterator[tuple[str, Path | None]]:
+        """The files that others must not read, with their settings."""
+        yield from self.kafka.secret_files()
+        yield "TURNOUT_TEMPORAL__API_KEY_FILE", self.temporal.api_key_file
+        yield "TURNOUT_ENCRYPTION__KEYS_FILE", self.encryption.keys_file
+        yield from self.registry.secret_files()
+        yield "TURNOUT_CALLS__SECRET_FILE", self.calls.secret_file
+        yield "TURNOUT_CLOSING__SECRET_FILE", self.closing.secret_file
+        yield "TURNOUT_CODEC__TOKEN_FILE", self.codec.token_file
 
     def for_process(self, number: int) -> "Settings":
         """Those of the `number`-th of several processes, from 1: what only one can have is each one's own.

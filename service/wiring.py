@@ -17,6 +17,7 @@ from temporalio.worker import Worker
 from activities.parking import ParkingActivities
 from activities.ports import ResultPublisher
 from activities.sweeping import SweepingActivities
+from service.access import temporal_access
 from service.api.handler import Handler
 from service.dispatch.contracts import Contracts
 from service.dispatch.identity import IdentityPlugin
@@ -49,6 +50,7 @@ from service.results.closing import Closings
 from service.results.receiver import Receiver, receiving
 from service.results.sweeper import Sweeper
 from service.routing.table import RouteTable, load_routes
+from service.secret_files import read_by_others
 from service.settings import Settings, WorkerSettings
 from service.telemetry.health import AWAY_SECONDS, Asked, Health
 from service.telemetry.metrics import Metrics
@@ -57,6 +59,7 @@ from service.telemetry.scraping import page_at, served
 from service.telemetry.traces import Traces, make_traces
 from service.temporal.client import check_answers, connect
 from service.temporal.core import core
+from service.temporal.renewal import Renewal
 from service.temporal.sweep import begin_sweep
 from service.temporal.switchboard import SwitchboardClient
 from service.temporal.versions import deployment_version
@@ -92,7 +95,9 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
     version = deployment_version(os.environ)
     contracts = Contracts(found.workflows if roles.bridge else ())
     table = load_routes(settings.routes, judge_by(contracts)) if roles.bridge else None
-    connection = kafka_connection(settings.kafka)
+    connection, access = kafka_connection(settings.kafka), temporal_access(settings)
+    for exposed in read_by_others([*settings.secret_files(), *access.secret_files()]):
+        log.warning("a secret is not secret", reason=exposed)
     # A worker alone knows from the routes how results are written, if there is a registry at all.
     topics = table or (load_routes(settings.routes) if settings.registry.url else None)
     metrics = Metrics()
@@ -110,8 +115,11 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
         open_sink(settings, connection, stop) as sink,
     ):
         client = await patiently(
-            lambda: connect([IdentityPlugin()], runtime=measured.runtime), settings.start_timeout, stop
+            lambda: connect(access, [IdentityPlugin()], runtime=measured.runtime),
+            settings.start_timeout,
+            stop,
         )
+        renewal = Renewal(client, access)
         # What the bridge starts on this queue may begin here at once, without a round by way of the server.
         # Not with a version: it would begin on this one, whichever is current (seen with server 1.32).
         eager = frozenset({settings.worker.task_queue} if roles.worker and not version else ())
@@ -138,13 +146,17 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
             if table
             else None
         )
+        if bridge:
+            renewal.also_for(bridge.service_worker)
         try:
             async with asyncio.TaskGroup() as tasks:
-                watching = tasks.create_task(_watch(health, sink, client, stop))
+                watching = tasks.create_task(_watch(health, sink, client, renewal, stop))
                 doing = [tasks.create_task(bridge.run(stop))] if bridge else []
                 if roles.worker:
                     doing.append(
-                        tasks.create_task(_work(settings, client, found, version, publisher, traces, stop))
+                        tasks.create_task(
+                            _work(settings, client, found, version, publisher, traces, renewal, stop)
+                        )
                     )
                     if not bridge:
                         health.started()
@@ -157,12 +169,15 @@ async def serve(settings: Settings, roles: Roles, stop: asyncio.Event) -> None:
             await traces.close()
 
 
-async def _watch(health: Health, sink: KafkaSink, client: Client, stop: asyncio.Event) -> None:
-    """Keep `health` with how things are, until this is cancelled."""
+async def _watch(
+    health: Health, sink: KafkaSink, client: Client, renewal: Renewal, stop: asyncio.Event
+) -> None:
+    """Keep `health` with how things are, and secrets as they are, until this is cancelled."""
     temporal = Asked("Temporal", partial(check_answers, client), AWAY_SECONDS)
     health.watch(sink.problems)
     health.watch(temporal)
     async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(renewal.keep_looking())
         tasks.create_task(health.keep_looking())
         tasks.create_task(temporal.keep_asking())
         await stop.wait()
@@ -176,6 +191,7 @@ async def _work(
     version: WorkerDeploymentVersion | None,
     publisher: ResultPublisher,
     traces: Traces,
+    renewal: Renewal,
     stop: asyncio.Event,
 ) -> None:
     worker = make_worker(
@@ -196,6 +212,7 @@ async def _work(
         deployment=version.deployment_name if version else "",
         build=version.build_id if version else "",
     )
+    renewal.also_for(worker)
     await _run(worker, settings.worker.grace, stop)
 
 

@@ -140,13 +140,20 @@ class ApacheKafka(LocalServer):
         folder: Empty, or that of an earlier broker whose data to serve.
         overrides: Broker properties on top of, or instead of, the usual ones.
         port: Where it listens; None takes a random free one.
+        scram_users: Passwords of users that it knows from the first, by SCRAM.
     """
 
     def __init__(
-        self, folder: Path, *, overrides: Mapping[str, str] | None = None, port: int | None = None
+        self,
+        folder: Path,
+        *,
+        overrides: Mapping[str, str] | None = None,
+        port: int | None = None,
+        scram_users: Mapping[str, str] | None = None,
     ) -> None:
         port = port or random_port()
         controller = free_port(port + 1)
+        self._scram_users = scram_users or {}
         self._data = folder / "data"
         self._settings = folder / "server.properties"
         self._log = folder / "kafka.log"
@@ -197,6 +204,9 @@ class ApacheKafka(LocalServer):
         cluster = "T" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
         argv = [*self._java, "-XX:TieredStopAtLevel=1", "-cp", kafka_jars() / "*"]
         argv += ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", self._settings]
+        for name, password in self._scram_users.items():
+            for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
+                argv += ["--add-scram", f"{mechanism}=[name={name},password={password}]"]
         tool = Child("Kafka's StorageTool", argv, log_path=self._log)
         tool.start()
         try:

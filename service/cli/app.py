@@ -31,6 +31,7 @@ FAMILIES: Mapping[str, Sequence[str]] = {
     "replay": ("replay",),
     "replay_check": ("replay-check",),
     "closing": ("closing",),
+    "codec": ("codec",),
     "routes": ("routes",),
     "documents": ("docs",),
     "ui": ("ui",),

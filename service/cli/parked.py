@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from service.access import temporal_access
 from service.cli.printing import console
 from service.dispatch.links import Links
 from service.failures.parks import OpenPark, Parks
@@ -42,7 +43,7 @@ def parked(
 async def _open_parks() -> tuple[list[OpenPark], str]:
     settings = load_settings()
     links = Links(settings.temporal.ui_url)
-    parks = Parks(await connect(), settings.group, links)
+    parks = Parks(await connect(temporal_access(settings)), settings.group, links)
     found = [park async for park in parks.open_ones()]
     return sorted(found, key=lambda park: (park.status.since or datetime.now(UTC), park.id)), settings.group
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from service.access import temporal_access
 from service.cli.printing import console, plain
 from service.errors import ConfigurationError
 from service.settings import Settings, load_settings
@@ -57,7 +58,7 @@ async def _check(settings: Settings, last: int, only: Sequence[str], query: str)
     logging.getLogger("temporalio").setLevel(logging.CRITICAL)
     code = _at_hand(settings)
     _see_that_there_are(only, [name for one in code for name in one.types])
-    client = await connect()
+    client = await connect(temporal_access(settings))
     check = ReplayCheck(client, code, last=last, only=only, query=query)
     there_are = await check.there_are()
     counts, failed = defaultdict[str, Counter[Verdict]](Counter), list[Checked]()

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from service.access import temporal_access
 from service.cli.moments import span_of
 from service.cli.output_format import Format
 from service.cli.printing import json_of, plain
@@ -22,7 +23,7 @@ from service.surroundings.as_terraform import as_terraform
 from service.surroundings.making import Thing, make_attributes, make_topics
 from service.surroundings.needs import Needs, needs_of
 from service.surroundings.wanted import LETTERS_KEPT, Choices, wanted_attributes, wanted_topics
-from service.temporal.client import connect_options, reach
+from service.temporal.client import reach
 
 FOUND = 1
 
@@ -88,7 +89,8 @@ def setup(
         types=dict(_type_in(one) for one in attribute or ()),
     )
     settings = load_settings()
-    table, namespace = load_routes(routes or settings.routes), connect_options()["namespace"]
+    table = load_routes(routes or settings.routes)
+    namespace = temporal_access(settings).connect_options()["namespace"]
     needs = needs_of(settings, table, namespace, principal)
     if print_:
         text = _manifest(print_, needs, choices, settings.kafka, frozenset(who or Who), cluster)
@@ -140,7 +142,7 @@ async def _make(settings: Settings, needs: Needs, choices: Choices, form: Format
 async def _things(settings: Settings, needs: Needs, choices: Choices, *, dry: bool) -> AsyncIterator[Thing]:
     async for thing in make_topics(kafka_connection(settings.kafka), needs, choices, dry=dry):
         yield thing
-    async for thing in make_attributes(await reach(), needs, choices, dry=dry):
+    async for thing in make_attributes(await reach(temporal_access(settings)), needs, choices, dry=dry):
         yield thing
 
 

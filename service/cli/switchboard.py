@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from service.access import temporal_access
 from service.cli.who import user
 from service.errors import ConfigurationError
 from service.intake.pauses import in_words
@@ -59,7 +60,7 @@ def paused() -> None:
 async def _tell(signal: str, name: str, because: str, *, anyway: bool) -> None:
     settings, by = load_settings(), f"{user('someone')}@{socket.gethostname()}"
     group = settings.group
-    client = await connect(identity=by)
+    client = await connect(temporal_access(settings), identity=by)
     board = SwitchboardClient(client, group)
     state = (await board.read()).state
     if not anyway:
@@ -71,8 +72,9 @@ async def _tell(signal: str, name: str, because: str, *, anyway: bool) -> None:
 
 
 async def _show_now() -> None:
-    group = load_settings().group
-    await _show(SwitchboardClient(await connect(), group), group)
+    settings = load_settings()
+    client = await connect(temporal_access(settings))
+    await _show(SwitchboardClient(client, settings.group), settings.group)
 
 
 async def _show(board: SwitchboardClient, group: str) -> None:

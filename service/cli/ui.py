@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from service.access import temporal_access
 from service.cli.output_format import Format
 from service.cli.places import place_of
 from service.cli.printing import json_of, plain
@@ -14,7 +15,6 @@ from service.errors import ConfigurationError
 from service.routing.table import load_routes
 from service.settings import load_settings
 from service.surroundings.views import View, view_of, views
-from service.temporal.client import connect_options
 
 
 def add_to(app: typer.Typer, _words: Sequence[str]) -> None:
@@ -47,7 +47,8 @@ def ui(
             "nobody has said where the Temporal UI is; set TURNOUT_TEMPORAL__UI_URL, or say --url, for "
             "example --url http://127.0.0.1:8088"
         )
-    table, namespace = load_routes(routes or settings.routes), connect_options()["namespace"]
+    table = load_routes(routes or settings.routes)
+    namespace = temporal_access(settings).connect_options()["namespace"]
     found: Sequence[View]
     if record or event:
         place = place_of(record, "--record") if record else None

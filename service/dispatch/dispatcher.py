@@ -36,7 +36,7 @@ from service.errors import NotNow, RejectedError, TargetBusy, TargetMissing, Thr
 from service.events.event import Event
 from service.routing.commands import Cancel, Command, Complete, OrStart, Rule, Signal, Start, StartOptions
 from service.telemetry.trace_context import context_in
-from service.temporal.closed import CLOSING, GROUP, MEMO
+from service.temporal.closed import CLOSING, GROUP, MEMO, plain_memo
 
 RPC_TIMEOUT = timedelta(seconds=10)
 RUN_ID_TICK = timedelta(milliseconds=1)
@@ -237,7 +237,7 @@ class Dispatcher:
             run_timeout=options.run_timeout,
             task_timeout=options.task_timeout,
             start_delay=delay,
-            memo={**options.memo, MEMO: self._memo(command)},
+            memo={**options.memo, MEMO: plain_memo(self._memo(command))},
             search_attributes=self._search_attributes(command, options),
             static_summary=_cut(options.summary or f"{command.event.type} from {command.event.record}"),
             static_details=self._details(command),

@@ -22,6 +22,7 @@ from service.routing.lookups import SYSTEM
 from service.temporal.client import search_attributes
 from service.temporal.closed import MEMO
 from service.temporal.workers import RPC_TIMEOUT, pollers, signal_names
+from workflows.encryption import NotReadable
 
 
 async def met_by(command: Command, client: Client) -> AsyncIterator[str]:
@@ -126,7 +127,7 @@ async def _pollers(client: Client, task_queue: str) -> str:
 async def _handler(handle: WorkflowHandle, name: str) -> str:  # type: ignore[type-arg]
     try:
         names = await signal_names(handle)
-    except (RPCError, WorkflowQueryFailedError) as error:
+    except (RPCError, WorkflowQueryFailedError, NotReadable) as error:
         why = said(error) if isinstance(error, RPCError) else "its worker does not say"
         return f"whether its worker has a handler for signal {name} is not known: {why}"
     if name in names or "" in names:  # the one without a name takes all others

@@ -24,7 +24,9 @@ from service.errors import Answered, NotNow, Throttled
 from service.failures.held import held_in
 from service.failures.parked import Parkable, to_parked
 from service.routing.commands import Command
+from service.temporal.closed import text_of
 from service.temporal.worker import service_queue
+from workflows.encryption import NotReadable
 from workflows.markdown import as_text
 from workflows.park import MEMO, Carried, Park, ParkStatus
 
@@ -213,7 +215,7 @@ class Parks:
     async def _open_park(self, found: WorkflowExecutionDescription) -> OpenPark:
         status = await _status(found)
         pending = found.raw_description.pending_activities
-        tries = [one.last_failure.message for one in pending]
+        tries = [await text_of(self._client, one.last_failure) for one in pending]
         again = [one.next_attempt_schedule_time for one in pending if one.next_attempt_schedule_time.seconds]
         return OpenPark(
             id=found.id,
@@ -235,8 +237,11 @@ class Parks:
 
 
 async def _status(park: WorkflowExecutionDescription) -> ParkStatus:
-    # One that has not run yet has no memo of its own.
-    return await park.memo_value(MEMO, ParkStatus(), type_hint=ParkStatus)
+    try:
+        # One that has not run yet has no memo of its own.
+        return await park.memo_value(MEMO, ParkStatus(), type_hint=ParkStatus)
+    except NotReadable as error:
+        raise NotNow(f"the memo of {park.id}: {error}") from error
 
 
 def _fullness(park: WorkflowExecutionDescription, status: ParkStatus) -> str:

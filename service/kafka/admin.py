@@ -50,7 +50,7 @@ class Admin:
         Raises:
             Unreachable: No broker answers, at first or within the block; the text says what is known.
         """
-        client = AIOKafkaAdminClient(**connection.client_options(), request_timeout_ms=15_000)
+        client = connection.admin(request_timeout_ms=15_000)
         with listening_to_client_log() as heard:
             try:
                 async with asyncio.timeout(START_SECONDS):

@@ -38,8 +38,7 @@ class OnlyMember:
         self._group = group
         self._claim = _Claim(lambda: self._member().id)
         self._alive_at = 0.0
-        self.consumer = AIOKafkaConsumer(
-            **connection.client_options(),
+        self.consumer = connection.consumer(
             group_id=group,
             enable_auto_commit=False,
             auto_offset_reset="none",

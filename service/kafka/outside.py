@@ -33,8 +33,7 @@ async def onlooker(
         Unreachable: No broker answers, at first or within the block; the text says what is known.
         ConfigurationError: A right lacks.
     """
-    consumer = AIOKafkaConsumer(
-        **connection.client_options(),
+    consumer = connection.consumer(
         isolation_level=isolation,
         auto_offset_reset=reset,
         fetch_max_wait_ms=fetch_wait_ms,

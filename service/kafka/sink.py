@@ -96,12 +96,18 @@ class KafkaSink:
     def problems(self) -> Iterator[Problem]:
         """Whether no broker has answered for longer than they are asked again."""
         if self._producer is None:
-            yield Problem("Kafka", "there is no producer: no broker answers", patience_seconds=AWAY_SECONDS)
+            text = f"there is no producer: no broker answers{self._why}"
+            yield Problem("Kafka", text, patience_seconds=AWAY_SECONDS)
             return
         last_ms = self._producer.client.cluster._last_successful_refresh_ms  # noqa: SLF001 - no public word
         silent = time.time() - last_ms / 1000
         if silent > METADATA_SECONDS + AWAY_SECONDS:
-            yield Problem("Kafka", f"no broker has answered for {silent:.0f} s")
+            yield Problem("Kafka", f"no broker has answered for {silent:.0f} s{self._why}")
+
+    @property
+    def _why(self) -> str:
+        reason = self._connection.trouble.reason
+        return f": {reason}" if reason else ""
 
     async def stop(self) -> None:
         """Let what is on its way be acknowledged for a few seconds, then close; later sends raise NotNow."""
@@ -174,7 +180,7 @@ class KafkaSink:
             if self._closed:
                 raise ProducerClosed
             if self._producer is None:
-                producer = AIOKafkaProducer(**self._options())
+                producer = self._connection.producer(**self._options())
                 try:
                     await producer.start()
                 except BaseException:
@@ -184,7 +190,7 @@ class KafkaSink:
             return self._producer
 
     def _options(self) -> dict[str, Any]:
-        return self._connection.client_options() | {
+        return {
             "enable_idempotence": True,
             "acks": "all",
             "linger_ms": 2,

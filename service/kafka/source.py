@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.errors import (
@@ -124,8 +124,7 @@ class KafkaSource:
         self._is_static = instance is not None
         self._assignor = _Assignor()
         self._asked_for: set[str] = set()
-        self._consumer = AIOKafkaConsumer(
-            **connection.client_options(),
+        self._consumer = connection.consumer(
             group_id=group,
             group_instance_id=instance,
             enable_auto_commit=False,

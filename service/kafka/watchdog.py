@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from service.errors import TurnoutError
@@ -230,7 +230,7 @@ async def fresh_look(
     Raises:
         KafkaError: It does not get through.
     """
-    consumer = AIOKafkaConsumer(**connection.client_options(), isolation_level="read_committed")
+    consumer = connection.consumer(isolation_level="read_committed")
     try:
         await consumer.start()
         await committed(consumer._client, group, [])  # noqa: SLF001 - there is no public way to ask

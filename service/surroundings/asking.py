@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
+from service.access import temporal_access
 from service.dispatch.callbacks import check_allowed
 from service.errors import ConfigurationError, TurnoutError, Unreachable
 from service.events.registry import NoRegistry
@@ -110,7 +111,7 @@ async def _ask_temporal(
 
 
 async def _see_temporal(asking: _Asking, needs: Needs, settings: Settings, table: RouteTable) -> SeenTemporal:
-    client = await reach()
+    client = await reach(temporal_access(settings))
     queues = {name: list(queues) for name, queues in needs.queues.items()}
     queues[needs.namespace] = [*queues[needs.namespace], own_queue(needs)]
     seen = await survey_temporal(client, queues)

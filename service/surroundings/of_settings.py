@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from service.access import temporal_access
 from service.dispatch.contracts import Contracts
 from service.dispatch.judging import judge_by
 from service.errors import ConfigurationError
@@ -18,7 +19,7 @@ from service.pipeline import kafka_connection, make_callbacks, make_registry, ne
 from service.routing.table import RouteTable, load_routes
 from service.settings import Settings, load_settings
 from service.surroundings.checks import Finding
-from service.temporal.client import connect_options
+from service.temporal.access import Access
 from service.temporal.versions import deployment_version
 from service.temporal.worker import find
 
@@ -50,21 +51,27 @@ class Known:
 def examine(environment: Mapping[str, str]) -> Known:
     """All that `environment` and the files that it names tell; what is wrong is found, not raised."""
     findings: list[Finding] = [*judge_versions(_installed(), _required())]
-    temporal = _kept(findings, "TD102", "Temporal's environment", connect_options) or {}
-    address, namespace = temporal.get("target_host", ""), temporal.get("namespace", "")
     try:
         settings = load_settings(environment)
     except ConfigurationError as error:
+        address, namespace = _temporal(findings, Access())
         for line in str(error).split("\n  ")[1:]:
             name, _, problem = line.partition(": ")
             findings.append(halved("TD101", name, problem))
         return Known(findings, address=address, namespace=namespace)
+    address, namespace = _temporal(findings, temporal_access(settings))
     table = _table(findings, settings, environment)
     connection = _kept(findings, "TD105", "Kafka", lambda: _usable(settings))
     findings += judge_settings(settings, table, address)
     if table:
         _secrets(findings, settings, table)
     return Known(findings, settings, table, connection, address, namespace)
+
+
+def _temporal(findings: list[Finding], access: Access) -> tuple[str, str]:
+    """Temporal's address and our namespace there; empty where its environment cannot be used."""
+    options = _kept(findings, "TD102", "Temporal's environment", access.connect_options) or {}
+    return options.get("target_host", ""), options.get("namespace", "")
 
 
 def _table(findings: list[Finding], settings: Settings, environment: Mapping[str, str]) -> RouteTable | None:

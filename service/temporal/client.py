@@ -3,63 +3,54 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
 from urllib.parse import quote
 
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, GetSystemInfoRequest
 from temporalio.client import Client, Plugin
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
 from service.errors import ConfigurationError, Unreachable
+from service.temporal.access import Access, why_unreachable
 from service.temporal.core import core
 
 AttributeTypes = Mapping[str, "IndexedValueType.ValueType"]
 
 
-def connect_options() -> dict[str, Any]:
-    """What Temporal's environment configuration says.
-
-    Raises:
-        ConfigurationError: It cannot be read.
-    """
-    try:
-        options = dict(ClientConfig.load_client_connect_config())
-    except (RuntimeError, ValueError, OSError) as error:
-        msg = f"Temporal's environment configuration (TEMPORAL_…) cannot be used: {error}"
-        raise ConfigurationError(msg) from error
-    options.setdefault("target_host", "127.0.0.1:7233")
-    options.setdefault("namespace", "default")
-    return options
-
-
 async def connect(
-    plugins: Sequence[Plugin] = (), *, identity: str | None = None, runtime: Runtime | None = None
+    access: Access,
+    plugins: Sequence[Plugin] = (),
+    *,
+    identity: str | None = None,
+    runtime: Runtime | None = None,
 ) -> Client:
     """A client for the configured address and namespace, both seen to be there.
 
     Raises:
         Unreachable: Nothing answers at the address; the text says which and why.
-        ConfigurationError: The namespace does not exist, or we may not see it.
+        ConfigurationError: The namespace does not exist, we may not see it, or a file cannot be used.
     """
-    client = await reach(plugins, identity=identity, runtime=runtime)
+    client = await reach(access, plugins, identity=identity, runtime=runtime)
     await check_namespace(client, client.namespace)
     return client
 
 
 async def reach(
-    plugins: Sequence[Plugin] = (), *, identity: str | None = None, runtime: Runtime | None = None
+    access: Access,
+    plugins: Sequence[Plugin] = (),
+    *,
+    identity: str | None = None,
+    runtime: Runtime | None = None,
 ) -> Client:
     """A client for the configured address and namespace, whether the latter is there or not.
 
     Raises:
         Unreachable: Nothing answers at the address; the text says which and why.
+        ConfigurationError: A file cannot be used.
     """
-    options = connect_options()
+    options = access.connect_options()
     address = options["target_host"]
     try:
         async with asyncio.timeout(10):
@@ -69,16 +60,12 @@ async def reach(
                 # Calls are small, the network near: gzip, the SDK's default, is a quarter of a start's CPU.
                 grpc_compression=GrpcCompression.NONE,
                 identity=identity,
-                data_converter=pydantic_data_converter,
+                data_converter=access.converter,
                 runtime=runtime or core().runtime,
             )
     except (RuntimeError, TimeoutError) as error:
-        why = str(error) or "no answer within 10 s"
-        msg = (
-            f"Temporal cannot be reached (TEMPORAL_ADDRESS={address}): {why}; "
-            "does a Temporal frontend listen there, and is TLS (TEMPORAL_TLS) as it expects?"
-        )
-        raise Unreachable(msg) from error
+        why = why_unreachable(error, options)
+        raise Unreachable(f"Temporal cannot be reached (TEMPORAL_ADDRESS={address}): {why}") from error
 
 
 async def check_namespace(client: Client, namespace: str) -> None:

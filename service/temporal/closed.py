@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from temporalio.api.common.v1 import Payloads
+from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import Failure as RawFailure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import (
@@ -17,9 +18,12 @@ from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowHistoryEventFilterType,
 )
+from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError, RPCStatusCode
 
+from service.errors import NotNow
 from service.temporal.client import for_namespace
+from workflows.encryption import EncryptionCodec, NotReadable
 
 MEMO = "turnout"
 """The memo that a start of ours sets: which event led to it, and who is told how it ended."""
@@ -124,6 +128,7 @@ async def how_it_closed(client: Client, run: Run) -> Closed | None:
 
     Raises:
         RPCError: Temporal does not say.
+        NotNow: It is encrypted with a key that is not known here.
     """
     handle = for_namespace(client, run.namespace).get_workflow_handle(run.workflow_id, run_id=run.run_id)
     try:
@@ -138,6 +143,7 @@ async def how_it_closed(client: Client, run: Run) -> Closed | None:
         raise
     if end.workflow_execution_terminated_event_attributes.identity == RESETTER:
         return None
+    await _decrypt(client, end)
     return Closed(
         run,
         found.workflow_type,
@@ -147,6 +153,20 @@ async def how_it_closed(client: Client, run: Run) -> Closed | None:
         result_of(end),
         list(failures_of(end)),
     )
+
+
+async def _decrypt(client: Client, end: HistoryEvent) -> None:
+    codec = client.data_converter.payload_codec
+    if not isinstance(codec, EncryptionCodec):
+        return  # what others have encrypted is theirs
+    try:
+        match end.WhichOneof("attributes"):
+            case "workflow_execution_completed_event_attributes":
+                await codec.decode_wrapper(end.workflow_execution_completed_event_attributes.result)
+            case "workflow_execution_failed_event_attributes":
+                await codec.decode_failure(end.workflow_execution_failed_event_attributes.failure)
+    except NotReadable as error:
+        raise NotNow(f"how a workflow ended is not known: {error}") from error
 
 
 async def closed_since(client: Client, namespace: str, since: datetime, marked: str) -> AsyncIterator[Listed]:
@@ -171,7 +191,7 @@ async def closed_since(client: Client, namespace: str, since: datetime, marked: 
 async def _start_of(found: WorkflowExecutionDescription | WorkflowExecution) -> Mapping[str, Any]:
     try:
         start = await found.memo_value(MEMO, None)
-    except ValueError:  # one of another's making
+    except (ValueError, NotReadable):  # one of another's making: ours is never encrypted
         return {}
     return start if isinstance(start, Mapping) else {}
 
@@ -220,7 +240,37 @@ def _chain(failure: RawFailure) -> Iterator[Failure]:
     for _ in range(MOST_FAILURES):
         kind = failure.WhichOneof("failure_info") or ""
         name = failure.application_failure_info.type or FAILURE_NAMES.get(kind, "ApplicationFailure")
-        yield Failure(name, failure.message[:MOST_CHARACTERS])
+        yield Failure(name, _text_of(failure)[:MOST_CHARACTERS])
         if not failure.HasField("cause"):
             return
         failure = failure.cause
+
+
+def _text_of(failure: RawFailure) -> str:
+    # A worker that encrypts puts what failures say into a payload, and a few words for all in its place.
+    if failure.HasField("encoded_attributes"):
+        try:
+            text = json.loads(failure.encoded_attributes.data)["message"]
+        except (ValueError, RecursionError, TypeError, KeyError):
+            return str(failure.message)
+        return str(text)
+    return str(failure.message)
+
+
+async def text_of(client: Client, failure: RawFailure) -> str:
+    """What `failure` says, decrypted where we have the key."""
+    copy = RawFailure()
+    copy.CopyFrom(failure)
+    if codec := client.data_converter.payload_codec:
+        with suppress(NotReadable):
+            await codec.decode_failure(copy)
+    return _text_of(copy)
+
+
+def plain_memo(values: Mapping[str, Any]) -> Payload:
+    """A value for a memo that stays readable for everybody, also where payloads are encrypted.
+
+    Whoever meets a workflow of ours has to know which event led to it, with or without its keys: it holds
+    ids and names, as search attributes do.
+    """
+    return pydantic_data_converter.payload_converter.to_payload(values)

@@ -14,7 +14,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowHistory
 from temporalio.common import VersioningBehavior
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Plugin, Replayer
 
@@ -119,7 +119,7 @@ class ReplayCheck:
         for code in self._code:
             if not (types := self._types(code)):
                 continue
-            async with _replaying(code) as replay:
+            async with _replaying(code, self._client.data_converter) as replay:
                 for type_, is_open in product(types, (True, False)):
                     for one in await self._list(self._of(code, type_, is_open=is_open), self._last):
                         yield await self._check(one, replay)
@@ -183,7 +183,7 @@ class ReplayCheck:
 
 
 @asynccontextmanager
-async def _replaying(code: Code) -> AsyncIterator[Replay]:
+async def _replaying(code: Code, converter: DataConverter) -> AsyncIterator[Replay]:
     """Replays histories one by one, in one worker for all of them: that is twice as fast as one for each."""
     asked = asyncio.Queue[WorkflowHistory]()
 
@@ -195,7 +195,7 @@ async def _replaying(code: Code) -> AsyncIterator[Replay]:
         workflows=code.workflows,
         plugins=code.plugins,
         workflow_runner=sandbox(code.pass_through),
-        data_converter=pydantic_data_converter,
+        data_converter=converter,
         runtime=core().runtime,
     )
     async with AsyncExitStack() as stack:

@@ -9,6 +9,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from service.errors import Unreachable
 from service.temporal.client import no_answer
 from service.temporal.worker import service_queue
+from workflows.encryption import NotReadable
 from workflows.sweep import MEMO, Sweep
 
 
@@ -51,5 +52,7 @@ async def _begin(client: Client, group: str, since: datetime) -> datetime | None
         return None
     try:
         return await found.memo_value(MEMO, since, type_hint=datetime)
+    except NotReadable as error:
+        raise Unreachable(f"the memo of workflow {sweep_id(group)}: {error}") from error
     except ValueError as error:
         raise Unreachable(f"the memo of workflow {sweep_id(group)} is none of a sweep") from error

@@ -12,6 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from service.errors import Unreachable
 from service.temporal.client import no_answer
 from service.temporal.worker import service_queue
+from workflows.encryption import NotReadable
 from workflows.switchboard import MEMO, State, Switchboard, memo_of
 
 CALL_SECONDS = 5.0
@@ -64,6 +65,8 @@ class SwitchboardClient:
                 raise
         try:
             state = await found.memo_value(MEMO, None, type_hint=State)
+        except NotReadable as error:
+            raise Unreachable(f"the memo of workflow {self._id}: {error}") from error
         except ValueError as error:
             raise Unreachable(f"the memo of workflow {self._id} is none of a switchboard") from error
         return Reading(

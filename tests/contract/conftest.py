@@ -9,6 +9,7 @@ from temporalio.client import Client
 from service.dispatch.contracts import Contracts
 from service.dispatch.dispatcher import Dispatcher
 from service.dispatch.identity import IdentityPlugin
+from service.temporal.access import Access
 from service.temporal.client import connect, for_namespace
 from tests.contract.calls import SEAL
 from tests.contract.frontend import Frontend, frontend
@@ -41,7 +42,7 @@ def dispatcher(client: Client) -> Dispatcher:
 async def connected(address: str) -> Client:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("TEMPORAL_ADDRESS", address)
-        return await connect([IdentityPlugin()])
+        return await connect(Access(), [IdentityPlugin()])
 
 
 def dispatching(client: Client) -> Dispatcher:

@@ -58,7 +58,7 @@ REFUSALS = [
             "TURNOUT_KAFKA__BOOTSTRAP_SERVERS=no.such.host.invalid:9092",
             "no.such.host.invalid cannot be resolved",
         ],
-        {"kafka": KafkaSettings(bootstrap_servers="no.such.host.invalid:9092")},
+        {"kafka": KafkaSettings(bootstrap_servers="no.such.host.invalid:9092", allow_insecure=True)},
     ),
     Refusal(
         "a Temporal that is not there",

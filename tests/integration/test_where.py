@@ -16,6 +16,7 @@ from aiokafka.admin import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from service import expressions, neighbours, pipeline
+from service.access import temporal_access
 from service.cli import app as app_module
 from service.cli import status as status_module
 from service.cli import where as where_module
@@ -199,7 +200,7 @@ async def _fill(world: World) -> None:
     # A reset forgets which calls were made: what comes again is in the history twice.
     await here.reset("a", (await here.workflow("a").describe()).run_id)
     await here.past(await send("noted-again", "noted", "a", again="noted"))
-    board = SwitchboardClient(await connect(), here.group)
+    board = SwitchboardClient(await connect(temporal_access(here.settings)), here.group)
     said = {"name": here.topics["held"], "because": "totals in euros", "by": "ada"}
     await board.tell("pause", said, last=None)
     await board.read_settled(20)

@@ -27,7 +27,7 @@ def logging_as_before() -> Iterator[None]:
 @pytest.fixture
 async def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """A source whose client is a fake."""
-    monkeypatch.setattr(source, "AIOKafkaConsumer", FakeConsumer)
+    monkeypatch.setattr("service.kafka.connection.AIOKafkaConsumer", FakeConsumer)
     monkeypatch.setattr(source, "POLL_SECONDS", 0.001)
     monkeypatch.setattr(source, "CALL_SECONDS", 0.2)
     monkeypatch.setattr(source, "read_batch", read_batch)

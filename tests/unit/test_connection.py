@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import socket
+import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,13 @@ from aiokafka.errors import (
     KafkaError,
     TopicAuthorizationFailedError,
 )
+from cryptography.hazmat.primitives import serialization
 
 from service.errors import ConfigurationError
-from service.kafka import connection as connection_module
+from service.kafka import diagnosis
 from service.kafka.connection import Connection, listening_to_client_log
 from service.telemetry.logs import configure_logging
+from tests.certificates import Authority, Pair
 
 
 async def why(servers: str, *heard: str) -> list[str]:
@@ -35,12 +39,12 @@ async def test_a_closed_port_is_named() -> None:
     assert reason.endswith("; does a broker listen there?")
 
 
-async def test_a_port_that_answers_points_to_protocol_and_credentials() -> None:
+async def test_a_port_that_hangs_up_points_to_tls() -> None:
     server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
     async with server:
         _, reason = await why(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    assert "the port is open" in reason
-    assert "check security protocol, credentials and certificates" in reason
+    assert "the port is open, but hangs up at the first request: it expects TLS" in reason
+    assert "TURNOUT_KAFKA__SECURITY_PROTOCOL=SSL or SASL_SSL" in reason
 
 
 async def test_a_name_that_does_not_resolve_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +63,7 @@ async def test_an_address_that_does_not_answer_is_given_up(monkeypatch: pytest.M
         await asyncio.Event().wait()
 
     monkeypatch.setattr(asyncio, "open_connection", silent)
-    monkeypatch.setattr(connection_module, "PROBE_SECONDS", 0.01)
+    monkeypatch.setattr(diagnosis, "STEP_SECONDS", 0.01)
     _, reason = await why("10.255.255.1:9092")
     assert "no answer within" in reason
 
@@ -110,6 +114,49 @@ def test_a_certificate_file_that_cannot_be_used_is_our_mistake(tmp_path: Path) -
         connection = Connection("127.0.0.1:9092", security_protocol="SSL", ca_file=ca_file)
         with pytest.raises(ConfigurationError, match="one of the files of TURNOUT_KAFKA__TLS_"):
             connection.client_options()
+
+
+def _encrypted(key: bytes) -> bytes:
+    loaded = serialization.load_pem_private_key(key, None)
+    return loaded.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"a passphrase"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        (lambda _pair, _other: b"", "no certificate, or no key, is in it as PEM"),
+        (lambda _pair, other: other.key, "the key is not that of the certificate"),
+        (
+            lambda pair, _other: _encrypted(pair.key),
+            "nobody is there to type its passphrase",
+        ),
+        (lambda pair, _other: pair.certificate, "no certificate, or no key, is in it as PEM"),
+    ],
+)
+def test_a_key_that_cannot_be_used_is_told_with_what_to_do(
+    tmp_path: Path, key: Callable[[Pair, Pair], bytes], said: str
+) -> None:
+    authority = Authority("ca")
+    pair, other = authority.issue("app"), authority.issue("app")
+    (tmp_path / "app.pem").write_bytes(pair.certificate)
+    (tmp_path / "app.key").write_bytes(key(pair, other))
+    (tmp_path / "both.pem").write_bytes(pair.certificate + pair.key)
+    apart = Connection(
+        "127.0.0.1:9092",
+        security_protocol="SSL",
+        cert_file=tmp_path / "app.pem",
+        key_file=tmp_path / "app.key",
+    )
+    with pytest.raises(ConfigurationError, match=said):
+        apart.client_options()
+    together = Connection("127.0.0.1:9092", security_protocol="SSL", cert_file=tmp_path / "both.pem")
+    context = together.client_options()["ssl_context"]
+    assert context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
 
 
 @pytest.mark.parametrize(("protocol", "encrypted"), [("PLAINTEXT", False), ("SASL_PLAINTEXT", False),

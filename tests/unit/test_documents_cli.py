@@ -115,6 +115,8 @@ def test_a_server_that_is_none_is_wrong_usage(
 def test_no_setting_gets_into_a_document(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     secrets = {
         "TURNOUT_KAFKA__BOOTSTRAP_SERVERS": "hidden-kafka:9092",
+        "TURNOUT_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
+        "TURNOUT_KAFKA__SASL_MECHANISM": "PLAIN",
         "TURNOUT_KAFKA__USERNAME": "hidden-user",
         "TURNOUT_KAFKA__PASSWORD": "hidden-password",
         "TURNOUT_CALLS__SECRET": "hidden-secret",

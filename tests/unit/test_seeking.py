@@ -10,7 +10,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.errors import ConfigurationError, Unreachable
-from service.kafka import outside
 from service.kafka.connection import Connection
 from service.kafka.outside import Extent
 from service.kafka.record import Commit, Partition
@@ -108,7 +107,7 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> FakeGroups:
     monkeypatch.setattr(Topic, "groups", groups)
     monkeypatch.setattr(Topic, "extents", {P0: Extent(10, 18, 20), P1: Extent(0, 0, 0)}, raising=False)
     monkeypatch.setattr(Topic, "failure", None, raising=False)
-    monkeypatch.setattr(outside, "AIOKafkaConsumer", Topic)
+    monkeypatch.setattr("service.kafka.connection.AIOKafkaConsumer", Topic)
     return groups
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from service.durations import parse_duration
 from service.errors import ConfigurationError
 from service.pipeline import kafka_connection
-from service.settings import Settings, load_settings
+from service.settings import PREFIX, Settings, _names, load_settings
 from service.temporal.worker import Capacity
 from service.wiring import capacity_of
 
@@ -42,6 +42,7 @@ def test_nested_names_reach_their_settings(monkeypatch: pytest.MonkeyPatch) -> N
     settings = load(
         monkeypatch,
         KAFKA__BOOTSTRAP_SERVERS="kafka-1.shop:9092, [::1]:9093",
+        KAFKA__SECURITY_PROTOCOL="SSL",
         INTAKE__WINDOW_RECORDS="7",
         WORKER__MODULES="shop.orders, shop.customers,",
         LOG__FORMAT="json",
@@ -199,7 +200,7 @@ def test_a_password_may_lie_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path:
     file = tmp_path / "password"
     file.write_text(f"{SECRET}\n")
     settings = load(monkeypatch, **SASL, KAFKA__PASSWORD_FILE=str(file))
-    assert settings.kafka.secret() == SECRET
+    assert kafka_connection(settings.kafka).client_options()["sasl_plain_password"] == SECRET
 
 
 def test_a_password_file_that_cannot_be_read_is_named(
@@ -207,12 +208,100 @@ def test_a_password_file_that_cannot_be_read_is_named(
 ) -> None:
     settings = load(monkeypatch, **SASL, KAFKA__PASSWORD_FILE=str(tmp_path / "absent"))
     with pytest.raises(ConfigurationError, match=r"TURNOUT_KAFKA__PASSWORD_FILE=.*absent cannot be read"):
-        settings.kafka.secret()
+        kafka_connection(settings.kafka)
 
 
 def test_two_passwords_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     text = refusal(monkeypatch, **SASL, KAFKA__PASSWORD=SECRET, KAFKA__PASSWORD_FILE="x")
     assert "give password or password_file, not both" in text
+
+
+TLS = {"KAFKA__SECURITY_PROTOCOL": "SASL_SSL"}
+TOKEN = {"KAFKA__SECURITY_PROTOCOL": "SASL_SSL", "KAFKA__SASL_MECHANISM": "OAUTHBEARER"}
+CLIENT = {"KAFKA__TOKEN_URL": "https://login/token", "KAFKA__CLIENT_ID": "t", "KAFKA__CLIENT_SECRET": SECRET}
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1,kafka:9092"}, "PLAINTEXT to kafka:9092 is not encrypted"),
+        (
+            {**SASL, "KAFKA__PASSWORD": SECRET, "KAFKA__BOOTSTRAP_SERVERS": "10.0.0.1:9092"},
+            "set security_protocol to SSL or SASL_SSL, or set TURNOUT_KAFKA__ALLOW_INSECURE=true",
+        ),
+        ({**TOKEN, **CLIENT, "KAFKA__TOKEN_URL": "http://login/token"}, "token_url is not encrypted"),
+        ({"KAFKA__USERNAME": "turnout"}, "there are credentials to log in with, and no login"),
+        ({"KAFKA__SASL_MECHANISM": "PLAIN"}, "there are credentials to log in with, and no login"),
+        ({"KAFKA__TOKEN_FILE": "x"}, "there are credentials to log in with, and no login"),
+        ({"KAFKA__CLIENT_SECRET": SECRET}, "there are credentials to log in with, and no login"),
+        ({"KAFKA__TLS_CA_FILE": "x"}, "tls_… files are for TLS; set security_protocol to SSL or SASL_SSL"),
+        ({"KAFKA__TLS_KEY_FILE": "x", "KAFKA__SECURITY_PROTOCOL": "SSL"}, "tls_key_file needs tls_cert_file"),
+        (TOKEN, "OAUTHBEARER needs token_file or token_url, and not both"),
+        ({**TOKEN, **CLIENT, "KAFKA__TOKEN_FILE": "x"}, "needs token_file or token_url, and not both"),
+        (
+            {**TOKEN, "KAFKA__TOKEN_URL": "https://login/token"},
+            "token_url needs client_id, and",
+        ),
+        (
+            {**TOKEN, **CLIENT, "KAFKA__CLIENT_SECRET_FILE": "x"},
+            "client_secret_file, not both",
+        ),
+        ({**TOKEN, "KAFKA__TOKEN_URL": "login"}, "is no address of a token endpoint"),
+        ({**TOKEN, "KAFKA__TOKEN_FILE": "x", "KAFKA__PASSWORD": SECRET}, "OAUTHBEARER takes no username"),
+        ({**SASL, "KAFKA__PASSWORD": SECRET, "KAFKA__TOKEN_FILE": "x"}, "are for OAUTHBEARER"),
+        (
+            {**TLS, "KAFKA__SASL_MECHANISM": "SCRAM-SHA-1"},
+            "'SCRAM-SHA-512' or 'OAUTHBEARER'",
+        ),
+        (
+            {"REGISTRY__URL": "http://registry", "REGISTRY__TOKEN": SECRET},
+            "url is not encrypted",
+        ),
+        (
+            {"CODEC__ORIGINS": "https://temporal.shop/ui"},
+            "is no origin; write for example",
+        ),
+    ],
+)
+def test_what_is_insecure_or_half_given_is_refused_with_what_to_write(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], problem: str
+) -> None:
+    text = refusal(monkeypatch, **given)
+    assert problem in text
+    assert SECRET not in text
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"KAFKA__BOOTSTRAP_SERVERS": "kafka:9092", "KAFKA__ALLOW_INSECURE": "true"},
+        {"KAFKA__BOOTSTRAP_SERVERS": "[::1]:9092,localhost:9092"},
+        {"KAFKA__BOOTSTRAP_SERVERS": "kafka:9092", "KAFKA__SECURITY_PROTOCOL": "SSL"},
+        {**TOKEN, **CLIENT},
+        {**TOKEN, **CLIENT, "KAFKA__TOKEN_URL": "http://127.0.0.1:8080/token"},
+        {**TOKEN, "KAFKA__TOKEN_FILE": "x"},
+        {"REGISTRY__URL": "http://[::1]:8081", "REGISTRY__TOKEN": SECRET},
+        {"REGISTRY__URL": "http://registry:8081"},
+        {"REGISTRY__URL": "http://registry", "REGISTRY__TOKEN": SECRET, "REGISTRY__ALLOW_INSECURE": "true"},
+    ],
+)
+def test_what_is_secure_or_wanted_so_is_taken(monkeypatch: pytest.MonkeyPatch, given: dict[str, str]) -> None:
+    assert SECRET not in repr(load(monkeypatch, **given))
+
+
+def test_the_files_that_others_must_not_read_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(
+        monkeypatch,
+        **SASL,
+        KAFKA__PASSWORD_FILE="a",
+        TEMPORAL__API_KEY_FILE="b",
+        ENCRYPTION__KEYS_FILE="c",
+        CLOSING__SECRET_FILE="d",
+    )
+    files = [str(file) for _, file in settings.secret_files() if file]
+    assert files == ["a", "b", "c", "d"]
+    known = set(_names(Settings, PREFIX))
+    assert {name for name, _ in settings.secret_files()} <= known
 
 
 # --- the worker ---

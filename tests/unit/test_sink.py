@@ -42,7 +42,7 @@ class FakeProducer:
         self.closed: list[str] = []
         self.pending: list[asyncio.Future[Any]] = []
         self._sender = SimpleNamespace(close=self._noting("sender"))
-        self.client = SimpleNamespace(close=self._noting("client"))
+        self.client = SimpleNamespace(close=self._noting("client"), _get_conn=None)
         self.made.append(self)
 
     async def start(self) -> None:
@@ -90,7 +90,7 @@ class FakeProducer:
 def producers(monkeypatch: pytest.MonkeyPatch) -> list[FakeProducer]:
     """All producers that the sink has made, in order."""
     FakeProducer.made, FakeProducer.start_failure, FakeProducer.start_hangs = [], None, False
-    monkeypatch.setattr(sink_module, "AIOKafkaProducer", FakeProducer)
+    monkeypatch.setattr("service.kafka.connection.AIOKafkaProducer", FakeProducer)
     monkeypatch.setattr(sink_module, "CLOSE_SECONDS", 0.2)
     return FakeProducer.made
 

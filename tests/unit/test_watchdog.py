@@ -152,7 +152,7 @@ class Bridge:
 
 @pytest.fixture(autouse=True)
 def fake_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_module, "AIOKafkaConsumer", FakeConsumer)
+    monkeypatch.setattr("service.kafka.connection.AIOKafkaConsumer", FakeConsumer)
     monkeypatch.setattr(source_module, "POLL_SECONDS", 0.001)
     monkeypatch.setattr(source_module, "CALL_SECONDS", 0.2)
     monkeypatch.setattr(watchdog, "POLL_SECONDS", 0.001)

@@ -1,0 +1,211 @@
+"""The codec server: decrypts payloads for the Temporal UI and `temporal`, for those who may see them.
+
+The contract is Temporal's (docs.temporal.io, "Codec Server"): POST /decode and /encode with a JSON list of
+payloads, the namespace in the header X-Namespace, and CORS for the origin of the UI.
+"""
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import orjson
+import structlog
+from google.protobuf import json_format
+from temporalio.api.common.v1 import Payload, Payloads
+
+from service.errors import ConfigurationError
+from service.secret_files import secret_of
+from service.serving import Answers
+from workflows.encryption import EncryptionCodec, NotReadable
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+log = structlog.get_logger(__name__)
+
+MOST_BYTES = 8 << 20
+"""Of a request: a page of a history has several payloads of up to 2 MB, in base64."""
+
+AT_ONCE = 100
+SAY_SECONDS = 60.0
+HEADERS = ("content-type", "x-namespace", "authorization", "authorization-extras", "caller-type")
+"""What the UI sends along."""
+
+
+class NotLetIn(Exception):  # noqa: N818 - an answer
+    """Who asks may not; says why, to them."""
+
+
+Check = Callable[[str | None], Awaitable[object]]
+"""Lets pass who comes with that `Authorization`, or raises NotLetIn."""
+
+
+class StaticTokens:
+    """Lets pass who has one of the tokens in a file, one per line; the file is read anew for each request."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._tokens()
+
+    async def __call__(self, authorization: str | None) -> None:
+        """See `Check`."""
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise NotLetIn(
+                "a bearer token is needed: in the UI's codec settings, let it pass the access token"
+            )
+        try:
+            tokens = self._tokens()
+        except ConfigurationError as error:
+            log.warning("nobody is let in", reason=str(error))
+            raise NotLetIn("tokens cannot be checked now") from error
+        # All of them, each in constant time: how long it takes tells nothing.
+        given = token.strip().encode()
+        if True not in [hmac.compare_digest(given, known.encode()) for known in tokens]:
+            raise NotLetIn("this token is not known here")
+
+    def _tokens(self) -> Sequence[str]:
+        lines = secret_of(self._file, "TURNOUT_CODEC__TOKEN_FILE").splitlines()
+        return [line.strip() for line in lines if line.strip()]
+
+
+async def everybody(_authorization: str | None) -> None:
+    """Lets everybody pass: for a port that only this machine reaches."""
+
+
+class _Refusal(Exception):  # noqa: N818 - an answer
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+class CodecServer:
+    """What answers /decode and /encode.
+
+    Args:
+        codec: Has the keys.
+        check: Who may ask.
+        origins: The UIs whose pages may ask.
+        namespaces: The namespaces whose payloads are meant; empty: all.
+    """
+
+    def __init__(
+        self,
+        codec: EncryptionCodec,
+        check: Check,
+        *,
+        origins: Sequence[str],
+        namespaces: Collection[str] = (),
+    ) -> None:
+        self._codec = codec
+        self._check = check
+        self._origins = origins
+        self._namespaces = namespaces
+        self._said_at = -SAY_SECONDS
+
+    def app(self) -> Answers:
+        """The ASGI application.
+
+        Raises:
+            ConfigurationError: The extra `api` is missing.
+        """
+        try:
+            from starlette.applications import Starlette
+            from starlette.middleware import Middleware
+            from starlette.middleware.cors import CORSMiddleware
+            from starlette.routing import Route
+        except ImportError as error:
+            msg = "the codec server is built with starlette: pip install 'turnout[api]'"
+            raise ConfigurationError(msg) from error
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=list(self._origins),
+            allow_methods=["POST"],
+            allow_headers=list(HEADERS),
+            allow_private_network=True,
+            max_age=600,
+        )
+        routes = [
+            Route("/decode", self._answering(self._decoded), methods=["POST"]),
+            Route("/encode", self._answering(self._encoded), methods=["POST"]),
+        ]
+        return cast("Answers", Starlette(routes=routes, middleware=[cors]))
+
+    def _answering(
+        self, act: Callable[[Sequence[Payload]], Awaitable[Sequence[Payload]]]
+    ) -> "Callable[[Request], Awaitable[Response]]":
+        from starlette.responses import PlainTextResponse, Response
+
+        async def answer(request: "Request") -> "Response":
+            try:
+                asked = await self._asked(request)
+                answered = Payloads(payloads=await act(asked.payloads))
+            except _Refusal as refusal:
+                return PlainTextResponse(f"{refusal.text}\n", refusal.status)
+            return Response(json_format.MessageToJson(answered, indent=None), media_type="application/json")
+
+        return answer
+
+    async def _asked(self, request: "Request") -> Payloads:
+        origin = request.headers.get("origin")
+        if origin is not None and origin not in self._origins:
+            raise _Refusal(403, "this origin is not among TURNOUT_CODEC__ORIGINS")
+        try:
+            await self._check(request.headers.get("authorization"))
+        except NotLetIn as refused:
+            raise _Refusal(401, str(refused)) from refused
+        if self._namespaces and request.headers.get("x-namespace") not in self._namespaces:
+            raise _Refusal(403, "this namespace (X-Namespace) is not among TURNOUT_CODEC__NAMESPACES")
+        # A page of another origin could send it without asking first, were it any other type.
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            raise _Refusal(415, "send content-type: application/json")
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > MOST_BYTES:
+                raise _Refusal(413, f"more than {MOST_BYTES >> 20} MiB at once; ask for less")
+        try:
+            asked = orjson.loads(body)
+            if isinstance(asked, dict):
+                return json_format.ParseDict(asked, Payloads(), max_recursion_depth=10)
+        except (json_format.ParseError, ValueError):
+            pass
+        raise _Refusal(400, 'send {"payloads": […]} as Temporal does')
+
+    async def _decoded(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
+        """Each payload decrypted; one that cannot be is left as it is, so that the others are seen."""
+        decoded = list(payloads)
+        for place, payload in enumerate(payloads):
+            try:
+                (decoded[place],) = await self._codec.decode([payload])
+            except NotReadable as error:
+                self._say(str(error))
+        return decoded
+
+    async def _encoded(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
+        return await self._codec.encode(payloads)
+
+    def _say(self, reason: str) -> None:
+        if time.monotonic() - self._said_at >= SAY_SECONDS:
+            self._said_at = time.monotonic()
+            log.warning("a payload stays encrypted", reason=reason)
+
+
+def check_of(token_file: Path | None, *, local: bool) -> Check:
+    """Who may ask: those with a token, or everybody on this machine.
+
+    Raises:
+        ConfigurationError: There is no token for a port that others reach, or its file cannot be used.
+    """
+    if token_file is not None:
+        return StaticTokens(token_file)
+    if local:
+        return everybody
+    raise ConfigurationError(
+        "TURNOUT_CODEC__ADDRESS is reached from other machines, and whoever asks would see all payloads; set "
+        "TURNOUT_CODEC__TOKEN_FILE to a file with a token per line, or listen at 127.0.0.1"
+    )
