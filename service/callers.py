@@ -1,7 +1,7 @@
-"""Settings become what lets callers of the handler API in."""
+"""Settings become what lets callers of the handler API, and of the codec server, in."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,8 +20,13 @@ SERVER_FRESH, SERVER_BETWEEN = timedelta(minutes=5), timedelta(seconds=10)
 FILE_FRESH = timedelta(seconds=1)
 
 
+def guarding(api: ApiSettings) -> AbstractAsyncContextManager[Bearer | None]:
+    """What lets callers of the handler API in: see `letting_in`."""
+    return letting_in(api.token_file, "TURNOUT_API__TOKEN_FILE", api.jwt)
+
+
 @asynccontextmanager
-async def guarding(api: ApiSettings) -> AsyncIterator[Bearer | None]:
+async def letting_in(token_file: Path | None, setting: str, jwt: JwtSettings) -> AsyncIterator[Bearer | None]:
     """What lets callers in, for the time of the block; None where nobody needs a token.
 
     A key server that is not there now holds up nothing: until it answers, calls are answered 503.
@@ -30,10 +35,10 @@ async def guarding(api: ApiSettings) -> AsyncIterator[Bearer | None]:
         ConfigurationError: A file cannot be used, or the extra `api` is not installed.
     """
     kinds: list[Kind] = []
-    if api.token_file:
-        kinds.append(StaticTokens(api.token_file, "TURNOUT_API__TOKEN_FILE"))
-    if api.jwt.jwks:
-        kinds.append(await _jwt(api.jwt))
+    if token_file:
+        kinds.append(StaticTokens(token_file, setting))
+    if jwt.jwks:
+        kinds.append(await _jwt(jwt))
     if not kinds:
         yield None
         return

@@ -4,10 +4,8 @@ The contract is Temporal's (docs.temporal.io, "Codec Server"): POST /decode and 
 payloads, the namespace in the header X-Namespace, and CORS for the origin of the UI.
 """
 
-import hmac
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import orjson
@@ -15,8 +13,8 @@ import structlog
 from google.protobuf import json_format
 from temporalio.api.common.v1 import Payload, Payloads
 
+from service.api.callers import Guard, NotAllowed
 from service.errors import ConfigurationError
-from service.secret_files import secret_of
 from service.serving import Answers
 from workflows.encryption import EncryptionCodec, NotReadable
 
@@ -35,47 +33,6 @@ HEADERS = ("content-type", "x-namespace", "authorization", "authorization-extras
 """What the UI sends along."""
 
 
-class NotLetIn(Exception):  # noqa: N818 - an answer
-    """Who asks may not; says why, to them."""
-
-
-Check = Callable[[str | None], Awaitable[object]]
-"""Lets pass who comes with that `Authorization`, or raises NotLetIn."""
-
-
-class StaticTokens:
-    """Lets pass who has one of the tokens in a file, one per line; the file is read anew for each request."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._tokens()
-
-    async def __call__(self, authorization: str | None) -> None:
-        """See `Check`."""
-        scheme, _, token = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise NotLetIn(
-                "a bearer token is needed: in the UI's codec settings, let it pass the access token"
-            )
-        try:
-            tokens = self._tokens()
-        except ConfigurationError as error:
-            log.warning("nobody is let in", reason=str(error))
-            raise NotLetIn("tokens cannot be checked now") from error
-        # All of them, each in constant time: how long it takes tells nothing.
-        given = token.strip().encode()
-        if True not in [hmac.compare_digest(given, known.encode()) for known in tokens]:
-            raise NotLetIn("this token is not known here")
-
-    def _tokens(self) -> Sequence[str]:
-        lines = secret_of(self._file, "TURNOUT_CODEC__TOKEN_FILE").splitlines()
-        return [line.strip() for line in lines if line.strip()]
-
-
-async def everybody(_authorization: str | None) -> None:
-    """Lets everybody pass: for a port that only this machine reaches."""
-
-
 class _Refusal(Exception):  # noqa: N818 - an answer
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -88,7 +45,7 @@ class CodecServer:
 
     Args:
         codec: Has the keys.
-        check: Who may ask.
+        guard: Tells who may ask; None: everybody who reaches us.
         origins: The UIs whose pages may ask.
         namespaces: The namespaces whose payloads are meant; empty: all.
     """
@@ -96,13 +53,13 @@ class CodecServer:
     def __init__(
         self,
         codec: EncryptionCodec,
-        check: Check,
+        guard: Guard | None,
         *,
         origins: Sequence[str],
         namespaces: Collection[str] = (),
     ) -> None:
         self._codec = codec
-        self._check = check
+        self._guard = guard
         self._origins = origins
         self._namespaces = namespaces
         self._said_at = -SAY_SECONDS
@@ -155,9 +112,10 @@ class CodecServer:
         if origin is not None and origin not in self._origins:
             raise _Refusal(403, "this origin is not among TURNOUT_CODEC__ORIGINS")
         try:
-            await self._check(request.headers.get("authorization"))
-        except NotLetIn as refused:
-            raise _Refusal(401, str(refused)) from refused
+            if self._guard:
+                await self._guard.check(request.headers.get("authorization"))
+        except NotAllowed as refused:
+            raise _Refusal(503 if refused.unavailable else 401, str(refused)) from refused
         if self._namespaces and request.headers.get("x-namespace") not in self._namespaces:
             raise _Refusal(403, "this namespace (X-Namespace) is not among TURNOUT_CODEC__NAMESPACES")
         # A page of another origin could send it without asking first, were it any other type.
@@ -193,19 +151,3 @@ class CodecServer:
         if time.monotonic() - self._said_at >= SAY_SECONDS:
             self._said_at = time.monotonic()
             log.warning("a payload stays encrypted", reason=reason)
-
-
-def check_of(token_file: Path | None, *, local: bool) -> Check:
-    """Who may ask: those with a token, or everybody on this machine.
-
-    Raises:
-        ConfigurationError: There is no token for a port that others reach, or its file cannot be used.
-    """
-    if token_file is not None:
-        return StaticTokens(token_file)
-    if local:
-        return everybody
-    raise ConfigurationError(
-        "TURNOUT_CODEC__ADDRESS is reached from other machines, and whoever asks would see all payloads; set "
-        "TURNOUT_CODEC__TOKEN_FILE to a file with a token per line, or listen at 127.0.0.1"
-    )

@@ -463,7 +463,8 @@ class CodecSettings(_Part):
     namespaces: str = ""
     """The namespaces whose payloads it decrypts, with commas; absent, all."""
     token_file: Path | None = None
-    """A file with the tokens of those who may ask, one per line; needed beyond this machine."""
+    """A file with the tokens of those who may ask, one per line; beyond this machine it is needed, or
+    `TURNOUT_API__JWT__…`."""
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:
@@ -532,7 +533,10 @@ class HealthSettings(_Served):
 
 
 class JwtSettings(_Part):
-    """Tokens of one issuer that the handler API takes: give `jwks`, `issuer` and `audience`, or none."""
+    """Tokens of one issuer that the handler API and the codec server take.
+
+    Give `jwks`, `issuer` and `audience`, or none.
+    """
 
     jwks: str = ""
     """Where the issuer's public keys are: `https://…`, or a file; both are read again by themselves."""

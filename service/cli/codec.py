@@ -10,7 +10,8 @@ import typer
 
 from service.access import temporal_access
 from service.addresses import is_this_machine
-from service.codec import AT_ONCE, CodecServer, check_of
+from service.callers import letting_in
+from service.codec import AT_ONCE, CodecServer
 from service.errors import ConfigurationError
 from service.lifecycle import stop_on_signals
 from service.secret_files import read_by_others
@@ -51,18 +52,26 @@ async def _serve(settings: Settings) -> None:
         )
     for exposed in read_by_others(list(settings.secret_files())):
         log.warning("a secret is not secret", reason=exposed)
-    server = CodecServer(
-        encryption.codec,
-        check_of(codec.token_file, local=is_this_machine(codec.address)),
-        origins=codec.allowed_origins,
-        namespaces=codec.allowed_namespaces,
-    )
-    at = serving(
-        server.app(), codec.address, "TURNOUT_CODEC__ADDRESS", at_once=AT_ONCE, grace_seconds=GRACE_SECONDS
-    )
-    async with at:
-        log.info("payloads are decrypted", address=codec.address, origins=codec.allowed_origins)
-        await stop.wait()
+    async with letting_in(codec.token_file, "TURNOUT_CODEC__TOKEN_FILE", settings.api.jwt) as guard:
+        if guard is None and not is_this_machine(codec.address):
+            raise ConfigurationError(
+                "TURNOUT_CODEC__ADDRESS is reached from other machines, and whoever asks would see all "
+                "payloads; set TURNOUT_CODEC__TOKEN_FILE to a file with a token per line, or "
+                "TURNOUT_API__JWT__JWKS, or listen at 127.0.0.1"
+            )
+        server = CodecServer(
+            encryption.codec, guard, origins=codec.allowed_origins, namespaces=codec.allowed_namespaces
+        )
+        at = serving(
+            server.app(),
+            codec.address,
+            "TURNOUT_CODEC__ADDRESS",
+            at_once=AT_ONCE,
+            grace_seconds=GRACE_SECONDS,
+        )
+        async with at:
+            log.info("payloads are decrypted", address=codec.address, origins=codec.allowed_origins)
+            await stop.wait()
 
 
 def make_key(

@@ -215,7 +215,7 @@ class Parks:
     async def _open_park(self, found: WorkflowExecutionDescription) -> OpenPark:
         status = await _status(found)
         pending = found.raw_description.pending_activities
-        tries = [await text_of(self._client, one.last_failure) for one in pending]
+        tries = [await text_of(self._client.data_converter, one.last_failure) for one in pending]
         again = [one.next_attempt_schedule_time for one in pending if one.next_attempt_schedule_time.seconds]
         return OpenPark(
             id=found.id,

@@ -30,7 +30,7 @@ from service.redrive.letterbox import Place
 from service.routing.commands import Cancel, Command, OrStart, Signal, Start
 from service.temporal.chronicle import Chronicle, runs_back
 from service.temporal.client import for_namespace, search_attributes
-from service.temporal.closed import MEMO, STATUS
+from service.temporal.closed import MEMO, STATUS, text_of
 from service.temporal.workers import RPC_TIMEOUT, pollers, signal_names
 
 MOST_RUNS = 5
@@ -193,7 +193,7 @@ class InTemporal:
             if meaning_of(error) in {Meaning.MISSING, Meaning.REJECTED}:
                 return None
             raise
-        target = await _described(found, self._links.workflow(client.namespace, workflow_id))
+        target = await _described(found, client, self._links.workflow(client.namespace, workflow_id))
         event = event_ids(command)[0].bytes if isinstance(command, Signal) else None
         runs = [one async for one in runs_back(client, workflow_id, found.run_id, MOST_RUNS if event else 1)]
         target = replace(target, published=[one for run in reversed(runs) for one in run.published])
@@ -219,7 +219,7 @@ def told_in(runs: Sequence[Chronicle], event: bytes) -> Told:
     )
 
 
-async def _described(found: WorkflowExecutionDescription, url: str) -> Target:
+async def _described(found: WorkflowExecutionDescription, client: Client, url: str) -> Target:
     raw = found.raw_description
     return Target(
         id=found.id,
@@ -236,7 +236,7 @@ async def _described(found: WorkflowExecutionDescription, url: str) -> Target:
                 type=one.activity_type.name,
                 id=one.activity_id,
                 attempt=one.attempt,
-                failure=one.last_failure.message,
+                failure=await text_of(client.data_converter, one.last_failure),
                 next_try=_moment(one.next_attempt_schedule_time),
             )
             for one in raw.pending_activities

@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.service import RPCError
 
+from service.temporal.closed import text_of
 from service.temporal.workers import RPC_TIMEOUT
 from workflows.inbox import ID_BYTES, ID_HEADER, SEEN_HEADER
 
@@ -141,7 +142,8 @@ async def _note_activity(read: Chronicle, event: HistoryEvent, converter: DataCo
         case "activity_task_failed_event_attributes":
             failed = event.activity_task_failed_event_attributes
             if before := read.results.get(failed.scheduled_event_id):
-                why = failed.failure.cause.message or failed.failure.message
+                cause = failed.failure.cause if failed.failure.HasField("cause") else failed.failure
+                why = await text_of(converter, cause)
                 read.results[failed.scheduled_event_id] = Published(before.type, before.topic, failure=why)
 
 

@@ -19,6 +19,7 @@ from temporalio.client import (
     WorkflowHistoryEventFilterType,
 )
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
 from service.errors import NotNow
@@ -257,11 +258,11 @@ def _text_of(failure: RawFailure) -> str:
     return str(failure.message)
 
 
-async def text_of(client: Client, failure: RawFailure) -> str:
-    """What `failure` says, decrypted where we have the key."""
+async def text_of(converter: DataConverter, failure: RawFailure) -> str:
+    """What `failure` says, decrypted where `converter` has the key."""
     copy = RawFailure()
     copy.CopyFrom(failure)
-    if codec := client.data_converter.payload_codec:
+    if codec := converter.payload_codec:
         with suppress(NotReadable):
             await codec.decode_failure(copy)
     return _text_of(copy)

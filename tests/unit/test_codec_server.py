@@ -12,15 +12,19 @@ import httpx
 import pytest
 from temporalio.api.common.v1 import Payload
 
+from service.api.auth import Bearer
+from service.api.callers import Guard
+from service.api.tokens import StaticTokens
 from service.cli import app as app_module
 from service.cli import codec as codec_family
-from service.codec import MOST_BYTES, Check, CodecServer, StaticTokens, check_of, everybody
+from service.codec import MOST_BYTES, CodecServer
 from service.errors import ConfigurationError
 from workflows.encryption import ENCODING, EncryptionCodec, KeyFile, new_key
 
 UI = "https://temporal.shop"
 JSON = {"content-type": "application/json"}
 SECRET = b'{"card": "4711"}'
+TOKEN = "one-token-of-the-file"
 
 
 @pytest.fixture
@@ -32,9 +36,9 @@ def codec(tmp_path: Path) -> EncryptionCodec:
 
 @asynccontextmanager
 async def served(
-    codec: EncryptionCodec, check: Check = everybody, **options: Any
+    codec: EncryptionCodec, guard: Guard | None = None, **options: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
-    app = CodecServer(codec, check, origins=[UI], **options).app()
+    app = CodecServer(codec, guard, origins=[UI], **options).app()
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # it is an ASGI application
     async with httpx.AsyncClient(transport=transport, base_url="http://codec") as client:
         yield client
@@ -115,39 +119,25 @@ async def test_a_page_of_the_ui_may_ask_and_one_of_another_origin_may_not(codec:
 
 
 @pytest.mark.parametrize(
-    "authorization", [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic one", "one", "Bearer on\xe9"]
+    "authorization",
+    [None, "", "Bearer", "Bearer ", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}\xe9"],
 )
 async def test_without_one_of_the_tokens_nothing_is_shown(
     codec: EncryptionCodec, tmp_path: Path, authorization: str | None
 ) -> None:
-    (tmp_path / "tokens").write_text("one\ntwo\n")
+    (tmp_path / "tokens").write_text(f"{TOKEN}\n{TOKEN}-2\n")
     headers: dict[str, Any] = dict(JSON)
     if authorization is not None:
         headers["authorization"] = authorization.encode("latin-1")
-    async with served(codec, StaticTokens(tmp_path / "tokens")) as client:
+    guard = Bearer([StaticTokens(tmp_path / "tokens", "SETTING")])
+    async with served(codec, guard) as client:
+        accepted = {**JSON, "authorization": f"Bearer {TOKEN}-2"}
+        body = body_of(await encrypted(codec))
+        assert data_in(await client.post("/decode", content=body, headers=accepted)) == [SECRET]
         for path in ("/decode", "/encode"):
             refused = await client.post(path, content=body_of(await encrypted(codec)), headers=headers)
             assert refused.status_code == 401
             assert SECRET not in refused.content
-
-
-async def test_a_token_is_replaced_without_a_restart(codec: EncryptionCodec, tmp_path: Path) -> None:
-    file = tmp_path / "tokens"
-    file.write_text("old\n")
-    body = body_of(await encrypted(codec))
-    async with served(codec, StaticTokens(file)) as client:
-
-        async def status(token: str) -> int:
-            headers = {**JSON, "authorization": f"Bearer {token}"}
-            return (await client.post("/decode", content=body, headers=headers)).status_code
-
-        assert (await status("old"), await status("new")) == (200, 401)
-        file.write_text("new\nold\n")
-        assert (await status("old"), await status("new")) == (200, 200)
-        file.write_text("new\n")
-        assert (await status("old"), await status("new")) == (401, 200)
-        file.unlink()
-        assert await status("new") == 401
 
 
 async def test_payloads_of_other_namespaces_are_not_shown(codec: EncryptionCodec) -> None:
@@ -189,21 +179,12 @@ async def test_nothing_else_is_answered(codec: EncryptionCodec) -> None:
         assert (await client.post("/decode", content=b'{"payloads": []}', headers=JSON)).json() == {}
 
 
-def test_a_port_that_others_reach_needs_a_token(tmp_path: Path) -> None:
-    assert check_of(None, local=True) is everybody
-    with pytest.raises(ConfigurationError, match="TURNOUT_CODEC__TOKEN_FILE to a file with a token per line"):
-        check_of(None, local=False)
-    (tmp_path / "empty").write_text("\n")
-    with pytest.raises(ConfigurationError, match="is empty; write the secret into it"):
-        check_of(tmp_path / "empty", local=False)
-
-
 def test_without_the_package_it_is_said_what_to_install(
     codec: EncryptionCodec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "starlette.applications", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'turnout\[api\]'"):
-        CodecServer(codec, everybody, origins=[]).app()
+        CodecServer(codec, None, origins=[]).app()
 
 
 # --- the command ---

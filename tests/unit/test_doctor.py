@@ -380,10 +380,22 @@ OF_SETTINGS: list[tuple[str, str, dict[str, str], str]] = [
     (
         "TD108",
         CLOSING,
-        {"TURNOUT_CLOSING__SECRET": "s", "TEMPORAL_ADDRESS": "temporal.shop:7233"},
+        {
+            "TURNOUT_CLOSING__SECRET": "s",
+            "TEMPORAL_ADDRESS": "temporal.shop:7233",
+            "TURNOUT_TEMPORAL__ALLOW_INSECURE": "true",
+        },
         "TURNOUT_CLOSING__URL",
     ),
-    ("TD109", ROUTES, {"TURNOUT_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1,k.shop:9092"}, "SASL_SSL"),
+    (
+        "TD109",
+        ROUTES,
+        {
+            "TURNOUT_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1,k.shop:9092",
+            "TURNOUT_KAFKA__ALLOW_INSECURE": "true",
+        },
+        "SASL_SSL",
+    ),
     ("TD110", ROUTES, {"TURNOUT_TEMPORAL__UI_URL": ""}, "https://"),
     ("TD111", ROUTES, {"TURNOUT_HEALTH__ADDRESS": ""}, "TURNOUT_HEALTH__ADDRESS=127.0.0.1:8080"),
     ("TD113", ROUTES, {"TURNOUT_KAFKA__SESSION_TIMEOUT": "6s"}, "45s"),
