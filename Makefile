@@ -85,10 +85,14 @@ pins: $(VENV)/.dev ## Write requirements/ anew from pyproject.toml (newer versio
 	@$(COMPILE) --output-file requirements/run.txt
 	@$(COMPILE) --extra local --group build -c requirements/run.txt --output-file requirements/local.txt
 	@$(COMPILE) --all-extras --group dev -c requirements/local.txt --output-file requirements/dev.txt
+	@$(COMPILE) $(addprefix --extra ,$(IMAGE_EXTRAS)) -c requirements/dev.txt --output-file requirements/image.txt
+	@$(UV_COMPILE) --group build -c requirements/dev.txt --output-file requirements/build.txt
 
 # No addresses in the files: every machine takes the packages from where it is set up to.
-COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 $(ARGS) \
+UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 $(ARGS) \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins'
+COMPILE = $(UV_COMPILE) pyproject.toml
+IMAGE_EXTRAS = api encryption registry traces
 
 .PHONY: clean
 clean: ## Remove what make made: the environment, fetched servers, caches

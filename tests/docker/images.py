@@ -1,0 +1,209 @@
+"""The images that tests run: named by the environment, or made here from what package registries have.
+
+No image is pulled. A root folder is unpacked from Debian's packages, Kafka is its jars from Maven, Temporal
+the program in a wheel, and turnout is built by deploy/Dockerfile as anyone would, without a network.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+from docker.errors import BuildError, ImageNotFound
+
+from service.errors import Unreachable
+from service.local import binary
+from tests.servers import BUILD, KAFKA_VERSION, alone, kafka_jars, why_no_apache_kafka
+
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent / "images"
+WHEELS = BUILD / "wheels"
+PINS = ("build", "image")
+PYTHON_VERSION = "3.11"
+"""The Python of Debian 12, which the root folder is of."""
+# What a broker and Kafka's tools use of Java; found by jdeps, and by what was missing at run time.
+MODULES = (
+    "java.base,java.desktop,java.logging,java.management,java.naming,java.security.jgss,java.security.sasl,"
+    "java.sql,java.xml,jdk.crypto.ec,jdk.management,jdk.unsupported"
+)
+TOOLS = ("kafka-topics.sh", "kafka-console-producer.sh", "kafka-console-consumer.sh")
+
+
+@dataclass(frozen=True)
+class Images:
+    """Names of images in the engine."""
+
+    kafka: str
+    temporal: str
+    turnout: str
+
+
+def why_no_images() -> str | None:
+    """Say what is missing on this machine to make the images, or None when nothing is."""
+    if not shutil.which("mmdebstrap"):
+        return "mmdebstrap (apt-get install mmdebstrap), to make a base image"
+    if not shutil.which("jlink"):
+        return "jlink, of a JDK"
+    return why_no_apache_kafka()
+
+
+def images() -> Images:
+    """Make those that the environment does not name and the engine does not have.
+
+    `TURNOUT_TEST_IMAGE_KAFKA`, `…_TEMPORAL`, `…_TURNOUT` and `…_PYTHON` (the base) name others.
+    """
+    # What is fetched and unpacked is so at once; each waits mostly for others.
+    with ThreadPoolExecutor() as at_once:
+        base, wheels, java = (
+            at_once.submit(python),
+            at_once.submit(fetch_wheels),
+            at_once.submit(_kafka_folder),
+        )
+        temporal = at_once.submit(lambda: _temporal(base.result()))
+        kafka = at_once.submit(lambda: _kafka(base.result(), java.result()))
+        wheels.result()
+        return Images(kafka.result(), temporal.result(), turnout(base.result()))
+
+
+def python() -> str:
+    """The image that all others are made from: Debian's Python 3.11, a shell, and little else."""
+    script = HERE / "python.sh"
+
+    def make(tag: str) -> None:
+        with tempfile.TemporaryFile() as tar:
+            done = subprocess.run(
+                ["sh", script], stdin=subprocess.DEVNULL, stdout=tar, stderr=subprocess.PIPE, check=False
+            )
+            if done.returncode:
+                raise Unreachable(f"mmdebstrap failed:\n{done.stderr.decode(errors='replace')[-4_000:]}")
+            tar.seek(0)
+            with _client() as client:
+                client.api.import_image_from_data(
+                    tar, repository=tag.partition(":")[0], tag=tag.partition(":")[2]
+                )
+
+    return _named("python", _hash(script), make)
+
+
+def turnout(base: str) -> str:
+    """What deploy/Dockerfile makes, from local packages; its layers are the engine's to keep."""
+    if name := os.environ.get("TURNOUT_TEST_IMAGE_TURNOUT"):
+        return name
+    _build(ROOT, "turnout-test/turnout:latest", dockerfile="deploy/Dockerfile", BASE=base, PIP_NO_INDEX="1")
+    return "turnout-test/turnout:latest"
+
+
+def fetch_wheels() -> Path:
+    """Have the packages of the image in build/wheels, where deploy/Dockerfile takes them from."""
+    pins = [ROOT / "requirements" / f"{name}.txt" for name in PINS]
+    mark = _hash(*pins)
+    BUILD.mkdir(exist_ok=True)
+    with alone(WHEELS):
+        done = WHEELS / "fetched"
+        if not done.exists() or done.read_text() != mark:
+            shutil.rmtree(WHEELS, ignore_errors=True)
+            for pin in pins:
+                _fetch(pin)
+            done.write_text(mark)
+    return WHEELS
+
+
+def _fetch(pin: Path) -> None:
+    argv = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    argv += ["--require-hashes", f"--python-version={PYTHON_VERSION}", "--only-binary=:all:"]
+    argv += [f"--requirement={pin}", f"--dest={WHEELS}"]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Unreachable(f"pip could not fetch the packages of {pin.name}:\n{done.stderr[-4_000:]}")
+
+
+def _kafka_folder() -> Path:
+    """A folder with Java's part that Kafka needs, and Kafka's jars: what the image is built from."""
+    folder = BUILD / f"kafka-image-{KAFKA_VERSION}-{_hash(*(HERE / 'kafka').iterdir())[:8]}"
+    with alone(folder):
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(dir=BUILD, prefix="making-") as scratch:
+                made = Path(scratch, "kafka")
+                shutil.copytree(HERE / "kafka", made)
+                shutil.copytree(kafka_jars(), made / "libs", copy_function=os.link)
+                (made / "data").mkdir()
+                (made / "bin").mkdir()
+                for tool in TOOLS:
+                    shutil.copyfile(HERE / "kafka" / "tool.sh", made / "bin" / tool)
+                    (made / "bin" / tool).chmod(0o755)
+                argv = ["jlink", "--add-modules", MODULES, "--strip-debug", "--no-header-files"]
+                argv += ["--no-man-pages", "--output", str(made / "java")]
+                subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
+                made.replace(folder)
+    return folder
+
+
+def _kafka(base: str, folder: Path) -> str:
+    return _named("kafka", f"{base}{folder.name}", lambda tag: _build(folder, tag, BASE=base))
+
+
+def _temporal(base: str) -> str:
+    program = binary("temporal").resolve()
+    dockerfile = HERE / "temporal" / "Dockerfile"
+
+    def make(tag: str) -> None:
+        BUILD.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=BUILD, prefix="making-") as folder:
+            shutil.copyfile(dockerfile, Path(folder, "Dockerfile"))
+            shutil.copy(program, Path(folder, "temporal"))
+            _build(Path(folder), tag, BASE=base)
+
+    return _named("temporal", f"{base}{_hash(dockerfile)}{program.stat().st_size}", make)
+
+
+def _named(what: str, of: str, make: Callable[[str], None]) -> str:
+    """The image that the environment names, or the one made of what `of` says: now, if it is not there."""
+    if name := os.environ.get(f"TURNOUT_TEST_IMAGE_{what.upper()}"):
+        return name
+    tag = f"turnout-test/{what}:{hashlib.sha256(of.encode()).hexdigest()[:12]}"
+    with _client() as client:
+        try:
+            client.images.get(tag)
+        except ImageNotFound:
+            make(tag)
+    return tag
+
+
+def _build(folder: Path, tag: str, *, dockerfile: str = "Dockerfile", **arguments: str) -> None:
+    with _client() as client:
+        try:
+            client.images.build(
+                path=str(folder),
+                dockerfile=dockerfile,
+                tag=tag,
+                rm=True,
+                buildargs=arguments,
+                network_mode="none",
+            )
+        except BuildError as error:
+            said = "".join(str(line.get("stream", "")) for line in error.build_log)
+            raise Unreachable(f"{tag} could not be built: {error}\n{said[-4_000:]}") from error
+
+
+@contextmanager
+def _client() -> Iterator[docker.DockerClient]:
+    client = docker.from_env(timeout=600)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _hash(*files: Path) -> str:
+    hashed = hashlib.sha256()
+    for file in sorted(files):
+        hashed.update(file.read_bytes())
+    return hashed.hexdigest()
