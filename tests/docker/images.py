@@ -34,6 +34,14 @@ MODULES = (
     "java.base,java.desktop,java.logging,java.management,java.naming,java.security.jgss,java.security.sasl,"
     "java.sql,java.xml,jdk.crypto.ec,jdk.management,jdk.unsupported"
 )
+TEMPORAL_VERSION = "1.32.1"
+UI_VERSION = "2.54.1"
+PROGRAMS = {
+    "temporal-server": f"go.temporal.io/server/cmd/server@v{TEMPORAL_VERSION}",
+    "temporal-sql-tool": f"go.temporal.io/server/cmd/tools/sql@v{TEMPORAL_VERSION}",
+    "ui-server": f"github.com/temporalio/ui-server/v2/cmd/server@v{UI_VERSION}",
+}
+"""What the images of the real Temporal are made of, and the Go modules of it; the first takes minutes."""
 TOOLS = ("kafka-topics.sh", "kafka-console-producer.sh", "kafka-console-consumer.sh")
 
 
@@ -73,14 +81,85 @@ def images() -> Images:
         return Images(kafka.result(), temporal.result(), turnout(base.result()))
 
 
-def python() -> str:
-    """The image that all others are made from: Debian's Python 3.11, a shell, and little else."""
+def images_for_compose() -> dict[str, str]:
+    """Make all images of deploy/compose.yaml, and say in which variable of it each belongs.
+
+    Temporal's server is compiled: the first time, that takes minutes.
+    """
+    base, made = python(), images()
+    programs = _programs()
+    modules = _output("go", "env", "GOMODCACHE")
+    schema = Path(modules, f"go.temporal.io/server@v{TEMPORAL_VERSION}", "schema")
+    ui_settings = Path(modules, f"github.com/temporalio/ui-server/v2@v{UI_VERSION}", "config", "docker.yaml")
+    return {
+        "KAFKA_IMAGE": made.kafka,
+        "TURNOUT_IMAGE": made.turnout,
+        "POSTGRES_IMAGE": _of_parts("postgres", python("postgresql-15")),
+        "TEMPORAL_IMAGE": _of_parts("temporal-server", base, programs / "temporal-server"),
+        "TEMPORAL_ADMIN_TOOLS_IMAGE": _of_parts(
+            "temporal-admin", base, binary("temporal"), programs / "temporal-sql-tool", schema
+        ),
+        "TEMPORAL_UI_IMAGE": _of_parts("temporal-ui", base, programs / "ui-server", ui_settings),
+    }
+
+
+def _programs() -> Path:
+    """The folder with PROGRAMS, which are compiled if they are not there."""
+    folder = BUILD / f"temporal-{TEMPORAL_VERSION}-{UI_VERSION}"
+    BUILD.mkdir(exist_ok=True)
+    with alone(folder):
+        for name, module in PROGRAMS.items():
+            if (folder / name).exists():
+                continue
+            with tempfile.TemporaryDirectory(dir=BUILD, prefix="making-") as scratch:
+                # No C: it has to run in an image that has a C library of its own.
+                environment = {**os.environ, "GOBIN": scratch, "CGO_ENABLED": "0"}
+                subprocess.run(["go", "install", module], check=True, env=environment)
+                (made,) = Path(scratch).iterdir()
+                folder.mkdir(exist_ok=True)
+                made.replace(folder / name)
+    return folder
+
+
+def _of_parts(what: str, base: str, *parts: Path) -> str:
+    """The image made by images/WHAT/Dockerfile, of the files beside it and of `parts`, folders or files."""
+
+    def make(tag: str) -> None:
+        with tempfile.TemporaryDirectory(dir=BUILD, prefix="making-") as scratch:
+            folder = Path(scratch, what)
+            shutil.copytree(HERE / what, folder)
+            for part in parts:
+                if part.is_dir():
+                    shutil.copytree(part, folder / part.name)
+                else:
+                    shutil.copy(part, folder / part.name)
+            _build(folder, tag, BASE=base)
+
+    sizes = [f"{part.name} {part.stat().st_size}" for part in parts if part.is_file()]
+    return _named(what, f"{base}{_hash(*(HERE / what).iterdir())}{sizes}", make)
+
+
+def _output(*argv: str) -> str:
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def python(*packages: str) -> str:
+    """The image that all others are made from: Debian's Python 3.11, a shell, and little else.
+
+    Args:
+        packages: Debian's packages that are to be in it as well.
+    """
     script = HERE / "python.sh"
 
     def make(tag: str) -> None:
         with tempfile.TemporaryFile() as tar:
             done = subprocess.run(
-                ["sh", script], stdin=subprocess.DEVNULL, stdout=tar, stderr=subprocess.PIPE, check=False
+                ["sh", script, *packages],
+                stdin=subprocess.DEVNULL,
+                stdout=tar,
+                stderr=subprocess.PIPE,
+                check=False,
             )
             if done.returncode:
                 raise Unreachable(f"mmdebstrap failed:\n{done.stderr.decode(errors='replace')[-4_000:]}")
@@ -90,6 +169,8 @@ def python() -> str:
                     tar, repository=tag.partition(":")[0], tag=tag.partition(":")[2]
                 )
 
+    if packages:
+        return _named("python-with", f"{_hash(script)}{packages}", make)
     return _named("python", _hash(script), make)
 
 
@@ -151,22 +232,12 @@ def _kafka(base: str, folder: Path) -> str:
 
 
 def _temporal(base: str) -> str:
-    program = binary("temporal").resolve()
-    dockerfile = HERE / "temporal" / "Dockerfile"
-
-    def make(tag: str) -> None:
-        BUILD.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=BUILD, prefix="making-") as folder:
-            shutil.copyfile(dockerfile, Path(folder, "Dockerfile"))
-            shutil.copy(program, Path(folder, "temporal"))
-            _build(Path(folder), tag, BASE=base)
-
-    return _named("temporal", f"{base}{_hash(dockerfile)}{program.stat().st_size}", make)
+    return _of_parts("temporal", base, binary("temporal"))
 
 
 def _named(what: str, of: str, make: Callable[[str], None]) -> str:
     """The image that the environment names, or the one made of what `of` says: now, if it is not there."""
-    if name := os.environ.get(f"TURNOUT_TEST_IMAGE_{what.upper()}"):
+    if name := os.environ.get(f"TURNOUT_TEST_IMAGE_{what.upper().replace('-', '_')}"):
         return name
     tag = f"turnout-test/{what}:{hashlib.sha256(of.encode()).hexdigest()[:12]}"
     with _client() as client:

@@ -39,7 +39,7 @@ def _serving(status: int, host: str = "127.0.0.1") -> Iterator[int]:
 
 def _check(address: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "TURNOUT_HEALTH__ADDRESS": address}
-    argv = [sys.executable, "-I", CHECK]
+    argv = [sys.executable, "-I", str(CHECK)]
     return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
