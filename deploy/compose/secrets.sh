@@ -5,7 +5,7 @@ set -eu
 folder=$(dirname "$0")/../secrets
 mkdir -p "$folder"
 chmod 700 "$folder"
-for name in calls database; do
+for name in calls closing database; do
     if [ ! -s "$folder/$name" ]; then
         head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$folder/$name"
         chmod 444 "$folder/$name"

@@ -41,7 +41,7 @@ def main() -> int:
 
         def compose(*words: str) -> None:
             argv = [*command, "--file", str(DEPLOY / "compose.yaml"), *words]
-            subprocess.run(argv, check=True, env=environment, stdin=subprocess.DEVNULL)
+            subprocess.run(argv, check=True, env=environment, stdin=subprocess.DEVNULL, timeout=UP_SECONDS)
 
         try:
             _try(compose, ports)
@@ -55,9 +55,9 @@ def main() -> int:
 
 
 def _try(compose: Callable[..., None], ports: Mapping[str, str]) -> None:
-    compose("up", "--wait", f"--wait-timeout={UP_SECONDS}", "--no-build", "--quiet-pull")
+    compose("up", "--wait", "--no-build", "--quiet-pull")
     # What is there already stays as it is: the jobs that set things up run again.
-    compose("up", "--wait", f"--wait-timeout={UP_SECONDS}", "--no-build", "--quiet-pull")
+    compose("up", "--wait", "--no-build", "--quiet-pull")
     asyncio.run(_follow_an_order(f"127.0.0.1:{ports['KAFKA_PORT']}", f"127.0.0.1:{ports['TEMPORAL_PORT']}"))
     with urllib.request.urlopen(
         f"http://127.0.0.1:{ports['UI_PORT']}/api/v1/namespaces/default/workflows"

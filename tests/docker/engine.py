@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,8 +26,16 @@ STOP_SECONDS = 30
 
 # Containers talk to each other, and are reached at published ports: a proxy process of the engine sees to
 # that. So nothing of the machine's own network is changed, and nothing of ours stays when the engine ends.
-# What this costs: containers do not get out of the machine. Nothing is to be had out there anyway.
-NETWORK = ("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false")
+# What this costs: containers do not get out of the machine. Nothing is to be had out there anyway. Names that
+# are not theirs are asked for where nobody answers: so they fail at once, and not after a time-out.
+NETWORK = (
+    "--bridge=none",
+    "--iptables=false",
+    "--ip6tables=false",
+    "--ip-forward=false",
+    "--ip-masq=false",
+    "--dns=127.0.0.1",
+)
 
 
 @cache
@@ -93,8 +102,21 @@ def engine() -> Iterator[None]:
                 os.environ["DOCKER_HOST"] = before
 
 
+# Should this process be killed, nobody would be left to end the engine: so the kernel asks it to stop then
+# (PR_SET_PDEATHSIG, 1), which ends its containers, too. See service/local.py.
+_TIED_TO_PARENT = """
+import ctypes, os, signal, sys
+parent, program = int(sys.argv[1]), sys.argv[2:]
+ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
+if os.getppid() != parent:
+    sys.exit("the parent is gone")
+os.execvp(program[0], program)
+"""
+
+
 def _start(folder: Path) -> subprocess.Popen[bytes]:
-    argv = ["dockerd", f"--host=unix://{folder}/docker.sock", f"--data-root={DATA}"]
+    argv = [sys.executable, "-c", _TIED_TO_PARENT, str(os.getpid()), "dockerd"]
+    argv += [f"--host=unix://{folder}/docker.sock", f"--data-root={DATA}"]
     argv += [f"--exec-root={folder}/exec", f"--pidfile={folder}/pid", "--config-file=", *NETWORK]
     with (folder / "log").open("wb") as log:
         # A group of its own: Ctrl-C at the tests must not end it before its containers are gone.

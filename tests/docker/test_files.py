@@ -62,7 +62,7 @@ def test_nothing_secret_stands_in_the_files() -> None:
     for service in SERVICES.values():
         for variable in service.get("environment", {}):
             assert not re.search(r"PASSW|PWD|SECRET|TOKEN|KEY", variable) or variable.endswith("_FILE")
-        assert set(service.get("secrets", [])) <= {"calls", "database"}
+        assert set(service.get("secrets", [])) <= {"calls", "closing", "database"}
 
 
 def test_what_is_mounted_from_here_is_here() -> None:
@@ -95,7 +95,7 @@ def test_secrets_are_made_once_and_are_their_owners_alone(tmp_path: Path) -> Non
         subprocess.run(["sh", script], check=True, capture_output=True)
         made.append({file.name: file.read_text() for file in (tmp_path / "deploy/secrets").iterdir()})
     assert made[0] == made[1]
-    assert set(made[0]) == {"calls", "database"}
+    assert set(made[0]) == {"calls", "closing", "database"}
     assert all(re.fullmatch("[0-9a-f]{48}", secret) for secret in made[0].values())
     assert stat.S_IMODE((tmp_path / "deploy/secrets").stat().st_mode) == 0o700
 
