@@ -39,9 +39,13 @@ def main() -> int:
         subprocess.run([DEPLOY / "compose" / "secrets.sh"], check=True)
         command = shlex.split(os.environ.get("COMPOSE", "docker compose"))
 
-        def compose(*words: str) -> None:
+        def compose(*words: str, told: bool = False) -> str:
             argv = [*command, "--file", str(DEPLOY / "compose.yaml"), *words]
-            subprocess.run(argv, check=True, env=environment, stdin=subprocess.DEVNULL, timeout=UP_SECONDS)
+            stdout = subprocess.PIPE if told else None
+            done = subprocess.run(
+                argv, check=True, env=environment, stdin=subprocess.DEVNULL, stdout=stdout, timeout=UP_SECONDS
+            )
+            return done.stdout.decode() if told else ""
 
         try:
             _try(compose, ports)
@@ -54,7 +58,7 @@ def main() -> int:
     return 0
 
 
-def _try(compose: Callable[..., None], ports: Mapping[str, str]) -> None:
+def _try(compose: Callable[..., str], ports: Mapping[str, str]) -> None:
     compose("up", "--wait", "--no-build", "--quiet-pull")
     # What is there already stays as it is: the jobs that set things up run again.
     compose("up", "--wait", "--no-build", "--quiet-pull")
@@ -64,8 +68,11 @@ def _try(compose: Callable[..., None], ports: Mapping[str, str]) -> None:
     ) as page:
         assert f"order/{ORDER}".encode() in page.read()
     compose("stop", "--timeout=40", "bridge", "worker")
-    compose("ps", "--all", "bridge", "worker")
-    sys.stdout.write("the order came back, its workflow is in the UI, and a second `up` changed nothing\n")
+    codes = compose("ps", "--all", "--format={{.Service}} {{.ExitCode}}", "bridge", "worker", told=True)
+    assert sorted(codes.splitlines()) == ["bridge 0", "worker 0"], codes
+    sys.stdout.write(
+        "the order came back, its workflow is in the UI, a second `up` changed nothing, a stop is clean\n"
+    )
 
 
 async def _follow_an_order(kafka: str, temporal: str) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -22,7 +23,8 @@ from tests.servers import create_topic
 
 pytestmark = [
     pytest.mark.docker,
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    # Docker's library leaves its connections to the engine for the garbage collector to close.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 GROUP = "first-steps"
@@ -114,6 +116,10 @@ async def _becomes(half: TurnoutContainer, health: str) -> bool:
     return half.health == health
 
 
+async def _is_ready(half: TurnoutContainer, role: str) -> bool:
+    return f'"{role} ready"' in half.said
+
+
 async def test_it_runs_without_rights_and_can_write_nowhere(stage: Stage) -> None:
     script = """
 import os, shutil
@@ -148,7 +154,9 @@ async def test_the_image_tells_what_it_is(stage: Stage) -> None:
 
 # The last one: it ends them.
 async def test_a_stop_drains_and_is_no_kill(stage: Stage) -> None:
-    for half in (stage.bridge, stage.worker):
+    for role, half in (("bridge", stage.bridge), ("worker", stage.worker)):
+        # Not before: what has only begun to start ends with another code.
+        await half.until(partial(_is_ready, half, role))
         code = await asyncio.to_thread(half.ended, GRACE_SECONDS)
         assert code == 0, half.said
         assert '"event":"stopping"' in half.said.replace(" ", "")
