@@ -21,6 +21,7 @@ from docker.errors import BuildError, ImageNotFound
 
 from service.errors import Unreachable
 from service.local import binary
+from tests.docker.engine import DATA
 from tests.servers import BUILD, KAFKA_VERSION, alone, kafka_jars, why_no_apache_kafka
 
 ROOT = Path(__file__).parents[2]
@@ -29,11 +30,12 @@ WHEELS = BUILD / "wheels"
 PINS = ("build", "image")
 PYTHON_VERSION = "3.11"
 """The Python of Debian 12, which the root folder is of."""
-# What a broker and Kafka's tools use of Java; found by jdeps, and by what was missing at run time.
+# What a broker and Kafka's tools need of Java.
 MODULES = (
     "java.base,java.desktop,java.logging,java.management,java.naming,java.security.jgss,java.security.sasl,"
     "java.sql,java.xml,jdk.crypto.ec,jdk.management,jdk.unsupported"
 )
+VARIABLE = "TURNOUT_TEST_IMAGE_"
 TEMPORAL_VERSION = "1.32.1"
 UI_VERSION = "2.54.1"
 PROGRAMS = {
@@ -56,6 +58,8 @@ class Images:
 
 def why_no_images() -> str | None:
     """Say what is missing on this machine to make the images, or None when nothing is."""
+    if _all_named():
+        return None
     if not shutil.which("mmdebstrap"):
         return "mmdebstrap (apt-get install mmdebstrap), to make a base image"
     if not shutil.which("jlink"):
@@ -68,17 +72,21 @@ def images() -> Images:
 
     `TURNOUT_TEST_IMAGE_KAFKA`, `…_TEMPORAL`, `…_TURNOUT` and `…_PYTHON` (the base) name others.
     """
-    # What is fetched and unpacked is so at once; each waits mostly for others.
+    if _all_named():
+        return Images(*_all_named())
+    # At once, since each waits mostly for others.
     with ThreadPoolExecutor() as at_once:
-        base, wheels, java = (
-            at_once.submit(python),
-            at_once.submit(fetch_wheels),
-            at_once.submit(_kafka_folder),
-        )
+        base, wheels = at_once.submit(python), at_once.submit(fetch_wheels)
         temporal = at_once.submit(lambda: _temporal(base.result()))
-        kafka = at_once.submit(lambda: _kafka(base.result(), java.result()))
+        kafka = at_once.submit(lambda: _kafka(base.result()))
         wheels.result()
         return Images(kafka.result(), temporal.result(), turnout(base.result()))
+
+
+def _all_named() -> tuple[str, ...]:
+    """The images that the environment names, if it names all."""
+    names = [os.environ.get(f"{VARIABLE}{what}", "") for what in ("KAFKA", "TEMPORAL", "TURNOUT")]
+    return tuple(names) if all(names) else ()
 
 
 def images_for_compose() -> dict[str, str]:
@@ -176,7 +184,7 @@ def python(*packages: str) -> str:
 
 def turnout(base: str) -> str:
     """What deploy/Dockerfile makes, from local packages; its layers are the engine's to keep."""
-    if name := os.environ.get("TURNOUT_TEST_IMAGE_TURNOUT"):
+    if name := os.environ.get(f"{VARIABLE}TURNOUT"):
         return name
     _build(ROOT, "turnout-test/turnout:latest", dockerfile="deploy/Dockerfile", BASE=base, PIP_NO_INDEX="1")
     return "turnout-test/turnout:latest"
@@ -185,50 +193,49 @@ def turnout(base: str) -> str:
 def fetch_wheels() -> Path:
     """Have the packages of the image in build/wheels, where deploy/Dockerfile takes them from."""
     pins = [ROOT / "requirements" / f"{name}.txt" for name in PINS]
-    mark = _hash(*pins)
-    BUILD.mkdir(exist_ok=True)
-    with alone(WHEELS):
-        done = WHEELS / "fetched"
-        if not done.exists() or done.read_text() != mark:
-            shutil.rmtree(WHEELS, ignore_errors=True)
-            for pin in pins:
-                _fetch(pin)
-            done.write_text(mark)
+    fetched = DATA.with_name(f"wheels-{_hash(*pins)[:12]}")
+    for folder in (fetched.parent, BUILD):
+        folder.mkdir(parents=True, exist_ok=True)
+    with alone(fetched):
+        if not fetched.exists():
+            with tempfile.TemporaryDirectory(dir=fetched.parent, prefix="fetching-") as scratch:
+                for pin in pins:
+                    _fetch(pin, Path(scratch, "wheels"))
+                Path(scratch, "wheels").replace(fetched)
+        shutil.rmtree(WHEELS, ignore_errors=True)
+        shutil.copytree(fetched, WHEELS)
     return WHEELS
 
 
-def _fetch(pin: Path) -> None:
+def _fetch(pin: Path, folder: Path) -> None:
     argv = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     argv += ["--require-hashes", f"--python-version={PYTHON_VERSION}", "--only-binary=:all:"]
-    argv += [f"--requirement={pin}", f"--dest={WHEELS}"]
+    argv += [f"--requirement={pin}", f"--dest={folder}"]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Unreachable(f"pip could not fetch the packages of {pin.name}:\n{done.stderr[-4_000:]}")
 
 
-def _kafka_folder() -> Path:
-    """A folder with Java's part that Kafka needs, and Kafka's jars: what the image is built from."""
-    folder = BUILD / f"kafka-image-{KAFKA_VERSION}-{_hash(*(HERE / 'kafka').iterdir())[:8]}"
-    with alone(folder):
-        if not folder.exists():
-            with tempfile.TemporaryDirectory(dir=BUILD, prefix="making-") as scratch:
-                made = Path(scratch, "kafka")
-                shutil.copytree(HERE / "kafka", made)
-                shutil.copytree(kafka_jars(), made / "libs", copy_function=os.link)
-                (made / "data").mkdir()
-                (made / "bin").mkdir()
-                for tool in TOOLS:
-                    shutil.copyfile(HERE / "kafka" / "tool.sh", made / "bin" / tool)
-                    (made / "bin" / tool).chmod(0o755)
-                argv = ["jlink", "--add-modules", MODULES, "--strip-debug", "--no-header-files"]
-                argv += ["--no-man-pages", "--output", str(made / "java")]
-                subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
-                made.replace(folder)
-    return folder
+def _kafka(base: str) -> str:
+    """Kafka's jars, and of the local Java what they need."""
 
+    def make(tag: str) -> None:
+        BUILD.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=BUILD, prefix="making-") as scratch:
+            folder = Path(scratch, "kafka")
+            shutil.copytree(HERE / "kafka", folder)
+            shutil.copytree(kafka_jars(), folder / "libs", copy_function=os.link)
+            (folder / "data").mkdir()
+            (folder / "bin").mkdir()
+            for tool in TOOLS:
+                shutil.copyfile(HERE / "kafka" / "tool.sh", folder / "bin" / tool)
+                (folder / "bin" / tool).chmod(0o755)
+            argv = ["jlink", "--add-modules", MODULES, "--strip-debug", "--no-header-files"]
+            argv += ["--no-man-pages", "--output", str(folder / "java")]
+            subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
+            _build(folder, tag, BASE=base)
 
-def _kafka(base: str, folder: Path) -> str:
-    return _named("kafka", f"{base}{folder.name}", lambda tag: _build(folder, tag, BASE=base))
+    return _named("kafka", f"{base}{KAFKA_VERSION}{_hash(*(HERE / 'kafka').iterdir())}", make)
 
 
 def _temporal(base: str) -> str:
@@ -237,7 +244,7 @@ def _temporal(base: str) -> str:
 
 def _named(what: str, of: str, make: Callable[[str], None]) -> str:
     """The image that the environment names, or the one made of what `of` says: now, if it is not there."""
-    if name := os.environ.get(f"TURNOUT_TEST_IMAGE_{what.upper().replace('-', '_')}"):
+    if name := os.environ.get(f"{VARIABLE}{what.upper().replace('-', '_')}"):
         return name
     tag = f"turnout-test/{what}:{hashlib.sha256(of.encode()).hexdigest()[:12]}"
     with _client() as client:
