@@ -1,6 +1,7 @@
 #!/bin/sh
 # A root folder with Python, a shell and what programs in C need, as a tar on standard output: what images
-# are made FROM where no image can be pulled. Made of Debian's packages, which are unpacked and not configured.
+# are made FROM where no image can be pulled. Made of Debian 12's packages, which are unpacked and not
+# configured.
 # Arguments: more packages of Debian.
 set -eu
 packages=base-files,base-passwd,bash,coreutils,dash,libc-bin,libstdc++6,mawk,netcat-openbsd,python3,python3-venv,sed
@@ -13,4 +14,4 @@ exec mmdebstrap --quiet --variant=extract --format=tar --include="$packages" \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' \
     --extract-hook="$users" --extract-hook="$tools" \
-    "$(. /etc/os-release && echo "$VERSION_CODENAME")" -
+    bookworm -
