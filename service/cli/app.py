@@ -11,7 +11,7 @@ import typer
 
 from service.cli.output import Output, OutputLost, open_what_is_closed
 from service.errors import ConfigurationError, NotNow, Unreachable
-from service.lifecycle import leave
+from service.lifecycle import end_on_sigterm_as_first_process, leave
 
 OK, WRONG, UNREACHABLE, INTERRUPTED = 0, 1, 3, 130
 NOBODY_READS = 141
@@ -62,6 +62,7 @@ def make_app(words: Sequence[str] = ()) -> typer.Typer:
 
 def main() -> None:
     """Run one command; exit 0 done, 1 something is wrong or lost, 2 usage, 3 a neighbour is not there."""
+    end_on_sigterm_as_first_process()
     open_what_is_closed()
     with redirect_stdout(cast("TextIO", Output(sys.stdout))):
         code = _run()
