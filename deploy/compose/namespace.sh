@@ -1,6 +1,5 @@
 #!/bin/sh
-# namespace.sh NAME HOST PORT: creates the namespace and turnout's search attributes at a Temporal server,
-# unless they are there.
+# namespace.sh NAME HOST PORT: creates the namespace at a Temporal server, unless it is there.
 set -eu
 name=$1
 # By number: asked for a name, the command line also looks for settings of it in the DNS, and where the network
@@ -22,7 +21,3 @@ until_done() {
 until_done cluster health
 temporal operator namespace describe --namespace "$name" --address "$address" >/dev/null 2>&1 ||
     until_done namespace create --namespace "$name" --retention 72h
-# All parts of the server know a namespace only after a while.
-until_done search-attribute create --namespace "$name" \
-    --name TurnoutRoute --type Keyword --name TurnoutEventType --type Keyword \
-    --name TurnoutEventId --type Keyword --name TurnoutRecord --type Keyword

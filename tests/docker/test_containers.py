@@ -77,6 +77,8 @@ async def stage(made: Images, tmp_path_factory: pytest.TempPathFactory) -> Async
             half.with_envs(
                 TEMPORAL_ADDRESS=temporal.inside,
                 TURNOUT_GROUP=GROUP,
+                TURNOUT_KAFKA__ALLOW_INSECURE="true",
+                TURNOUT_TEMPORAL__ALLOW_INSECURE="true",
                 TURNOUT_KAFKA__BOOTSTRAP_SERVERS=kafka.inside,
                 TURNOUT_WORKER__MODULES="hello",
                 TURNOUT_WORKER__TASK_QUEUE="hello",

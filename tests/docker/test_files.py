@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import stat
 import subprocess
 from pathlib import Path
@@ -11,9 +10,6 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from deploy.demo.stage import TOPICS
-from service.failures.letters import letter_topic_settings
-from service.local import SEARCH_ATTRIBUTES
 from service.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -74,16 +70,11 @@ def test_what_is_mounted_from_here_is_here() -> None:
                 assert mode.endswith(":ro")
 
 
-def test_the_topics_that_are_created_are_those_of_the_sample_and_its_letters() -> None:
-    words = shlex.split((DEPLOY / "compose/topics.sh").read_text(), comments=True)
-    assert set(TOPICS) <= {word.removesuffix(";") for word in words}
-    for name, value in letter_topic_settings().items():
-        assert f"{name}={value}" in words
-
-
-def test_the_search_attributes_that_are_created_are_those_that_starts_set() -> None:
-    words = (DEPLOY / "compose/namespace.sh").read_text()
-    assert re.findall(r"--name (\w+) --type Keyword", words) == list(SEARCH_ATTRIBUTES)
+def test_setup_makes_what_bridge_and_worker_need_before_they_start() -> None:
+    setup = SERVICES["setup"]
+    assert setup["environment"] == SERVICES["worker"]["environment"]
+    assert setup["command"][:2] == ["setup", "--topics"]
+    assert all(SERVICES[name]["depends_on"]["setup"] for name in OURS)
 
 
 def test_secrets_are_made_once_and_are_their_owners_alone(tmp_path: Path) -> None:
