@@ -263,6 +263,18 @@ async def test_a_file_that_cannot_be_used_any_more_is_forgiven_for_a_minute(tmp_
     assert await kind.caller(TOKEN)
 
 
+async def test_that_minute_begins_when_the_file_cannot_be_used_however_long_nobody_called(
+    tmp_path: Path,
+) -> None:
+    clock = Clock()
+    kind = static(tmp_path, TOKEN, clock)
+    clock.now += 3_600
+    (tmp_path / "tokens").write_text("")
+    assert await kind.caller(TOKEN)
+    clock.now += 61
+    assert (await refusal(Bearer([kind]), f"Bearer {TOKEN}")).unavailable
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
