@@ -1,6 +1,7 @@
 """The HTTP skin of the handler API: requests become calls, answers become JSON, refusals problem details."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
@@ -118,9 +119,11 @@ class Http:
         body = await self._bodies.read(_one(request, "content-length"), heard)
         ask = getattr(self._handler, operation.name)
         if operation.asked is None:
-            return _answer(await ask(event_in(path["topic"], request.headers.raw, body), call))
+            published = ask(event_in(path["topic"], request.headers.raw, body), call)
+            return _answer(await _unless_gone(heard, published))
         given = self._given(operation.body, request, body) if operation.body else {}
-        answer = await ask(asked_as(operation.asked, {**given, **path, **query}), call)
+        asked = ask(asked_as(operation.asked, {**given, **path, **query}), call)
+        answer = await _unless_gone(heard, asked)
         return _answer(answer, created=operation.created)
 
     def _given(self, model: type[BaseModel], request: Request, body: bytes) -> dict[str, Any]:
@@ -137,7 +140,7 @@ class Http:
 
     async def _caller(self, request: Request) -> str:
         if self._guard:
-            return (await self._guard.check(request.headers.get("authorization"))).name
+            return (await self._guard.check(_one(request, "authorization"))).name
         # Nobody says who they are here, and a page in a browser on this machine could call, too.
         if "origin" in request.headers or not _is_local(request.headers.get("host", "")):
             raise Refusal(
@@ -151,6 +154,23 @@ class Http:
         del heard
         await self._caller(request)
         return _json(self._document)
+
+
+async def _unless_gone(heard: Heard, asking: Coroutine[Any, Any, BaseModel]) -> BaseModel:
+    """What comes of `asking`, which is ended when nobody waits for it any more: it holds a place of few.
+
+    Raises:
+        Gone: The client has left.
+    """
+    answering, leaving = asyncio.create_task(asking), asyncio.create_task(heard.left())
+    try:
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise Gone
+        return answering.result()
+    finally:
+        answering.cancel()
+        leaving.cancel()
 
 
 def _route(path: str, method: str) -> Route:
