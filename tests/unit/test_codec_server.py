@@ -185,7 +185,7 @@ async def said_to(codec: EncryptionCodec, *parts: dict[str, Any]) -> list[Any]:
     async def receive() -> Mapping[str, Any]:
         for part in coming:
             return part
-        return await asyncio.Future()  # type: ignore[no-any-return]
+        return await asyncio.Future()
 
     async def send(message: Mapping[str, Any]) -> None:
         heard.append(message.get("status"))
