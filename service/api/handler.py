@@ -266,6 +266,10 @@ class Handler:
         Raises:
             Refusal: REFUSED with what the workflow said; NOT_FOUND, CLOSED, TIME_IS_UP; others.
         """
+        try:
+            self._dispatcher.check_update(asked.name, asked.args)
+        except RejectedError as error:
+            raise Refusal(Kind.INVALID_ARGUMENT, error.reason) from error
         event = self._event("update", asked.workflow_id, asked.namespace, asked.name, call)
         update_id = str(derived_id(event.key, ROUTE, "update"))
         return await self._ask(asked, call, lambda: self._workflows.update(asked, update_id))
