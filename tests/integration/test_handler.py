@@ -158,6 +158,8 @@ async def test_input_that_misfits_and_workflows_that_our_workers_lack_are_refuse
     with pytest.raises(Refusal, match="weight_grams") as refused:
         await asked.start("s4", "Weigh", args=[{"id": "s4"}])
     assert refused.value.kind is Kind.INVALID_ARGUMENT
+    with pytest.raises(Refusal, match="have no workflow Keep"):
+        await asked.start("s4", task_queue=f"turnout.{asked.site.group}")
     with pytest.raises(Refusal, match="have no workflow Unheard") as refused:
         await asked.start("s4", "Unheard")
     assert refused.value.kind is Kind.INVALID_ARGUMENT
