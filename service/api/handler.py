@@ -412,7 +412,7 @@ class Handler:
         """What stands in the place of an event; the same key for calls that repeat one another."""
         nonce = checked_key(call.key) if call.key else uuid.uuid4().hex
         where = self._namespace(namespace) or ""
-        key: EventKey = (ROUTE, call.caller, where, workflow_id, name, nonce)
+        key: EventKey = (ROUTE, call.identity, where, workflow_id, name, nonce)
         record = self._record(ROUTE, None, None, ())
         return Event(
             key=key,

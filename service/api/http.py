@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from service.api.bodies import Bodies, Gone, Heard, SlowBody
-from service.api.callers import Guard, NotAllowed
+from service.api.callers import Caller, Guard, NotAllowed
 from service.api.handler import Handler
 from service.api.http_events import event_in
 from service.api.models import Call, Span, Taken
@@ -115,7 +115,7 @@ class Http:
         path = {name: _segment(name, text) for name, text in request.path_params.items()}
         query = _query(request, (*operation.query, "time_limit"))
         limit = asked_as(_TimeLimit, {"time_limit": query.pop("time_limit", None)}).time_limit
-        call = Call(caller=caller, key=_key(request) if operation.key else "", limit=limit)
+        call = Call.of(caller, key=_key(request) if operation.key else "", limit=limit)
         body = await self._bodies.read(_one(request, "content-length"), heard)
         ask = getattr(self._handler, operation.name)
         if operation.asked is None:
@@ -138,9 +138,9 @@ class Http:
         asked_as(model, given)
         return given  # type: ignore[no-any-return]
 
-    async def _caller(self, request: Request) -> str:
+    async def _caller(self, request: Request) -> Caller | None:
         if self._guard:
-            return (await self._guard.check(_one(request, "authorization"))).name
+            return await self._guard.check(_one(request, "authorization"))
         # Nobody says who they are here, and a page in a browser on this machine could call, too.
         if "origin" in request.headers or not _is_local(request.headers.get("host", "")):
             raise Refusal(
@@ -148,7 +148,7 @@ class Http:
                 "without tokens only this machine's own programs may call, and no page in a browser",
                 "call it by its address, like 127.0.0.1, or set TURNOUT_API__TOKEN_FILE",
             )
-        return ""
+        return None
 
     async def _answer_document(self, request: Request, heard: Heard) -> Response:
         del heard
