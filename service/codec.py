@@ -13,7 +13,10 @@ import structlog
 from google.protobuf import json_format
 from temporalio.api.common.v1 import Payload, Payloads
 
+from service.api.bodies import Bodies, Gone, Heard, SlowBody
 from service.api.callers import Guard, NotAllowed
+from service.api.problems import STATUS
+from service.api.refusals import Refusal
 from service.errors import ConfigurationError
 from service.serving import Answers
 from workflows.encryption import EncryptionCodec, NotReadable
@@ -27,6 +30,8 @@ log = structlog.get_logger(__name__)
 MOST_BYTES = 8 << 20
 """Of a request: a page of a history has several payloads of up to 2 MB, in base64."""
 
+ALL_BODIES = 64 << 20
+BODY_SECONDS = 10.0
 AT_ONCE = 100
 SAY_SECONDS = 60.0
 HEADERS = ("content-type", "x-namespace", "authorization", "authorization-extras", "caller-type")
@@ -62,6 +67,7 @@ class CodecServer:
         self._guard = guard
         self._origins = origins
         self._namespaces = namespaces
+        self._bodies = Bodies(MOST_BYTES, ALL_BODIES, BODY_SECONDS)
         self._said_at = -SAY_SECONDS
 
     def app(self) -> Answers:
@@ -101,6 +107,8 @@ class CodecServer:
             try:
                 asked = await self._asked(request)
                 answered = Payloads(payloads=await act(asked.payloads))
+            except Gone:
+                return Response()  # nobody is there to read it
             except _Refusal as refusal:
                 return PlainTextResponse(f"{refusal.text}\n", refusal.status)
             return Response(json_format.MessageToJson(answered, indent=None), media_type="application/json")
@@ -121,11 +129,12 @@ class CodecServer:
         # A page of another origin could send it without asking first, were it any other type.
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise _Refusal(415, "send content-type: application/json")
-        body = bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > MOST_BYTES:
-                raise _Refusal(413, f"more than {MOST_BYTES >> 20} MiB at once; ask for less")
+        try:
+            body = await self._bodies.read(request.headers.get("content-length", ""), Heard(request.receive))
+        except SlowBody as refusal:
+            raise _Refusal(408, str(refusal)) from refusal
+        except Refusal as refusal:
+            raise _Refusal(STATUS[refusal.kind], str(refusal)) from refusal
         try:
             asked = orjson.loads(body)
             if isinstance(asked, dict):

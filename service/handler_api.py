@@ -21,6 +21,7 @@ from service.settings import ApiSettings, Settings
 from service.telemetry.health import Health
 from service.telemetry.metrics import Metrics
 from service.temporal.client import for_namespace
+from service.temporal.worker import service_queue
 
 MISSING_EXTRA = "TURNOUT_API__{}_ADDRESS needs the extra `api`; install it with pip install 'turnout[api]'"
 
@@ -58,7 +59,8 @@ def make_handler(
         pace=Pace(settings.api.calls),
         pauses=pipeline.pauses,
         namespaces=[client.namespace, *pipeline.table.namespaces],
-        known=known,
+        # What turnout has there is started by itself alone, and of anything else its worker fails for ever.
+        known={**known, service_queue(settings.group): ()},
         bounds=Bounds(
             settings.api.calls,
             settings.api.time_limit,

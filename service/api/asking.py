@@ -1,11 +1,13 @@
 """Asks workflows and about them: what it says when nobody answers is why."""
 
 import asyncio
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
@@ -19,6 +21,7 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
+from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -37,6 +40,7 @@ from service.api.models import (
 from service.api.refusals import Kind, Refusal
 from service.dispatch.answers import Meaning, meaning_of, said
 from service.dispatch.links import Links
+from workflows.encryption import NotReadable
 
 RPC_TIMEOUT = timedelta(seconds=5)
 JSON = TypeAdapter[JsonValue](JsonValue)
@@ -64,7 +68,10 @@ class Workflows:
         """
         handle = self._handle(asked)
         try:
-            result = await handle.execute_update(asked.name, args=list(asked.args), id=update_id)
+            with _readable():
+                result = await handle.execute_update(
+                    asked.name, args=list(asked.args), id=update_id, result_type=RawValue
+                )
         except WorkflowUpdateFailedError as error:
             failure = _failure(error.cause)
             raise Refusal(
@@ -74,7 +81,8 @@ class Workflows:
             raise TimeoutError from error
         except RPCError as error:
             raise _refusal(error) from error
-        return Updated(result=_json(result, f"what update {asked.name} returned"), update_id=update_id)
+        returned = self._json(asked, result, f"what update {asked.name} returned")
+        return Updated(result=returned, update_id=update_id)
 
     async def query(self, asked: Query) -> Answered:
         """Ask a workflow, also one that has closed.
@@ -84,7 +92,8 @@ class Workflows:
         """
         handle = self._handle(asked)
         try:
-            result = await handle.query(asked.name, args=list(asked.args))
+            with _readable():
+                result = await handle.query(asked.name, args=list(asked.args), result_type=RawValue)
         except WorkflowQueryFailedError as error:
             raise Refusal(
                 Kind.REFUSED,
@@ -93,7 +102,7 @@ class Workflows:
             ) from error
         except RPCError as error:
             raise _refusal(error) from error
-        return Answered(result=_json(result, f"what query {asked.name} returned"))
+        return Answered(result=self._json(asked, result, f"what query {asked.name} returned"))
 
     async def describe(self, asked: Target) -> Described:
         """A workflow as it is now.
@@ -130,7 +139,8 @@ class Workflows:
             return _open(found)
         try:
             async with asyncio.timeout(asked.wait.total_seconds() or RPC_TIMEOUT.total_seconds()):
-                result = await self._handle(asked).result()
+                with _readable():
+                    result = await self._handle(asked).result()
         except TimeoutError:
             return _open(await self._found(asked))
         except WorkflowFailureError as error:
@@ -139,7 +149,8 @@ class Workflows:
             if error.status in WHEN_UP:
                 return _open(await self._found(asked))
             raise _refusal(error) from error
-        return Ended(status="completed", result=_json(result, "what the workflow returned"), failure=None)
+        ended = self._json(asked, result, "what the workflow returned")
+        return Ended(status="completed", result=ended, failure=None)
 
     async def why_no_answer(self, asked: Target) -> str:
         """Why a workflow does not answer, as far as that can be seen; empty if it cannot."""
@@ -171,7 +182,19 @@ class Workflows:
         return len(described.pollers)
 
     def _handle(self, asked: Target) -> WorkflowHandle[Any, Any]:
-        return self._client(asked.namespace).get_workflow_handle(asked.workflow_id)
+        return self._client(asked.namespace).get_workflow_handle(asked.workflow_id, result_type=RawValue)
+
+    def _json(self, asked: Target, raw: RawValue | None, what: str) -> JsonValue:
+        if raw is None:
+            return None
+        converter = self._client(asked.namespace).data_converter.payload_converter
+        try:
+            value = JSON.validate_python(converter.from_payload(raw.payload))
+            # pydantic would tell NaN as null, and fail at a lone surrogate only when all has been done.
+            json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        except (ValueError, KeyError, RuntimeError):  # their texts may hold what was returned
+            raise Refusal(Kind.NOT_JSON, f"{what} is no JSON", "have it return plain JSON values") from None
+        return value
 
 
 def _open(found: WorkflowExecutionDescription) -> Ended:
@@ -211,11 +234,12 @@ def _in_words(failure: Failure) -> str:
     return f"{failure.type}: {failure.message}" if failure.type else failure.message
 
 
-def _json(value: Any, what: str) -> JsonValue:
+@contextmanager
+def _readable() -> Iterator[None]:
     try:
-        return JSON.validate_python(value)
-    except ValidationError as error:
-        raise Refusal(Kind.NOT_JSON, f"{what} is no JSON", "have it return plain JSON values") from error
+        yield
+    except NotReadable as error:
+        raise Refusal(Kind.UNAVAILABLE, str(error), "call again then") from error
 
 
 def _refusal(error: RPCError) -> Refusal:

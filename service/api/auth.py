@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import structlog
@@ -28,10 +28,22 @@ _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.ASCII | re.IGNORECA
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, as the log may name them: printable, at most 200 characters."""
+    """Who calls.
+
+    Attributes:
+        name: As the log may name them: printable, at most 200 characters.
+        kind: How it is known who they are.
+        subject: All that the token says of who they are, where that is more than the name.
+    """
 
     name: str
     kind: Literal["token", "jwt"]
+    subject: str = field(default="", compare=False, repr=False)
+
+    @property
+    def identity(self) -> str:
+        """What tells them from all others, also from those with the same name."""
+        return f"{self.kind} {self.subject or self.name}"
 
 
 class NotAllowed(callers.NotAllowed):

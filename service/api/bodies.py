@@ -8,7 +8,7 @@ from service.serving import Receive
 
 
 class Gone(Exception):  # noqa: N818 - nothing is wrong, nobody is left
-    """The client has left before it had said everything."""
+    """The client has left before it was answered."""
 
 
 class SlowBody(Refusal):
@@ -40,6 +40,12 @@ class Heard:
             raise Gone
         self.ended = not part.get("more_body", False)
         return part.get("body", b"")  # type: ignore[no-any-return]
+
+    async def left(self) -> None:
+        """Wait until the client has left; for when all has come."""
+        with suppress(Gone):
+            while True:
+                await self.part()
 
     async def discard(self, most_bytes: int, seconds: float) -> None:
         """Let the rest pass, as far as it is small: who sends before it listens hears the answer then.

@@ -13,6 +13,11 @@ class Caller(Protocol):
         """As the log may name them."""
         ...
 
+    @property
+    def identity(self) -> str:
+        """What tells them from all others."""
+        ...
+
 
 class NotAllowed(TurnoutError):  # noqa: N818 - a verdict, not a fault
     """This caller is not let in; its text is for the caller."""

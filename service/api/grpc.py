@@ -16,6 +16,7 @@ import structlog
 from grpc_reflection.v1alpha import reflection
 
 from service.api.auth import Bearer, NotAllowed
+from service.api.callers import Caller
 from service.api.grpc_health import HealthService
 from service.api.grpc_messages import METHODS, Method
 from service.api.grpc_reading import metadata_of, one_message
@@ -51,7 +52,7 @@ ANSWER_SHARE, ANSWER_SECONDS = 0.1, 1.0
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-_caller: ContextVar[str] = ContextVar("caller", default="")
+_caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,7 @@ class _Door(grpc.aio.ServerInterceptor):
             except Exception:
                 log.exception("defect while a caller was looked at", method=details.method)
                 return _refusing(Refusal(Kind.DEFECT, "it is not known who calls", "it may be repeated"))
-            _caller.set(caller.name)
+            _caller.set(caller)
         return await continuation(details)
 
 
@@ -213,8 +214,8 @@ def _refusing(refusal: Refusal) -> "grpc.RpcMethodHandler[Any, Any]":
 async def _answer(handler: Handler, name: str, method: Method, _: object, context: Context) -> bytes:
     try:
         metadata = metadata_of(context.invocation_metadata())
-        call = Call(
-            caller=_caller.get(),
+        call = Call.of(
+            _caller.get(),
             key=checked_key(metadata["idempotency-key"]) if "idempotency-key" in metadata else "",
             limit=_limit(context.time_remaining()),
         )

@@ -19,6 +19,9 @@ from service.telemetry.health import LOOK_SECONDS, Health
 MOST_WATCHERS = 20
 """More are turned away: they hold calls, and have no tokens."""
 
+MOST_SILENT = 20
+"""So many are waited for that have not said yet what they ask; they hold calls, too."""
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -36,6 +39,7 @@ class HealthService:
         self._health = health
         self._services = ("", service)
         self._watchers = 0
+        self._silent = 0
         self._ended = asyncio.Event()
 
     def end(self) -> None:
@@ -89,10 +93,15 @@ class HealthService:
         return pb.HealthCheckResponse.SERVING if self._health.ready else pb.HealthCheckResponse.NOT_SERVING
 
     async def _asked(self, context: Context) -> str:
+        if self._silent >= MOST_SILENT:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_SILENT} have sent no message yet")
+        self._silent += 1
         try:
             return str(pb.HealthCheckRequest.FromString(await one_message(context)).service)
         except (NoMessage, Refusal):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a HealthCheckRequest is needed")
+        finally:
+            self._silent -= 1
 
 
 def _told(status: Any) -> bytes:

@@ -266,6 +266,10 @@ class Handler:
         Raises:
             Refusal: REFUSED with what the workflow said; NOT_FOUND, CLOSED, TIME_IS_UP; others.
         """
+        try:
+            self._dispatcher.check_update(asked.name, asked.args)
+        except RejectedError as error:
+            raise Refusal(Kind.INVALID_ARGUMENT, error.reason) from error
         event = self._event("update", asked.workflow_id, asked.namespace, asked.name, call)
         update_id = str(derived_id(event.key, ROUTE, "update"))
         return await self._ask(asked, call, lambda: self._workflows.update(asked, update_id))
@@ -408,7 +412,7 @@ class Handler:
         """What stands in the place of an event; the same key for calls that repeat one another."""
         nonce = checked_key(call.key) if call.key else uuid.uuid4().hex
         where = self._namespace(namespace) or ""
-        key: EventKey = (ROUTE, call.caller, where, workflow_id, name, nonce)
+        key: EventKey = (ROUTE, call.identity, where, workflow_id, name, nonce)
         record = self._record(ROUTE, None, None, ())
         return Event(
             key=key,

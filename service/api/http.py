@@ -1,6 +1,7 @@
 """The HTTP skin of the handler API: requests become calls, answers become JSON, refusals problem details."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
@@ -16,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from service.api.bodies import Bodies, Gone, Heard, SlowBody
-from service.api.callers import Guard, NotAllowed
+from service.api.callers import Caller, Guard, NotAllowed
 from service.api.handler import Handler
 from service.api.http_events import event_in
 from service.api.models import Call, Span, Taken
@@ -114,13 +115,15 @@ class Http:
         path = {name: _segment(name, text) for name, text in request.path_params.items()}
         query = _query(request, (*operation.query, "time_limit"))
         limit = asked_as(_TimeLimit, {"time_limit": query.pop("time_limit", None)}).time_limit
-        call = Call(caller=caller, key=_key(request) if operation.key else "", limit=limit)
+        call = Call.of(caller, key=_key(request) if operation.key else "", limit=limit)
         body = await self._bodies.read(_one(request, "content-length"), heard)
         ask = getattr(self._handler, operation.name)
         if operation.asked is None:
-            return _answer(await ask(event_in(path["topic"], request.headers.raw, body), call))
+            published = ask(event_in(path["topic"], request.headers.raw, body), call)
+            return _answer(await _unless_gone(heard, published))
         given = self._given(operation.body, request, body) if operation.body else {}
-        answer = await ask(asked_as(operation.asked, {**given, **path, **query}), call)
+        asked = ask(asked_as(operation.asked, {**given, **path, **query}), call)
+        answer = await _unless_gone(heard, asked)
         return _answer(answer, created=operation.created)
 
     def _given(self, model: type[BaseModel], request: Request, body: bytes) -> dict[str, Any]:
@@ -135,9 +138,9 @@ class Http:
         asked_as(model, given)
         return given  # type: ignore[no-any-return]
 
-    async def _caller(self, request: Request) -> str:
+    async def _caller(self, request: Request) -> Caller | None:
         if self._guard:
-            return (await self._guard.check(request.headers.get("authorization"))).name
+            return await self._guard.check(_one(request, "authorization"))
         # Nobody says who they are here, and a page in a browser on this machine could call, too.
         if "origin" in request.headers or not _is_local(request.headers.get("host", "")):
             raise Refusal(
@@ -145,12 +148,29 @@ class Http:
                 "without tokens only this machine's own programs may call, and no page in a browser",
                 "call it by its address, like 127.0.0.1, or set TURNOUT_API__TOKEN_FILE",
             )
-        return ""
+        return None
 
     async def _answer_document(self, request: Request, heard: Heard) -> Response:
         del heard
         await self._caller(request)
         return _json(self._document)
+
+
+async def _unless_gone(heard: Heard, asking: Coroutine[Any, Any, BaseModel]) -> BaseModel:
+    """What comes of `asking`, which is ended when nobody waits for it any more: it holds a place of few.
+
+    Raises:
+        Gone: The client has left.
+    """
+    answering, leaving = asyncio.create_task(asking), asyncio.create_task(heard.left())
+    try:
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise Gone
+        return answering.result()
+    finally:
+        answering.cancel()
+        leaving.cancel()
 
 
 def _route(path: str, method: str) -> Route:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from service.api.auth import MISSING_EXTRA, Caller, NotAllowed
@@ -97,7 +98,10 @@ class JwtTokens:
             )
         except self._jwt.PyJWTError as error:
             raise self._refusal(error) from None  # its text may hold values of the token
-        return Caller(_name(claims), "jwt")
+        claim, subject = _subject(claims)
+        # Two tokens that name nobody are not known to be of one caller.
+        identity = f"{claim} {subject}" if claim else sha256(token.encode()).hexdigest()
+        return Caller(_printable(subject), "jwt", identity)
 
     async def close(self) -> None:
         """End what is done in the background."""
@@ -114,12 +118,16 @@ class JwtTokens:
         )
 
 
-def _name(claims: Mapping[str, Any]) -> str:
-    """Who it is: the subject, or the client of an issuer that names none."""
+def _subject(claims: Mapping[str, Any]) -> tuple[str, str]:
+    """Which claim says who it is, and what: the subject, or the client of an issuer that names none."""
     for claim in ("sub", "client_id", "azp"):
         if isinstance(name := claims.get(claim), str) and name:
-            return "".join(one if one.isprintable() else "?" for one in name[:NAME_CHARACTERS])
-    return "?"
+            return claim, name
+    return "", "?"
+
+
+def _printable(name: str) -> str:
+    return "".join(one if one.isprintable() else "?" for one in name[:NAME_CHARACTERS])
 
 
 def _shown(value: object) -> str:

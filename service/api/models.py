@@ -16,6 +16,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from service.api.callers import Caller
 from service.durations import parse_duration
 from service.errors import RouteError
 from service.expressions import MAX_ID_BYTES, checked_id, checked_task_queue
@@ -82,14 +83,22 @@ class Call:
     """What there is to say of each call.
 
     Attributes:
-        caller: Who calls.
+        caller: Who calls, as the log may name them.
+        identity: What tells the caller from all others.
         key: The idempotency key: calls that ask the same with one key take effect once. Empty: each does.
         limit: How long it may take; never longer than the service lets it.
     """
 
     caller: str = ""
+    identity: str = ""
     key: str = ""
     limit: timedelta | None = None
+
+    @classmethod
+    def of(cls, caller: Caller | None, *, key: str, limit: timedelta | None) -> "Call":
+        """A call of `caller`; None where nobody says who they are."""
+        name, identity = (caller.name, caller.identity) if caller else ("", "")
+        return cls(caller=name, identity=identity, key=key, limit=limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

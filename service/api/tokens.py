@@ -52,8 +52,9 @@ class StaticTokens:
         self._clock = clock
         self._text = self._read()
         self._tokens = self._parsed(self._text)
-        self._looked = self._good = clock()
+        self._looked = clock()
         self._problem = ""
+        self._problem_since = 0.0
 
     async def caller(self, token: str) -> Caller | None:
         """Whose token it is.
@@ -90,8 +91,9 @@ class StaticTokens:
                 tokens = self._parsed(text)
                 log.info("tokens were read again", file=str(self._file), tokens=len(tokens))
                 self._text, self._tokens, self._problem = text, tokens, ""
-            self._good = now
         except ConfigurationError as error:
+            if not self._problem:
+                self._problem_since = now
             if str(error) != self._problem:
                 self._problem = str(error)
                 log.warning(
@@ -99,7 +101,7 @@ class StaticTokens:
                     reason=self._problem,
                     cure=_MEND,
                 )
-            if now - self._good > KEPT_SECONDS:
+            if now - self._problem_since >= KEPT_SECONDS:
                 self._tokens = {}
 
     def _read(self) -> bytes:

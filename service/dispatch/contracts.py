@@ -4,6 +4,7 @@ A worker silently drops a signal that it cannot decode, and a wrong number of ar
 the workflow; so what would not be understood is refused here, where it still has a record.
 """
 
+import inspect
 import typing
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -36,6 +37,7 @@ class Contracts:
         self._starts: dict[str, Parameters] = {}
         self._signals: dict[str, dict[str, Parameters]] = defaultdict(dict)
         self._take_any_signal: set[str] = set()
+        self._updates: dict[str, list[inspect.Signature]] = defaultdict(list)
         for definition in map(_definition, workflows):
             if definition.name:
                 self._starts[definition.name] = _adapters(definition.arg_types)
@@ -44,6 +46,9 @@ class Contracts:
                         self._take_any_signal.add(definition.name)
                     else:
                         self._signals[name][definition.name] = _adapters(signal.arg_types)
+                for name, update in definition.updates.items():
+                    if name is not None:
+                        self._updates[name].append(inspect.signature(update.fn))
 
     @property
     def workflow_names(self) -> Collection[str]:
@@ -69,6 +74,21 @@ class Contracts:
                     started = command.or_start
                     self._check_start(started.workflow, started.args, started.contract)
                 self._check_signal(command)
+
+    def check_update(self, name: str, args: Sequence[Any]) -> None:
+        """Pass an update, or refuse it if none that we know by that name takes so many arguments.
+
+        The worker itself refuses what has the wrong type.
+
+        Raises:
+            RejectedError: It would hold up its workflow.
+        """
+        known = self._updates.get(name, [])
+        if known and not any(_takes(one, args) for one in known):
+            takes = len(known[0].parameters) - 1
+            raise RejectedError(
+                f"the input does not fit update {name}: {len(args)} arguments, but it takes {takes}"
+            )
 
     def of_workflow(self, name: str) -> Parameters:
         """What workflow `name` takes; None where we do not know it, or it takes whatever comes."""
@@ -105,6 +125,14 @@ class Contracts:
         if misfits and (first := misfits[0]) and all(misfits):
             raise _does_not_fit(f"signal {signal.name}", first)
         _check_contract(signal.contract, f"signal {signal.name}", signal.args)
+
+
+def _takes(method: inspect.Signature, args: Sequence[Any]) -> bool:
+    try:
+        method.bind(None, *args)
+    except TypeError:
+        return False
+    return True
 
 
 def _check_contract(contract: Contract | None, of: str, args: Sequence[Any]) -> None:

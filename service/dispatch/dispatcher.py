@@ -1,7 +1,7 @@
 """Carries one command to Temporal and says what became of it."""
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -193,6 +193,14 @@ class Dispatcher:
         self._contracts.check(command)
         if isinstance(command, Complete):
             self._completing.check(command)
+
+    def check_update(self, name: str, args: Sequence[Any]) -> None:
+        """Pass an update, or refuse it, without a call.
+
+        Raises:
+            RejectedError: No workflow that we know takes it so.
+        """
+        self._contracts.check_update(name, args)
 
     def link(self, to: Target) -> str:
         """The address of a command's target in the Temporal UI, or nothing."""

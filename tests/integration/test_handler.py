@@ -115,12 +115,12 @@ async def test_what_is_paused_is_refused_at_once_and_goes_on_later(asked: Asked)
 
 
 async def test_a_start_takes_effect_once_and_a_repeat_with_its_key_is_a_duplicate(asked: Asked) -> None:
-    call = replace(NOW, key="k-1", caller="shop")
+    call = replace(NOW, key="k-1", identity="token shop")
     assert await asked.start("s1", call=call) == "accepted"
     assert await asked.start("s1", call=call) == "duplicate"
     ours = asked.site.client.namespace
     assert await asked.start("s1", call=call, namespace=ours) == "duplicate"
-    for other in (NOW, replace(call, caller="another"), replace(call, key="k-2")):
+    for other in (NOW, replace(call, identity="jwt sub shop"), replace(call, key="k-2")):
         with pytest.raises(Refusal) as refused:
             await asked.start("s1", call=other)
         assert refused.value.kind is Kind.ALREADY_EXISTS
@@ -158,6 +158,8 @@ async def test_input_that_misfits_and_workflows_that_our_workers_lack_are_refuse
     with pytest.raises(Refusal, match="weight_grams") as refused:
         await asked.start("s4", "Weigh", args=[{"id": "s4"}])
     assert refused.value.kind is Kind.INVALID_ARGUMENT
+    with pytest.raises(Refusal, match="have no workflow Keep"):
+        await asked.start("s4", task_queue=f"turnout.{asked.site.group}")
     with pytest.raises(Refusal, match="have no workflow Unheard") as refused:
         await asked.start("s4", "Unheard")
     assert refused.value.kind is Kind.INVALID_ARGUMENT

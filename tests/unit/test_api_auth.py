@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from service.api.auth import MOST_TOKEN_CHARACTERS, Bearer, Caller, Kind, NotAllowed
-from service.api.jwt_tokens import JwtTokens, Rules
+from service.api.jwt_tokens import NAME_CHARACTERS, JwtTokens, Rules
 from service.api.keys import MOST_BYTES, KeyFile, Keys, KeyServer, KeysMissing, KeySource, Patience
 from service.api.tokens import StaticTokens
 from service.callers import guarding
@@ -263,6 +263,18 @@ async def test_a_file_that_cannot_be_used_any_more_is_forgiven_for_a_minute(tmp_
     assert await kind.caller(TOKEN)
 
 
+async def test_that_minute_begins_when_the_file_cannot_be_used_however_long_nobody_called(
+    tmp_path: Path,
+) -> None:
+    clock = Clock()
+    kind = static(tmp_path, TOKEN, clock)
+    clock.now += 3_600
+    (tmp_path / "tokens").write_text("")
+    assert await kind.caller(TOKEN)
+    clock.now += 61
+    assert (await refusal(Bearer([kind]), f"Bearer {TOKEN}")).unavailable
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -316,6 +328,21 @@ async def test_who_names_no_subject_is_called_as_its_client() -> None:
     caller = await kind.caller(Issuer.token(sub="a\nb" + "c" * 500))
     assert caller
     assert caller.name == "a?b" + "c" * 197
+
+
+async def test_callers_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """Else the idempotency key of one would repeat what another did."""
+    jwt, long = tokens_of(Fixed(Issuer().key_set())), "x" * NAME_CHARACTERS
+    tokens = [Issuer.token(sub=name) for name in ("orders", long + "1", long + "2", "a\x00", "a\x01")]
+    tokens += [Issuer.token(without=("sub",), client_id="orders")]
+    tokens += [Issuer.token(without=("sub",), jti=str(number)) for number in range(2)]
+    callers = [await jwt.caller(token) for token in tokens]
+    callers.append(await static(tmp_path, f"orders {TOKEN}").caller(TOKEN))
+    assert len({caller.identity for caller in callers if caller}) == len(callers) == 9
+    again = await jwt.caller(Issuer.token(sub="orders", jti="another"))
+    assert again is not None
+    assert callers[0] is not None
+    assert again.identity == callers[0].identity
 
 
 PUBLIC_PEM = (

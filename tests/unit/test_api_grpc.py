@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import itertools
 import json
 import subprocess
 import sys
@@ -596,6 +597,20 @@ async def test_a_watcher_is_told_of_each_change(
     assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
     watching.cancel()
     assert (await watch(asking, "another").read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+
+async def test_who_asks_for_health_and_says_nothing_does_not_take_the_room_of_calls() -> None:
+    async with serving(calls=10) as served, client(served.address) as asking:
+        silent: list[Any] = [
+            asking.channel.stream_unary("/grpc.health.v1.Health/Check")() for _ in range(10 + skin.MORE_CALLS)
+        ]
+        for done in itertools.islice(asyncio.as_completed(silent), len(silent) - grpc_health.MOST_SILENT):
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await done
+            assert error.value.code() is CODE.RESOURCE_EXHAUSTED
+        assert await asking.ask(QUERY)
+        for call in silent:
+            call.cancel()
 
 
 async def test_watchers_without_a_token_do_not_take_the_room_of_calls(

@@ -36,12 +36,18 @@ class Describing:
         self.go.set()
         self.three = asyncio.Event()
         self.broken = False
+        self.begun, self.given_up = asyncio.Event(), asyncio.Event()
 
     async def describe(self, asked: Target, call: Call) -> Described:
         self.calls.append(call)
+        self.begun.set()
         if len(self.calls) == 3:
             self.three.set()
-        await self.go.wait()
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.given_up.set()
+            raise
         if self.broken:
             raise RuntimeError("s3cret")
         return Described(
@@ -99,6 +105,18 @@ async def test_only_good_tokens_are_let_in_and_calls_are_their_callers(tmp_path:
         assert (await client.get(HERE, headers=good)).status_code == 200
         assert [call.caller for call in handler.calls] == ["orders"]
         assert "security" in (await client.get("/openapi.json", headers=good)).json()
+
+
+async def test_two_tokens_are_refused_whichever_is_good(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("a-token-that-is-long-enough-to-be-one\n")
+    headers = [("authorization", f"Bearer {one}") for one in (tokens.read_text().strip(), "x")]
+    async with guarding(ApiSettings(token_file=tokens)) as guard, served(guard) as (handler, client):
+        for both in (headers, headers[::-1]):
+            answer = await client.get(HERE, headers=both)
+            assert answer.status_code == 400
+            assert answer.json()["detail"] == "header authorization is repeated; send it once"
+        assert handler.calls == []
 
 
 async def test_a_large_body_of_a_stranger_is_not_kept(tmp_path: Path) -> None:
@@ -210,6 +228,18 @@ async def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyP
         assert (await line.answer())[0] == 408
         assert await line.ended()
         line.close()
+
+
+async def test_a_call_whose_client_leaves_is_ended() -> None:
+    async with served() as (handler, client):
+        handler.go.clear()
+        line = await _Line.to(client)
+        line.say(f"GET {HERE} HTTP/1.1\r\nhost: localhost\r\n\r\n" * 2)
+        async with asyncio.timeout(5):
+            await handler.begun.wait()
+            line.close()
+            await handler.given_up.wait()
+        assert len(handler.calls) == 1
 
 
 class _Line:

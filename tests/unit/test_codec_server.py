@@ -1,5 +1,6 @@
 """The codec server: who gets which payloads, over HTTP as the Temporal UI asks."""
 
+import asyncio
 import base64
 import json
 import sys
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from temporalio.api.common.v1 import Payload
 
+from service import codec as codec_server
 from service.api.auth import Bearer
 from service.api.callers import Guard
 from service.api.tokens import StaticTokens
@@ -170,6 +172,39 @@ async def test_what_is_no_request_is_refused(
 ) -> None:
     async with served(codec) as client:
         assert (await client.post("/decode", content=content, headers=headers)).status_code == status
+
+
+async def said_to(codec: EncryptionCodec, *parts: dict[str, Any]) -> list[Any]:
+    """What a client hears that sends these parts of a request, and then nothing."""
+    scope = {
+        "type": "http", "http_version": "1.1", "method": "POST", "path": "/decode", "raw_path": b"/decode",
+        "root_path": "", "query_string": b"", "headers": [(b"content-type", b"application/json")],
+    }  # fmt: skip
+    coming, heard = iter(parts), []
+
+    async def receive() -> Mapping[str, Any]:
+        for part in coming:
+            return part
+        return await asyncio.Future()
+
+    async def send(message: Mapping[str, Any]) -> None:
+        heard.append(message.get("status"))
+
+    async with asyncio.timeout(10):
+        await CodecServer(codec, None, origins=[UI]).app()(scope, receive, send)
+    return heard
+
+
+async def test_who_leaves_before_all_is_said_is_no_defect(codec: EncryptionCodec) -> None:
+    begun = {"type": "http.request", "body": b"{", "more_body": True}
+    await said_to(codec, begun, {"type": "http.disconnect"})
+
+
+async def test_a_body_that_does_not_come_is_given_up(
+    codec: EncryptionCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec_server, "BODY_SECONDS", 0.1)
+    assert (await said_to(codec, {"type": "http.request", "body": b"{", "more_body": True}))[0] == 408
 
 
 async def test_nothing_else_is_answered(codec: EncryptionCodec) -> None:

@@ -202,3 +202,29 @@ def test_a_type_that_we_cannot_judge_passes_whatever_is_given() -> None:
         route="r", event=event(), workflow_id="w", workflow="TakesHomemade", task_queue="q", args=({"a": 1},)
     )
     Contracts([TakesHomemade]).check(start)
+
+
+@workflow.defn(name="Updated")
+class WithUpdates:
+    @workflow.run
+    async def run(self) -> None:
+        """Nothing."""
+
+    @workflow.update
+    def deposit(self, cents: int, note: str = "") -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize(
+    ("args", "passes"), [([], False), ([1], True), ([1, "a"], True), ([1, "a", 2], False)]
+)
+def test_an_update_of_another_number_of_arguments_is_refused_as_it_would_hold_up_its_workflow(
+    args: list[Any], passes: bool
+) -> None:
+    contracts = Contracts([WithUpdates])
+    contracts.check_update("withdraw", args)
+    if passes:
+        contracts.check_update("deposit", args)
+        return
+    with pytest.raises(RejectedError, match=f"update deposit: {len(args)} arguments, but it takes 2"):
+        contracts.check_update("deposit", args)
