@@ -621,6 +621,11 @@ class ApiSettings(_Part):
         """Whether callers need a token."""
         return bool(self.token_file or self.jwt.jwks)
 
+    def secret_files(self) -> Iterator[tuple[str, Path | None]]:
+        """The files that others must not read, with their settings."""
+        yield "TURNOUT_API__TOKEN_FILE", self.token_file
+        yield "TURNOUT_API__GRPC_TLS_KEY_FILE", self.grpc_tls_key_file
+
     @field_validator("http_address", "grpc_address")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
@@ -688,6 +693,7 @@ class Settings(BaseSettings):
         yield "TURNOUT_CALLS__SECRET_FILE", self.calls.secret_file
         yield "TURNOUT_CLOSING__SECRET_FILE", self.closing.secret_file
         yield "TURNOUT_CODEC__TOKEN_FILE", self.codec.token_file
+        yield from self.api.secret_files()
 
     def for_process(self, number: int) -> "Settings":
         """Those of the `number`-th of several processes, from 1: what only one can have is each one's own.
