@@ -6,6 +6,7 @@ same ids. So an event that is published here and comes by Kafka, too, takes effe
 
 import asyncio
 import itertools
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
@@ -64,6 +65,9 @@ NO_PARTITION = 2**31 - 1
 
 LONGEST_TOPIC = 249
 """More characters the name of a topic cannot have, in Kafka."""
+
+_TOPIC = re.compile(rf"[A-Za-z0-9._-]{{1,{LONGEST_TOPIC}}}")
+"""What can be the name of a topic: a pattern is none, though it is declared, and it matches more than these."""
 
 LEAST_LIMIT = timedelta(milliseconds=100)
 
@@ -156,7 +160,7 @@ class Handler:
         Raises:
             Refusal: Of one route's part at least; `outcomes` says what became of all.
         """
-        topic = self._table.topics.get(asked.topic)
+        topic = self._table.topics.get(asked.topic) if _TOPIC.fullmatch(asked.topic) else None
         if topic is None:
             raise Refusal(
                 Kind.NOT_FOUND,
