@@ -67,7 +67,7 @@ LONGEST_TOPIC = 249
 """More characters the name of a topic cannot have, in Kafka."""
 
 _TOPIC = re.compile(rf"[A-Za-z0-9._-]{{1,{LONGEST_TOPIC}}}")
-"""What can be the name of a topic: a pattern is none, though it is declared, and it matches more than these."""
+"""What can be the name of a topic: a pattern is none, though it is declared, and matches more than these."""
 
 LEAST_LIMIT = timedelta(milliseconds=100)
 

@@ -266,7 +266,7 @@ class FakeFinding(FakeConsumer):
 
 @pytest.fixture
 async def finding(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[World, FakeFinding]]:
-    monkeypatch.setattr(source, "AIOKafkaConsumer", FakeFinding)
+    monkeypatch.setattr("service.kafka.connection.AIOKafkaConsumer", FakeFinding)
     monkeypatch.setattr(source, "FIND_SECONDS", 0.01)
     monkeypatch.setattr(source, "POLL_SECONDS", 0.001)
     world = World(topics=["t-*"])
@@ -348,7 +348,16 @@ class Handled:
 
 @pytest.mark.parametrize(
     "topic",
-    ["shop.*", "shop.a b", "shop.\x1b[31m", "shop.ö", "shop.a\n", f"shop.{'a' * 245}", "_shop.a", "shop.results"],
+    [
+        "shop.*",
+        "shop.a b",
+        "shop.\x1b[31m",
+        "shop.ö",
+        "shop.a\n",
+        f"shop.{'a' * 245}",
+        "_shop.a",
+        "shop.results",
+    ],
 )
 async def test_the_api_takes_events_of_topics_that_there_may_be_alone(topic: str, tmp_path: Path) -> None:
     handled, none = Handled(), cast("Any", None)
