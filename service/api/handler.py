@@ -49,7 +49,7 @@ from service.intake.handling import Handling
 from service.intake.pace import Pace
 from service.intake.pauses import Pauses
 from service.intake.waiting import Abandoned, Assignment, WaitingRoom, What
-from service.kafka.record import Record
+from service.kafka.record import NO_PARTITION, Record
 from service.routing import commands
 from service.routing.table import RouteTable
 
@@ -59,9 +59,6 @@ log = structlog.get_logger(__name__)
 
 ROUTE = "api"
 """What stands in the place of a route's name where none was followed."""
-
-NO_PARTITION = 2**31 - 1
-"""Where an event lies that came by no topic: no topic has so many partitions. Its offset tells the time."""
 
 LONGEST_TOPIC = 249
 """More characters the name of a topic cannot have, in Kafka."""

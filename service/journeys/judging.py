@@ -11,7 +11,7 @@ from service.journeys.progress import OPEN_TOO_LONG
 from service.journeys.saying import at, count, span, written_at
 from service.journeys.workings import workings
 from service.kafka.given_up import how_to_give_up
-from service.kafka.record import Partition, Record
+from service.kafka.record import NO_PARTITION, Partition, Record
 from service.redrive.letterbox import Place
 from service.routing.commands import Rule
 
@@ -65,8 +65,12 @@ def _without_record(facts: Facts) -> Iterator[Step]:
     for letter in facts.letters:
         yield letter_step(letter)
     if facts.workflow and facts.workflow.is_there:
-        text = f"no record of ours is known to have led to {facts.workflow.id}"
-        yield Step(Mark.NOTHING, text)
+        if f"[{NO_PARTITION}]@" in str(facts.workflow.memo.get("record", "")):
+            text = f"{facts.workflow.id} was started through the handler API, by no record"
+            yield Step(Mark.DONE, text)
+        else:
+            text = f"no record of ours is known to have led to {facts.workflow.id}"
+            yield Step(Mark.NOTHING, text)
         yield from workings(facts.workflow)
         return
     search, place = facts.search, Place.meant_by(facts.asked)
@@ -85,7 +89,9 @@ def _without_record(facts: Facts) -> Iterator[Step]:
 def _where(search: Search | None) -> str:
     if search is None:
         return ""
-    topics = ", ".join(sorted({partition.topic for partition in search.offsets})) or "no topic"
+    if not search.offsets:
+        return ": the routes read no topic that there is"
+    topics = ", ".join(sorted({partition.topic for partition in search.offsets}))
     part = "all" if search.complete else "a part"
     return f" in {part} of what was written to {topics} since {at(search.since)}"
 
