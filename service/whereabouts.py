@@ -282,7 +282,7 @@ class _Gathering:
 
     async def _in_kafka(self, facts: Facts, place: Place) -> Facts:
         neighbours, group = self._world.neighbours, self._world.settings.group
-        if neighbours.cluster is None:
+        if neighbours.cluster is None or not place.is_in_kafka:
             return facts
 
         async def ask() -> Facts:

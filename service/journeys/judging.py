@@ -40,6 +40,9 @@ def _steps(facts: Facts) -> Iterator[Step]:
         yield from _without_record(facts)
         return
     log, group = facts.log, facts.group
+    if not facts.place.is_in_kafka:
+        yield from _in_no_topic(facts)
+        return
     if log is None:
         by = f", by {facts.found_by}" if facts.found_by else ""
         yield Step(Mark.UNKNOWN, f"its record is {facts.place}{by}; what Kafka says of it is not known")
@@ -84,6 +87,16 @@ def _without_record(facts: Facts) -> Iterator[Step]:
         "look further back: --since 2d; see that its producer got an acknowledgement, for which topic and "
         "which id; where you know its place: turnout where TOPIC/PARTITION/OFFSET",
     )
+
+
+def _in_no_topic(facts: Facts) -> Iterator[Step]:
+    by = f" (found by {facts.found_by})" if facts.found_by else ""
+    text = (
+        f"it came through the handler API, and lies in no topic{by}; the answer to the call says what became"
+    )
+    yield Step(Mark.UNKNOWN, f"{text} of it")
+    for letter in facts.letters:
+        yield letter_step(letter)
 
 
 def _where(search: Search | None) -> str:

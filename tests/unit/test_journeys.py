@@ -559,6 +559,14 @@ def test_what_came_through_the_handler_api_is_told_as_such(form: Form) -> None:
     assert workings[0].text.startswith("order/A, a Order, is running")
 
 
+def test_what_is_parked_and_came_through_the_handler_api_is_told_as_such() -> None:
+    place = Place(Partition("shop.orders", NO_PARTITION), 1839105089819527168)
+    journey = journey_of(Facts(asked="e-1", form=Form.EVENT, now=NOW, place=place, found_by="a park"))
+    (step,) = journey.steps
+    assert step.text.startswith("it came through the handler API, and lies in no topic (found by a park); ")
+    assert not journey.is_done
+
+
 def test_where_nothing_was_written_no_topic_is_said_to_have_been_looked_through() -> None:
     journey = journey_of(Facts(asked="e-1", form=Form.EVENT, now=NOW, search=Search(NOW, {}, complete=True)))
     assert journey.steps[0].text.startswith(
