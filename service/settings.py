@@ -6,7 +6,6 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,6 +32,7 @@ PREFIX = "TURNOUT_"
 _GROUP = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _LABEL = r"[A-Za-z0-9_-]{1,63}"
 _ADDRESS = re.compile(rf"({_LABEL}(\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+\]):[0-9]{{1,5}}", re.ASCII)
+_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 
 
 def _duration(value: object) -> object:
@@ -58,6 +58,11 @@ def _address(value: str, *, example: str) -> str:
         msg = f"{value!r} is not host:port; write for example {example}"
         raise ValueError(msg)
     return value
+
+
+def _host_of(url: str) -> str:
+    host = url.partition("://")[2].partition("/")[0]
+    return host if re.search(r":[0-9]+$", host) else f"{host}:80"
 
 
 class KafkaSettings(_Part):
@@ -181,14 +186,6 @@ class KafkaSettings(_Part):
         yield "TURNOUT_KAFKA__TOKEN_FILE", self.token_file
         yield "TURNOUT_KAFKA__CLIENT_SECRET_FILE", self.client_secret_file
         yield "TURNOUT_KAFKA__TLS_KEY_FILE", self.tls_key_file or self.tls_cert_file
-
-
-_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
-
-
-def _host_of(url: str) -> str:
-    host = url.partition("://")[2].partition("/")[0]
-    return host if re.search(r":[0-9]+$", host) else f"{host}:80"
 
 
 class _Secrets(_Part):
@@ -345,7 +342,7 @@ class ClosingSettings(_Secrets):
     @field_validator("url")
     @classmethod
     def _http(cls, value: str) -> str:
-        if value and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+        if value and not _URL.fullmatch(value):
             msg = (
                 f"{value!r} is no address that Temporal can call; write for example http://turnout.shop:7244/"
             )
@@ -395,7 +392,7 @@ class RegistrySettings(_Part):
     @field_validator("url")
     @classmethod
     def _http(cls, value: str) -> str:
-        if value and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+        if value and not _URL.fullmatch(value):
             msg = "is no address of a registry; write for example http://registry:8081, and no password in it"
             raise ValueError(msg)
         return value
@@ -569,7 +566,7 @@ class JwtSettings(_Part):
         if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s#]*)?", value):
             msg = "is no address; write for example https://login.shop/.well-known/jwks.json, or a file"
             raise ValueError(msg)
-        if value.startswith("http:") and not on_loopback(value.split("/")[2]):
+        if value.startswith("http:") and not is_this_machine(_host_of(value)):
             msg = f"{value!r}: over http anyone on the way could put in own keys; write https://, or a file"
             raise ValueError(msg)
         return value
@@ -621,6 +618,11 @@ class ApiSettings(_Part):
         """Whether callers need a token."""
         return bool(self.token_file or self.jwt.jwks)
 
+    def secret_files(self) -> Iterator[tuple[str, Path | None]]:
+        """The files that others must not read, with their settings."""
+        yield "TURNOUT_API__TOKEN_FILE", self.token_file
+        yield "TURNOUT_API__GRPC_TLS_KEY_FILE", self.grpc_tls_key_file
+
     @field_validator("http_address", "grpc_address")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
@@ -629,7 +631,7 @@ class ApiSettings(_Part):
     @model_validator(mode="after")
     def _not_open_to_all(self) -> "ApiSettings":
         for address in (self.http_address, self.grpc_address):
-            if address and not self.guarded and not on_loopback(address):
+            if address and not self.guarded and not is_this_machine(address):
                 msg = (
                     f"others than this machine reach {address}, and anybody could call; write "
                     "TURNOUT_API__TOKEN_FILE or TURNOUT_API__JWT__JWKS, or 127.0.0.1 as host"
@@ -639,15 +641,6 @@ class ApiSettings(_Part):
             msg = "grpc_tls_cert_file needs grpc_tls_key_file, and that needs the other"
             raise ValueError(msg)
         return self
-
-
-def on_loopback(address: str) -> bool:
-    """Whether only this machine reaches an address, `host` or `host:port`."""
-    host = address[1:].partition("]")[0] if address.startswith("[") else address.partition(":")[0]
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Settings(BaseSettings):
@@ -688,6 +681,7 @@ class Settings(BaseSettings):
         yield "TURNOUT_CALLS__SECRET_FILE", self.calls.secret_file
         yield "TURNOUT_CLOSING__SECRET_FILE", self.closing.secret_file
         yield "TURNOUT_CODEC__TOKEN_FILE", self.codec.token_file
+        yield from self.api.secret_files()
 
     def for_process(self, number: int) -> "Settings":
         """Those of the `number`-th of several processes, from 1: what only one can have is each one's own.

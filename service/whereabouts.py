@@ -132,6 +132,7 @@ class _Finding:
         self._bounds = bounds
         self._progress = progress
         self._started: dict[Place, str] = {}
+        self._by_no_record: Sequence[str] = ()
 
     async def found(self, asked: str, form: Form | None) -> Sequence[Facts]:
         """What was asked for, as far as it was found: at least one, and be it without a place."""
@@ -166,7 +167,12 @@ class _Finding:
         seen = await self._look_through(asked)
         if seen and seen.places:
             return _of_places(asked, seen.places, "a look through the topics", search=seen.search)
-        return [_facts(asked, Form.EVENT, search=seen.search if seen else None)]
+        search = seen.search if seen else None
+        # Of what came through the handler API, too, there may be a record: then that was told.
+        return [
+            _facts(asked, Form.EVENT, search=search, started=workflow)
+            for workflow in self._by_no_record[:MOST_PLACES] or [""]
+        ]
 
     async def _known(self, asked: str) -> tuple[Sequence[Place], str]:
         """Where records of the event lie, by who knows of them; and who that is."""
@@ -175,6 +181,7 @@ class _Finding:
             asking = temporal.started_by(attribute.attribute_event_id, asked)
             started = await world.neighbours.asked(TEMPORAL, asking, TEMPORAL_SECONDS) or ()
             self._started = {one.place: one.workflow_id for one in started if one.place}
+            self._by_no_record = [one.workflow_id for one in started if not one.place]
             if self._started:
                 return sorted(self._started), f"search attribute {attribute.attribute_event_id}"
         if cluster := world.neighbours.cluster:
@@ -275,7 +282,7 @@ class _Gathering:
 
     async def _in_kafka(self, facts: Facts, place: Place) -> Facts:
         neighbours, group = self._world.neighbours, self._world.settings.group
-        if neighbours.cluster is None:
+        if neighbours.cluster is None or not place.is_in_kafka:
             return facts
 
         async def ask() -> Facts:

@@ -6,6 +6,7 @@ same ids. So an event that is published here and comes by Kafka, too, takes effe
 
 import asyncio
 import itertools
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
@@ -48,7 +49,7 @@ from service.intake.handling import Handling
 from service.intake.pace import Pace
 from service.intake.pauses import Pauses
 from service.intake.waiting import Abandoned, Assignment, WaitingRoom, What
-from service.kafka.record import Record
+from service.kafka.record import NO_PARTITION, Record
 from service.routing import commands
 from service.routing.table import RouteTable
 
@@ -59,11 +60,11 @@ log = structlog.get_logger(__name__)
 ROUTE = "api"
 """What stands in the place of a route's name where none was followed."""
 
-NO_PARTITION = 2**31 - 1
-"""Where an event lies that came by no topic: no topic has so many partitions. Its offset tells the time."""
-
 LONGEST_TOPIC = 249
 """More characters the name of a topic cannot have, in Kafka."""
+
+_TOPIC = re.compile(rf"[A-Za-z0-9._-]{{1,{LONGEST_TOPIC}}}")
+"""What can be the name of a topic: a pattern is none, though it is declared, and matches more than these."""
 
 LEAST_LIMIT = timedelta(milliseconds=100)
 
@@ -156,7 +157,7 @@ class Handler:
         Raises:
             Refusal: Of one route's part at least; `outcomes` says what became of all.
         """
-        topic = self._table.topics.get(asked.topic)
+        topic = self._table.topics.get(asked.topic) if _TOPIC.fullmatch(asked.topic) else None
         if topic is None:
             raise Refusal(
                 Kind.NOT_FOUND,

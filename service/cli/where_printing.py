@@ -37,7 +37,7 @@ def _journey(journey: Journey) -> None:
             _line(f"route {step.route}", "bold")
         route = step.route
         _step(step, "  " if step.route else "")
-    if journey.search and not journey.record:
+    if journey.search and journey.search.offsets and not journey.record:
         for line in _searched(journey.search):
             _line(line, "dim")
     for one in journey.unasked:

@@ -97,8 +97,7 @@ class InTemporal:
                 ):
                     memo = await _memo(one.memo_value)
                     if memo.get("event") == event_id:
-                        place = Place.meant_by(str(memo.get("record", "")))
-                        found.append(Started(one.id, place))
+                        found.append(Started(one.id, _record_in(memo)))
         return found
 
     async def workflow(self, workflow_id: str) -> tuple[Target, Place | None] | None:
@@ -113,7 +112,7 @@ class InTemporal:
             client = for_namespace(self._client, namespace)
             async with _answering():
                 if target := await self._target(client, workflow_id, None):
-                    return target, Place.meant_by(str(target.memo.get("record", "")))
+                    return target, _record_in(target.memo)
         return None
 
     async def of_command(self, command: Command) -> tuple[Target, ParkFact | None]:
@@ -204,6 +203,11 @@ class InTemporal:
             if isinstance(command, Signal) and target.pollers:
                 target = replace(target, handlers=await _handlers(client, workflow_id))
         return target
+
+
+def _record_in(memo: Mapping[str, Any]) -> Place | None:
+    place = Place.meant_by(str(memo.get("record", "")))
+    return place if place and place.is_in_kafka else None
 
 
 def told_in(runs: Sequence[Chronicle], event: bytes) -> Told:

@@ -11,7 +11,7 @@ from service.journeys.progress import OPEN_TOO_LONG
 from service.journeys.saying import at, count, span, written_at
 from service.journeys.workings import workings
 from service.kafka.given_up import how_to_give_up
-from service.kafka.record import Partition, Record
+from service.kafka.record import NO_PARTITION, Partition, Record
 from service.redrive.letterbox import Place
 from service.routing.commands import Rule
 
@@ -40,6 +40,9 @@ def _steps(facts: Facts) -> Iterator[Step]:
         yield from _without_record(facts)
         return
     log, group = facts.log, facts.group
+    if not facts.place.is_in_kafka:
+        yield from _in_no_topic(facts)
+        return
     if log is None:
         by = f", by {facts.found_by}" if facts.found_by else ""
         yield Step(Mark.UNKNOWN, f"its record is {facts.place}{by}; what Kafka says of it is not known")
@@ -65,8 +68,12 @@ def _without_record(facts: Facts) -> Iterator[Step]:
     for letter in facts.letters:
         yield letter_step(letter)
     if facts.workflow and facts.workflow.is_there:
-        text = f"no record of ours is known to have led to {facts.workflow.id}"
-        yield Step(Mark.NOTHING, text)
+        if f"[{NO_PARTITION}]@" in str(facts.workflow.memo.get("record", "")):
+            text = f"{facts.workflow.id} was started through the handler API, by no record"
+            yield Step(Mark.DONE, text)
+        else:
+            text = f"no record of ours is known to have led to {facts.workflow.id}"
+            yield Step(Mark.NOTHING, text)
         yield from workings(facts.workflow)
         return
     search, place = facts.search, Place.meant_by(facts.asked)
@@ -82,10 +89,22 @@ def _without_record(facts: Facts) -> Iterator[Step]:
     )
 
 
+def _in_no_topic(facts: Facts) -> Iterator[Step]:
+    by = f" (found by {facts.found_by})" if facts.found_by else ""
+    text = (
+        f"it came through the handler API, and lies in no topic{by}; the answer to the call says what became"
+    )
+    yield Step(Mark.UNKNOWN, f"{text} of it")
+    for letter in facts.letters:
+        yield letter_step(letter)
+
+
 def _where(search: Search | None) -> str:
     if search is None:
         return ""
-    topics = ", ".join(sorted({partition.topic for partition in search.offsets})) or "no topic"
+    if not search.offsets:
+        return ": the routes read no topic that there is"
+    topics = ", ".join(sorted({partition.topic for partition in search.offsets}))
     part = "all" if search.complete else "a part"
     return f" in {part} of what was written to {topics} since {at(search.since)}"
 

@@ -9,6 +9,9 @@ from service.errors import TurnoutError
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
+NO_PARTITION = 2**31 - 1
+"""Where an event lies that came by no topic: no topic has so many partitions. Its offset tells the time."""
+
 
 class Partition(NamedTuple):
     """A partition of a topic."""

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from service.errors import ConfigurationError
 from service.failures.letters import Letter, letter_group, letter_topic, read_letter
 from service.intake.offset_map import decode
-from service.kafka.record import Commit, Partition, Record, RecordReader
+from service.kafka.record import NO_PARTITION, Commit, Partition, Record, RecordReader
 
-_PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})(?:/([0-9]{1,9})/|\[([0-9]{1,9})\]@)([0-9]{1,18})")
+_PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})(?:/([0-9]{1,10})/|\[([0-9]{1,10})\]@)([0-9]{1,19})")
 
 REMEMBERED = 20_000
 """Letters among which a repeat is recognised: several times what the bridges of a group have in flight."""
@@ -32,7 +32,15 @@ class Place(NamedTuple):
     def meant_by(cls, text: str) -> "Place | None":
         """The place that `shop.orders/0/42` means, or as the log has it, `shop.orders[0]@42`; or None."""
         form = _PLACE.fullmatch(text)
-        return cls(Partition(form[1], int(form[2] or form[3])), int(form[4])) if form else None
+        if form is None:
+            return None
+        place = cls(Partition(form[1], int(form[2] or form[3])), int(form[4]))
+        return place if place.partition.number < 1 << 31 and place.offset < 1 << 63 else None
+
+    @property
+    def is_in_kafka(self) -> bool:
+        """Whether there is a record; else it is of an event that came through the handler API."""
+        return self.partition.number != NO_PARTITION
 
     def __str__(self) -> str:
         return f"{self.partition.topic}/{self.partition.number}/{self.offset}"

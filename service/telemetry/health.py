@@ -102,8 +102,9 @@ class Health:
         self._details[name] = detail
 
     def started(self) -> None:
-        """All that it takes is there."""
-        self._phase = None
+        """All that it takes is there; says nothing if it was told to stop meanwhile."""
+        if self._phase is STARTING:
+            self._phase = None
         self.look()
 
     def stopping(self) -> None:

@@ -50,8 +50,9 @@ LABELS: Mapping[str, str] = {
     "answer": "of what kind the answer is that is waited for: " + ", ".join(f"`{one}`" for one in Answered),
     "by": "how it was learned: `callback`, `sweep`, or `person`",
     "group": "the consumer group",
-    "kind": "of an outcome: `accepted`, `duplicate`, `parked`, `dead-lettered`, `skipped`; of a call: "
-    "`start`, `signal`, `cancel`, `complete`; of what is paused: `topic`, `route`, `unknown`",
+    "kind": "of an outcome: `accepted`, `duplicate`, `parked`, `dead-lettered`, `skipped`, `refused` (by the "
+    "handler API, what would else be a letter); of a call: `start`, `signal`, `cancel`, `complete`; of what "
+    "is paused: `topic`, `route`, `unknown`",
     "name": "of the topic or route",
     "of": "`same-record`: Kafka delivered it again; `other-record`: another record has the same event id",
     "partition": "its number",

@@ -24,7 +24,7 @@ from service.api.keys import MOST_BYTES, KeyFile, Keys, KeyServer, KeysMissing, 
 from service.api.tokens import StaticTokens
 from service.callers import guarding
 from service.errors import ConfigurationError
-from service.settings import Settings, load_settings, on_loopback
+from service.settings import Settings, load_settings
 from tests.issuer import AUDIENCE, ISSUER, Issuer, private_key, public_jwk
 
 TOKEN = "5f4dcc3b5aa765d61d8327deb882cf99"
@@ -674,21 +674,3 @@ def test_a_ca_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     for file in (tmp_path / "ca.pem", tmp_path / "missing.pem"):
         with pytest.raises(ConfigurationError, match=r"TURNOUT_API__JWT__TLS_CA_FILE=.*in PEM"):
             KeyServer("https://login.shop", file)
-
-
-@pytest.mark.parametrize(
-    ("address", "here"),
-    [
-        ("127.0.0.1:80", True),
-        ("127.8.9.1:80", True),
-        ("localhost:80", True),
-        ("[::1]:80", True),
-        ("0.0.0.0:80", False),
-        ("[::]:80", False),
-        ("localhost.shop:80", False),
-        ("127.0.0.1.shop:80", False),
-        ("10.0.0.1:80", False),
-    ],
-)
-def test_loopback_is_what_only_this_machine_reaches(address: str, here: bool) -> None:
-    assert on_loopback(address) is here

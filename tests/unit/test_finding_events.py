@@ -18,13 +18,16 @@ from service.events.decoding import Decoder
 from service.events.schemas import SchemaNeeded
 from service.events.strict_json import Limits
 from service.journeys import finding
-from service.journeys.facts import Unasked
+from service.journeys.facts import Form, Unasked
 from service.journeys.finding import Recogniser, Seen, look_through
+from service.journeys.in_temporal import Started
 from service.journeys.journey import Cause, Journey, Mark, Step
 from service.journeys.saying import span
 from service.kafka.reading import Reader
 from service.kafka.record import Partition, Record
 from service.routing.table import load_routes
+from service.settings import Settings
+from service.whereabouts import Bounds, Progress, _Finding
 from tests.unit.records import record
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -233,3 +236,30 @@ def test_what_is_not_said_well_ends_with_2(
 ) -> None:
     assert turnout([], *arguments) == 2
     assert said in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+class KnowsStarts:
+    """Stands for both neighbours: Temporal knows a workflow that the event started, Kafka does not answer."""
+
+    temporal: Any
+    neighbours: Any
+    settings = Settings()
+
+    def __init__(self) -> None:
+        self.temporal = self.neighbours = self
+        self.cluster = None
+
+    async def asked(self, _whom: str, asking: Any, _seconds: float) -> Any:
+        return await asking
+
+    async def started_by(self, _attribute: str, _event_id: str) -> Sequence[Started]:
+        return [Started("order/A", None)]
+
+    async def parked_events(self, _event_id: str) -> tuple[Sequence[Any], bool]:
+        return [], True
+
+
+async def test_an_event_that_is_in_no_topic_is_found_by_the_workflow_that_it_started() -> None:
+    finding = _Finding(cast("Any", KnowsStarts()), Bounds(NOW, 1), Progress(print, print))
+    (found,) = await finding.found("e-1", Form.EVENT)
+    assert (found.place, found.started) == (None, "order/A")

@@ -58,6 +58,13 @@ def test_it_is_not_ready_before_it_has_started_nor_once_it_stops(world: World) -
     assert not world.health.ready
 
 
+def test_what_is_told_to_stop_while_it_starts_is_not_ready_for_a_moment(world: World) -> None:
+    world.health.stopping()
+    world.health.started()
+    assert not world.health.ready
+    assert [one["what"] for one in world.problems()] == ["stopping"]
+
+
 def test_a_problem_makes_it_unready_once_it_has_lasted_as_long_as_it_may(world: World) -> None:
     world.health.started()
     world.wrong = [GONE]

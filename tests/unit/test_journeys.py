@@ -35,7 +35,7 @@ from service.journeys.judging import journey_of
 from service.kafka.given_up import GiveUp
 from service.kafka.members import Member, Members
 from service.kafka.outside import Extent
-from service.kafka.record import Commit, Partition
+from service.kafka.record import NO_PARTITION, Commit, Partition
 from service.redrive.letterbox import Place
 from service.routing.commands import Command
 from service.routing.table import load_routes
@@ -548,6 +548,30 @@ def test_what_could_not_be_asked_leaves_the_journey_open(case: Case) -> None:
 def test_a_workflow_of_others_is_told_as_such() -> None:
     journey = journey_of(Facts(asked="order/A", form=Form.WORKFLOW, now=NOW, workflow=running()))
     assert journey.steps[0].text == "no record of ours is known to have led to order/A"
+
+
+@pytest.mark.parametrize("form", [Form.EVENT, Form.WORKFLOW])
+def test_what_came_through_the_handler_api_is_told_as_such(form: Form) -> None:
+    memo = {"record": f"shop.orders[{NO_PARTITION}]@1839105089819527168", "event": "e-1"}
+    journey = journey_of(Facts(asked="e-1", form=form, now=NOW, workflow=running(memo=memo)))
+    came, *workings = journey.steps
+    assert (came.mark, came.text) == (Mark.DONE, "order/A was started through the handler API, by no record")
+    assert workings[0].text.startswith("order/A, a Order, is running")
+
+
+def test_what_is_parked_and_came_through_the_handler_api_is_told_as_such() -> None:
+    place = Place(Partition("shop.orders", NO_PARTITION), 1839105089819527168)
+    journey = journey_of(Facts(asked="e-1", form=Form.EVENT, now=NOW, place=place, found_by="a park"))
+    (step,) = journey.steps
+    assert step.text.startswith("it came through the handler API, and lies in no topic (found by a park); ")
+    assert not journey.is_done
+
+
+def test_where_nothing_was_written_no_topic_is_said_to_have_been_looked_through() -> None:
+    journey = journey_of(Facts(asked="e-1", form=Form.EVENT, now=NOW, search=Search(NOW, {}, complete=True)))
+    assert journey.steps[0].text.startswith(
+        "no record of event e-1 was found: the routes read no topic that there is, and no"
+    )
 
 
 # --- for all facts ---

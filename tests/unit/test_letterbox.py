@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service.errors import ConfigurationError, DecodeError
 from service.failures.letters import letter_group
 from service.intake.offset_map import encode
-from service.kafka.record import Commit, Partition
+from service.kafka.record import NO_PARTITION, Commit, Partition
 from service.redrive import letterbox as letterbox_module
 from service.redrive.choosing import Choice
 from service.redrive.letterbox import Place, Repeats, open_letterbox
@@ -199,3 +199,13 @@ async def test_a_repeat_shares_the_fate_of_the_first_whatever_is_asked_for() -> 
     change(kafka, lying(1), failed_at=(later.failed_at + timedelta(days=1)).isoformat())
     choice = replace(Choice(), since=later.failed_at + timedelta(hours=1))
     assert await picked(kafka, choice) == []
+
+
+@pytest.mark.parametrize("form", ["shop.orders/{}/{}", "shop.orders[{}]@{}"])
+def test_a_place_is_any_that_kafka_could_have_and_that_of_what_came_by_no_topic(form: str) -> None:
+    for partition, offset in ((0, 0), (NO_PARTITION, 1839105512568015872), (7, (1 << 63) - 1)):
+        place = Place.meant_by(form.format(partition, offset))
+        assert place == Place(Partition("shop.orders", partition), offset)
+        assert place.is_in_kafka == (partition != NO_PARTITION)
+    for partition, offset in ((0, 1 << 63), (1 << 31, 0), (-1, 0)):
+        assert Place.meant_by(form.format(partition, offset)) is None

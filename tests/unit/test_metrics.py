@@ -382,3 +382,7 @@ def test_all_that_is_counted_is_described() -> None:
     described = {re.sub("_total$", "", one.name) for one in Metrics().described()}
     assert described == {name for name in counted if name.startswith("turnout_")}
     assert all(one.text.endswith(".") and len(one.text) < 100 for one in Metrics().described())
+
+
+def test_each_kind_of_outcome_is_described() -> None:
+    assert [kind for kind in OutcomeKind if f"`{kind}`" not in LABELS["kind"]] == []

@@ -85,6 +85,7 @@ def test_a_secret_that_everybody_can_read_is_told_of(tmp_path: Path) -> None:
         ("kafka.localhost:9092", True),
         ("10.0.0.1:9092", False),
         ("0.0.0.0:9092", False),
+        ("[::]:9092", False),
         ("[2001:db8::1]:9092", False),
         ("kafka:9092", False),
         ("localhost.shop:9092", False),

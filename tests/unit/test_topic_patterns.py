@@ -5,13 +5,16 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from structlog.testing import capture_logs
 
+from service.api.handler import Bounds, Handler
+from service.api.models import Call, Publish
+from service.api.refusals import Kind, Refusal
 from service.cli import switchboard
 from service.declarations import ByTopic
 from service.desk import examination
@@ -26,7 +29,7 @@ from service.intake.pauses import Pauses
 from service.kafka import source
 from service.kafka.admin import Cluster
 from service.kafka.found_topics import FoundTopics
-from service.kafka.record import Commit, Partition
+from service.kafka.record import Commit, Partition, Record
 from service.routing.lint import lint
 from service.routing.table import RouteTable, load_routes
 from service.settings import Settings
@@ -263,7 +266,7 @@ class FakeFinding(FakeConsumer):
 
 @pytest.fixture
 async def finding(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[World, FakeFinding]]:
-    monkeypatch.setattr(source, "AIOKafkaConsumer", FakeFinding)
+    monkeypatch.setattr("service.kafka.connection.AIOKafkaConsumer", FakeFinding)
     monkeypatch.setattr(source, "FIND_SECONDS", 0.01)
     monkeypatch.setattr(source, "POLL_SECONDS", 0.001)
     world = World(topics=["t-*"])
@@ -327,3 +330,44 @@ async def test_a_look_that_fails_changes_nothing_and_is_said(finding: tuple[Worl
         client.failure, client.there = None, {"t-a"}
         await client.told.wait()
     assert lines[0]["event"] == "topics not looked for"
+
+
+# --- the handler API ---
+
+
+class Handled:
+    """Stands for the way of a record: notes which topics it is asked for."""
+
+    def __init__(self) -> None:
+        self.topics: list[str] = []
+
+    async def handle(self, record: Record, _assignment: object) -> list[Any]:
+        self.topics.append(record.topic)
+        return []
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "shop.*",
+        "shop.a b",
+        "shop.\x1b[31m",
+        "shop.ö",
+        "shop.a\n",
+        f"shop.{'a' * 245}",
+        "_shop.a",
+        "shop.results",
+    ],
+)
+async def test_the_api_takes_events_of_topics_that_there_may_be_alone(topic: str, tmp_path: Path) -> None:
+    handled, none = Handled(), cast("Any", None)
+    handler = Handler(
+        cast("Any", handled), none, none, table_of(tmp_path), none,
+        pace=none, pauses=none, namespaces=["default"], known={}, bounds=Bounds(),
+    )  # fmt: skip
+    handler.open()
+    with pytest.raises(Refusal) as refused:
+        await handler.publish(Publish(topic=topic, value=b"{}", headers=()), Call())
+    assert refused.value.kind is Kind.NOT_FOUND
+    await handler.publish(Publish(topic="shop.eu", value=b"{}", headers=()), Call())
+    assert handled.topics == ["shop.eu"]
