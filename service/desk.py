@@ -58,6 +58,7 @@ from service.routing.table import RouteTable, load_routes, read_routes
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.temporal.client import connect, for_namespace, retention
+from service.temporal.renewal import Renewal
 from service.temporal.worker import find
 from service.topics import cluster_with_topics
 
@@ -274,9 +275,8 @@ async def send_letters(
         reader(connection) as walking,
         reader(connection) as aside,
     ):
-        client = await patiently(
-            lambda: connect(temporal_access(settings), [IdentityPlugin()]), settings.start_timeout, stop
-        )
+        access = temporal_access(settings)
+        client = await patiently(lambda: connect(access, [IdentityPlugin()]), settings.start_timeout, stop)
         pipeline = await make_pipeline(
             settings, connection, sink, client, table, contracts, frozenset(), Metrics(), stop
         )
@@ -301,7 +301,11 @@ async def send_letters(
                     stop=stop,
                 )
                 counted(await sending.survey())
-                async with in_the_background(switchboard.keep_reading()):
+                renewal = Renewal(client, access)
+                async with (
+                    in_the_background(switchboard.keep_reading()),
+                    in_the_background(renewal.keep_looking()),
+                ):
                     await sending.run()
 
 

@@ -41,6 +41,7 @@ from service.replays.tally import Judge, Tally
 from service.routing.table import Route, RouteTable, load_routes
 from service.settings import Settings
 from service.temporal.client import connect, retention
+from service.temporal.renewal import Renewal
 from service.temporal.worker import find
 from service.topics import cluster_with_topics
 
@@ -117,9 +118,8 @@ async def replay(
         reader(connection) as looking,
         reader(connection) as reading,
     ):
-        client = await patiently(
-            lambda: connect(temporal_access(settings), [IdentityPlugin()]), settings.start_timeout, stop
-        )
+        access = temporal_access(settings)
+        client = await patiently(lambda: connect(access, [IdentityPlugin()]), settings.start_timeout, stop)
         pipeline = await make_pipeline(
             *(settings, connection, sink, client, table, contracts, frozenset[str](), outcomes, stop),
             only=route.name,
@@ -151,7 +151,11 @@ async def replay(
                     progressed=told.progressed,
                     say=told.say,
                 )
-                async with in_the_background(switchboard.keep_reading()):
+                renewal = Renewal(client, access)
+                async with (
+                    in_the_background(switchboard.keep_reading()),
+                    in_the_background(renewal.keep_looking()),
+                ):
                     await running.run(stop)
     return Result(tally, outcomes.kinds, reading.gone)
 
