@@ -263,7 +263,7 @@ class FakeFinding(FakeConsumer):
 
 @pytest.fixture
 async def finding(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[World, FakeFinding]]:
-    monkeypatch.setattr(source, "AIOKafkaConsumer", FakeFinding)
+    monkeypatch.setattr("service.kafka.connection.AIOKafkaConsumer", FakeFinding)
     monkeypatch.setattr(source, "FIND_SECONDS", 0.01)
     monkeypatch.setattr(source, "POLL_SECONDS", 0.001)
     world = World(topics=["t-*"])
