@@ -263,6 +263,8 @@ class _Gathering:
     async def facts(self, facts: Facts) -> Facts:
         """`facts` with all that was to be asked."""
         if place := facts.place:
+            declared = self._world.table.topics.declaration_of(place.partition.topic) or ""
+            facts = replace(facts, declared=declared)
             facts = await self._paused(await self._in_kafka(facts, place))
             if not (facts.log and ends_there(facts.log, place.offset)):
                 facts = await self._as_event(await self._with_letters(facts, place))

@@ -177,8 +177,8 @@ class _Standing:
             yield Step(Mark.WAITS, text, Cause.STALLED, "look again in a minute")
         elif self.group.members and self.group.holder(self._partition) is None:
             yield self._nobody()
-        if topic := next((one for one in self.facts.paused if one.name == self._partition.topic), None):
-            yield paused_step(topic, "topic")
+        names = {self._partition.topic, self.facts.declared}
+        yield from (paused_step(one, "topic") for one in self.facts.paused if one.name in names)
         if not self.facts.paused_settled:
             text = "the switchboard was told something that no bridge has taken in yet"
             yield Step(Mark.UNKNOWN, text, Cause.PAUSED, "start a bridge")

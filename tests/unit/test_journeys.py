@@ -194,6 +194,15 @@ def test_a_paused_topic_names_who_and_why_and_how_to_resume(case: Case) -> None:
     assert step.next == "turnout resume shop.orders"
 
 
+def test_a_paused_pattern_holds_the_topics_that_are_read_by_it(case: Case) -> None:
+    switch = Switch(name="shop-*.orders", since=NOW, by="ada", because="totals in euros")
+    held = case.facts(NOT_DONE, paused=[switch], declared="shop-*.orders")
+    step = found(journey_of(held), Cause.PAUSED)
+    assert step.text.startswith("topic shop-*.orders is paused since")
+    assert step.next == "turnout resume 'shop-*.orders'", "for a shell, which has its own use for a star"
+    assert Cause.PAUSED not in journey_of(replace(held, declared="shop.orders")).causes
+
+
 def test_a_paused_route_holds_its_own_part(case: Case) -> None:
     switch = Switch(name="start", since=NOW, by="ada", because="stock is down")
     journey = case.route("placed", NOT_DONE, more={"paused": [switch]}, target=Target(id="order/A"))
@@ -428,6 +437,14 @@ def test_a_signal_without_a_handler_names_those_that_there_are(case: Case) -> No
     assert (not_known.is_done, not_known.steps[-1].mark) == (False, Mark.UNKNOWN)
 
 
+def test_an_answer_of_its_worker_that_we_have_no_key_for_is_told_as_such(case: Case) -> None:
+    target = running(told=Told(1, taken=True, at=NOW), handlers_hidden="there are no keys; set them")
+    step = case.route("told", target=target).steps[-1]
+    assert step.mark is Mark.UNKNOWN
+    assert "not known: there are no keys; set them" in step.text
+    assert "no worker answers" not in step.text
+
+
 def test_no_worker_a_failing_task_and_an_activity_are_told_apart(case: Case) -> None:
     memo = {"id": str(command_id(case.command("placed"))), "record": str(RECORD)}
     nobody = case.route("placed", target=running(memo=memo, pollers=0, task_waits=1))
@@ -499,6 +516,16 @@ def test_results_are_told_with_their_places(case: Case) -> None:
 
 
 # --- rules, and what is out of sight ---
+
+
+def test_a_result_whose_place_is_not_readable_is_published_all_the_same(case: Case) -> None:
+    memo = {"id": str(command_id(case.command("placed"))), "record": str(RECORD)}
+    results = [Published("", "", hidden="there are no keys; set them")]
+    journey = case.route("placed", target=running(status="completed", memo=memo, published=results))
+    step = journey.steps[-1]
+    assert (step.mark, step.cause) == (Mark.UNKNOWN, None)
+    assert step.text == "it published a result; where is not known: there are no keys; set them"
+    assert not journey.is_done
 
 
 def test_a_rule_that_skips_is_told_and_what_is_out_of_sight_is_not_called_done(case: Case) -> None:
