@@ -219,6 +219,8 @@ class _Standing:
         others = count(len(group.members.of), "member")
         text = f"no member of group {group.group} has {self._partition}, of {others}"
         cure = "see whether the routes of those read that topic: turnout status"
+        if group.commit is None and self.facts.declared not in {"", self._partition.topic}:
+            cure = f"a new topic of {self.facts.declared} is found within 15 s; after that, {cure}"
         return Step(Mark.WRONG, text, Cause.STALLED, cure)
 
     def _unfinished(self, *, said: bool) -> Step:

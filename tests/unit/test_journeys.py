@@ -203,6 +203,16 @@ def test_a_paused_pattern_holds_the_topics_that_are_read_by_it(case: Case) -> No
     assert Cause.PAUSED not in journey_of(replace(held, declared="shop.orders")).causes
 
 
+def test_a_new_topic_of_a_pattern_is_found_soon(case: Case) -> None:
+    others = Members("Stable", [Member("turnout", "10.0.0.1", [Partition("shop-eu.orders", 0)])])
+    new = case.facts(InGroup("shop", members=others), declared="shop*.orders")
+    assert found(journey_of(new), Cause.STALLED).next.startswith(
+        "a new topic of shop*.orders is found within 15 s"
+    )
+    begun = replace(new, group=InGroup("shop", Commit(OFFSET), members=others))
+    assert "new topic" not in found(journey_of(begun), Cause.STALLED).next
+
+
 def test_a_paused_route_holds_its_own_part(case: Case) -> None:
     switch = Switch(name="start", since=NOW, by="ada", because="stock is down")
     journey = case.route("placed", NOT_DONE, more={"paused": [switch]}, target=Target(id="order/A"))
