@@ -45,7 +45,7 @@ def _steps(facts: Facts) -> Iterator[Step]:
         yield Step(Mark.UNKNOWN, f"its record is {facts.place}{by}; what Kafka says of it is not known")
     if log:
         yield _in_log(log, facts.place, facts)
-        if ends_there(log, facts.place.offset):
+        if ends_there(log, facts.place.offset, known=bool(facts.found_by)):
             return
     if facts.unread:
         text = f"no route reads topic {facts.place.partition.topic}"
@@ -93,15 +93,22 @@ def _where(search: Search | None) -> str:
 # --- in Kafka ---
 
 
-def ends_there(log: InLog, offset: int) -> bool:
-    """Whether no one can have read what lies at `offset`, and nobody will."""
+def ends_there(log: InLog, offset: int, *, known: bool) -> bool:
+    """Whether no one can have read what lies at `offset`, and nobody will.
+
+    `known`: someone tells of a record there, so one beyond the end was lost with a topic that was made anew.
+    """
     in_range = log.held.first <= offset < log.held.end
-    is_gone = offset < log.held.first
+    is_gone = offset < log.held.first or (known and offset >= log.held.end)
     return not is_gone and (not in_range or log.hidden or (log.record is None and offset < log.held.stable))
 
 
 def _in_log(log: InLog, place: Place, facts: Facts) -> Step:
     held, offset, record = log.held, place.offset, log.record
+    if offset >= held.end and facts.found_by:
+        by = f"{facts.found_by} tells of it"
+        text = f"{place} is no longer in the topic, which was made anew: {held}; {by}"
+        return Step(Mark.UNKNOWN, text, next=_of_expired(place, facts))
     if offset >= held.end:
         return Step(
             Mark.WRONG,

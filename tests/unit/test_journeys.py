@@ -173,6 +173,15 @@ def test_what_nobody_can_read_ends_the_journey(case: Case, log: InLog, cause: Ca
     assert step.next
 
 
+def test_what_a_topic_lost_that_was_made_anew_is_told_by_who_knows_of_it(case: Case) -> None:
+    empty, ended = InLog(Extent(0, 0, 0)), running(status="completed")
+    facts = case.facts(found_by="search attribute E", workflow=ended)
+    first, *_, last = journey_of(replace(facts, log=empty, event=None)).steps
+    assert first.mark is Mark.UNKNOWN
+    assert "made anew" in first.text
+    assert "order/A, a Order, completed" in last.text
+
+
 def test_what_is_behind_is_told_in_records_and_in_time(case: Case) -> None:
     first = record(38, timestamp_ms=WRITTEN_MS - 60_000)
     group = InGroup("shop", Commit(38), frozenset({40}), BRIDGE, first=first)
