@@ -270,8 +270,10 @@ class _Gathering:
     async def facts(self, facts: Facts) -> Facts:
         """`facts` with all that was to be asked."""
         if place := facts.place:
+            declared = self._world.table.topics.declaration_of(place.partition.topic) or ""
+            facts = replace(facts, declared=declared)
             facts = await self._paused(await self._in_kafka(facts, place))
-            if not (facts.log and ends_there(facts.log, place.offset)):
+            if not (facts.log and ends_there(facts.log, place.offset, known=bool(facts.found_by))):
                 facts = await self._as_event(await self._with_letters(facts, place))
         if facts.started and not facts.routes and (temporal := self._world.temporal):
             # The record is gone, or Kafka is away.
@@ -292,7 +294,7 @@ class _Gathering:
                 reader(neighbours.connection, "read_uncommitted") as everything,
             ):
                 log = await in_log(committed, everything, held, place)
-                if ends_there(log, place.offset):
+                if ends_there(log, place.offset, known=bool(facts.found_by)):
                     return replace(facts, log=log)
                 by_partition = self._world.table.ordered_by_partition
                 standing = await in_group(committed, group, place, log, neighbours.members, by_partition)

@@ -161,7 +161,8 @@ class Target:
         memo: What led to its start, as ours says.
         told: Of a signal; None: that was not looked at.
         pollers: How many workers poll its task queue; None: not known.
-        handlers: The signals that its worker knows, `""` for any; None: not known, `note` may say why.
+        handlers: The signals that its worker knows, `""` for any; None: not known.
+        handlers_hidden: Why its worker's answer to that cannot be read, if there is one.
         task_waits: It has a task that waits for a worker, and for the how-manieth time.
         published: Its results.
         callbacks: For each, its state and what failed last.
@@ -178,6 +179,7 @@ class Target:
     cancel_requested: bool = False
     pollers: int | None = None
     handlers: Sequence[str] | None = None
+    handlers_hidden: str = ""
     task_waits: int = 0
     pending: Sequence[Pending] = ()
     published: Sequence[Published] = ()
@@ -213,6 +215,7 @@ class Facts:
         place: Where the record lies.
         search: What was looked through for it.
         earlier: Other records of the same event, that came before.
+        declared: By which declared name its topic is read, which may be a pattern.
         paused: What is paused; `paused_settled` False: the switchboard was told more since.
         event: What its bytes mean; with `undecodable` or `tombstone`, nothing.
         unread: No route reads its topic.
@@ -231,6 +234,7 @@ class Facts:
     earlier: Sequence[Place] = ()
     log: InLog | None = None
     group: InGroup | None = None
+    declared: str = ""
     paused: Sequence[Switch] = ()
     paused_settled: bool = True
     event: Event | None = None

@@ -32,6 +32,7 @@ from service.temporal.chronicle import Chronicle, runs_back
 from service.temporal.client import for_namespace, search_attributes
 from service.temporal.closed import MEMO, STATUS, text_of
 from service.temporal.workers import RPC_TIMEOUT, pollers, signal_names
+from workflows.encryption import NotReadable
 
 MOST_RUNS = 5
 """So many runs of a workflow are looked through for a signal."""
@@ -201,7 +202,7 @@ class InTemporal:
         if target.status == "running":
             target = replace(target, pollers=await pollers(client, target.task_queue))
             if isinstance(command, Signal) and target.pollers:
-                target = replace(target, handlers=await _handlers(client, workflow_id))
+                target = await _with_handlers(target, client)
         return target
 
 
@@ -270,11 +271,13 @@ async def _memo(value: Callable[..., Any]) -> Mapping[str, Any]:
     return memo if isinstance(memo, Mapping) else {}
 
 
-async def _handlers(client: Client, workflow_id: str) -> Sequence[str] | None:
+async def _with_handlers(target: Target, client: Client) -> Target:
     try:
-        return await signal_names(client.get_workflow_handle(workflow_id))
+        return replace(target, handlers=await signal_names(client.get_workflow_handle(target.id)))
+    except NotReadable as error:
+        return replace(target, handlers_hidden=str(error))
     except (RPCError, WorkflowQueryFailedError):
-        return None
+        return target
 
 
 async def _nobody(client: Client, command: Command) -> Target:

@@ -48,7 +48,7 @@ def _steps(facts: Facts) -> Iterator[Step]:
         yield Step(Mark.UNKNOWN, f"its record is {facts.place}{by}; what Kafka says of it is not known")
     if log:
         yield _in_log(log, facts.place, facts)
-        if ends_there(log, facts.place.offset):
+        if ends_there(log, facts.place.offset, known=bool(facts.found_by)):
             return
     if facts.unread:
         text = f"no route reads topic {facts.place.partition.topic}"
@@ -112,15 +112,22 @@ def _where(search: Search | None) -> str:
 # --- in Kafka ---
 
 
-def ends_there(log: InLog, offset: int) -> bool:
-    """Whether no one can have read what lies at `offset`, and nobody will."""
+def ends_there(log: InLog, offset: int, *, known: bool) -> bool:
+    """Whether no one can have read what lies at `offset`, and nobody will.
+
+    `known`: someone tells of a record there, so one beyond the end was lost with a topic that was made anew.
+    """
     in_range = log.held.first <= offset < log.held.end
-    is_gone = offset < log.held.first
+    is_gone = offset < log.held.first or (known and offset >= log.held.end)
     return not is_gone and (not in_range or log.hidden or (log.record is None and offset < log.held.stable))
 
 
 def _in_log(log: InLog, place: Place, facts: Facts) -> Step:
     held, offset, record = log.held, place.offset, log.record
+    if offset >= held.end and facts.found_by:
+        by = f"{facts.found_by} tells of it"
+        text = f"{place} is no longer in the topic, which was made anew: {held}; {by}"
+        return Step(Mark.UNKNOWN, text, next=_of_expired(place, facts))
     if offset >= held.end:
         return Step(
             Mark.WRONG,
@@ -196,8 +203,8 @@ class _Standing:
             yield Step(Mark.WAITS, text, Cause.STALLED, "look again in a minute")
         elif self.group.members and self.group.holder(self._partition) is None:
             yield self._nobody()
-        if topic := next((one for one in self.facts.paused if one.name == self._partition.topic), None):
-            yield paused_step(topic, "topic")
+        names = {self._partition.topic, self.facts.declared}
+        yield from (paused_step(one, "topic") for one in self.facts.paused if one.name in names)
         if not self.facts.paused_settled:
             text = "the switchboard was told something that no bridge has taken in yet"
             yield Step(Mark.UNKNOWN, text, Cause.PAUSED, "start a bridge")
@@ -238,6 +245,8 @@ class _Standing:
         others = count(len(group.members.of), "member")
         text = f"no member of group {group.group} has {self._partition}, of {others}"
         cure = "see whether the routes of those read that topic: turnout status"
+        if group.commit is None and self.facts.declared not in {"", self._partition.topic}:
+            cure = f"a new topic of {self.facts.declared} is found within 15 s; after that, {cure}"
         return Step(Mark.WRONG, text, Cause.STALLED, cure)
 
     def _unfinished(self, *, said: bool) -> Step:

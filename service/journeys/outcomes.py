@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from shlex import quote
 
 from service.dispatch.explaining import described
 from service.dispatch.identity import command_id
@@ -41,7 +42,7 @@ def paused_step(one: Switch, what: str) -> Step:
     """That `what` is paused."""
     by, why = one.by or "someone", one.because or "no reason given"
     text = f"{what} {one.name} is paused since {at(one.since)} by {by}: {why}"
-    return Step(Mark.WAITS, text, Cause.PAUSED, f"turnout resume {one.name}")
+    return Step(Mark.WAITS, text, Cause.PAUSED, f"turnout resume {quote(one.name)}")
 
 
 def _of_route(part: RouteFacts, facts: Facts, *, finished: bool) -> Iterator[Step]:

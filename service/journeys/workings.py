@@ -57,8 +57,11 @@ def _handler(target: Target, signal: str) -> Iterator[Step]:
     if target.handlers is None:
         yield Step(
             Mark.UNKNOWN,
-            f"whether its worker has a handler for signal {signal} is not known: no worker answers a query",
-            next="ask again while a worker runs, or see the queries of the workflow in the Temporal UI",
+            f"whether its worker has a handler for signal {signal} is not known: "
+            f"{target.handlers_hidden or 'no worker answers a query'}",
+            next=""
+            if target.handlers_hidden
+            else "ask again while a worker runs, or see the queries of the workflow in the Temporal UI",
         )
         return
     # The handler without a name takes all others.
@@ -102,6 +105,8 @@ def _results(target: Target) -> Iterator[Step]:
         if one.offset is not None:
             where = f"{one.topic}/{one.partition}/{one.offset}"
             yield Step(Mark.DONE, f"it published {name}: {where}")
+        elif one.hidden:
+            yield Step(Mark.UNKNOWN, f"it published {name}; where is not known: {one.hidden}")
         elif one.failure:
             yield Step(
                 Mark.WRONG,

@@ -11,6 +11,7 @@ from service.access import temporal_access
 from service.dispatch.callbacks import check_allowed
 from service.errors import ConfigurationError, TurnoutError, Unreachable
 from service.events.registry import NoRegistry
+from service.kafka.admin import Admin
 from service.kafka.connection import Connection
 from service.kafka.rights import Who
 from service.kafka.survey import SeenKafka
@@ -69,12 +70,13 @@ async def ask(known: Known, who: frozenset[Who]) -> Asked:
     if settings is None or table is None:
         return Asked()
     needs, asking = needs_of(settings, table, known.namespace), _Asking()
-    kafka, temporal, _ = await asyncio.gather(
+    seen, temporal, _ = await asyncio.gather(
         _ask_kafka(asking, needs, connection),
         _ask_temporal(asking, needs, settings, table, known.address),
         _ask_registry(asking, settings, table),
     )
     findings = asking.findings
+    needs, kafka = seen or (needs, None)
     if kafka:
         findings += judge_kafka(
             needs,
@@ -92,12 +94,20 @@ async def ask(known: Known, who: frozenset[Who]) -> Asked:
 # What cannot be asked, since how is not known, was found without asking.
 
 
-async def _ask_kafka(asking: _Asking, needs: Needs, connection: Connection | None) -> SeenKafka | None:
+async def _ask_kafka(
+    asking: _Asking, needs: Needs, connection: Connection | None
+) -> tuple[Needs, SeenKafka] | None:
     if connection is None:
         return None
-    return await asking.answer(
-        "Kafka", "TD201", "TD105", lambda: survey_kafka(connection, needs.topics, needs.groups)
-    )
+    return await asking.answer("Kafka", "TD201", "TD105", lambda: _see_kafka(needs, connection))
+
+
+async def _see_kafka(needs: Needs, connection: Connection) -> tuple[Needs, SeenKafka]:
+    """The cluster, and what is needed with the topics that patterns match there."""
+    if needs.declared.patterns:
+        async with Admin.connected(connection) as admin:
+            needs = needs.with_topics((await admin.cluster()).partitions)
+    return needs, await survey_kafka(connection, needs.topics, needs.groups)
 
 
 async def _ask_temporal(

@@ -69,7 +69,8 @@ async def make_topics(
     """
     async with Admin.connected(connection) as admin:
         seen = await topics_seen(admin, needs.topics)
-        sources = [name for name in needs.read if isinstance(seen[name], SeenTopic)]
+        matching = needs.declared.among((await admin.cluster()).partitions)
+        sources = [*(name for name in needs.read if isinstance(seen[name], SeenTopic)), *matching]
         largest = await letter_bytes(admin, sources) - HEADROOM_BYTES
         brokers = len(await admin.brokers())
         for topic in wanted_topics(needs, choices, brokers=brokers, largest_record_bytes=largest):

@@ -1,9 +1,10 @@
 """What the routes and settings of a deployment need around them, as far as these alone tell."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from service.declarations import ByTopic
 from service.expressions import Template
 from service.failures.letters import letter_group, letter_topic
 from service.kafka.commands import ANYBODY
@@ -36,7 +37,8 @@ class Needs:
         group: Its consumer group.
         servers: Where its cluster is.
         principal: Who logs in there, as ACLs name people.
-        read: The topics that routes read.
+        read: The topics that routes read; those of patterns are among them only in `with_topics`.
+        declared: Beside these, what is declared by patterns.
         written: The topics that results go to.
         namespace: Turnout's own.
         queues: All namespaces, and in each the task queues that routes start workflows on.
@@ -57,6 +59,12 @@ class Needs:
     set_by_routes: frozenset[str] = frozenset()
     looked_for: frozenset[str] = frozenset()
     rights: Sequence[Right] = ()
+    declared: ByTopic[Reading] = field(default_factory=lambda: ByTopic({}))
+
+    def with_topics(self, there: Iterable[str]) -> "Needs":
+        """The same, with those of the topics that are there that patterns stand for."""
+        found = {name: self.declared[name] for name in self.declared.among(there)}
+        return replace(self, read={**self.read, **found})
 
     @property
     def letters(self) -> str:
@@ -88,14 +96,19 @@ def needs_of(settings: Settings, table: RouteTable, namespace: str, principal: s
                 queues[where].append(queue)
             for topic in route.topics:
                 starts[topic].add(where)
+    declared = ByTopic(
+        {
+            name: Reading(table.topics[name].format.tombstones is not None, frozenset(starts[name]))
+            for name in table.topics
+        },
+        without=table.out_topics,
+    )
     return Needs(
         group=group,
         servers=settings.kafka.bootstrap_servers,
         principal=principal or settings.kafka.username or ANYBODY,
-        read={
-            name: Reading(table.topics[name].format.tombstones is not None, frozenset(starts[name]))
-            for name in table.topics.named
-        },
+        read={name: declared[name] for name in declared.named},
+        declared=declared,
         written=table.out_topics,
         namespace=namespace,
         queues={name: queues[name] for name in sorted({namespace, *table.namespaces})},

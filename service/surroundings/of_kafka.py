@@ -1,6 +1,7 @@
 """What is wrong with a cluster, judged by what was seen of it."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 from service.failures.letter_topic import weaknesses
@@ -63,11 +64,28 @@ def _missing(needs: Needs, seen: SeenKafka) -> Iterator[Finding]:
 
 def _rights(needs: Needs, seen: SeenKafka, who: frozenset[Who]) -> Iterator[Finding]:
     for right in needs.rights:
-        if right.who in who and _lacks(right, seen):
-            command = acl_command(needs.servers, needs.principal, [right.operation], right.kind, [right.name])
+        if right.who in who and any(_lacks(one, seen) for one in _each(right, needs)):
+            command = acl_command(
+                needs.servers,
+                needs.principal,
+                [right.operation],
+                right.kind,
+                [right.name],
+                prefix=right.prefix,
+            )
             problem = f"we may not {right.operation.lower()} it ({right.who}: {right.why})"
             code = "TD203" if right.needed else "TD204"
             yield Finding(code, f"{right.kind} {right.name}", problem, f"let us: {command}")
+
+
+def _each(right: Right, needs: Needs) -> Iterator[Right]:
+    """`right`; where it is to all topics of a pattern, to each that is there."""
+    if not right.prefix or right.kind != "topic":
+        yield right
+        return
+    for name in needs.declared.among(needs.read):
+        if name.startswith(right.name):
+            yield replace(right, name=name, prefix=False)
 
 
 def _lacks(right: Right, seen: SeenKafka) -> bool:

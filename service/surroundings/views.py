@@ -17,6 +17,7 @@ from service.routing.table import Route, RouteTable
 from service.settings import Settings
 from service.surroundings.needs import namespaces_of
 from service.temporal.worker import service_queue
+from workflows.topics import is_pattern
 
 FAILED = "ExecutionStatus IN ('Failed', 'TimedOut', 'Terminated')"
 RUNNING = "ExecutionStatus = 'Running'"
@@ -75,8 +76,13 @@ def views(settings: Settings, table: RouteTable, namespace: str, now: datetime) 
     }
     for one, type_ in sorted(types):
         yield View(f"event {type_}", one, f"`{names.event_type}` = {quoted(keyword_text(type_))}")
+    # Not of patterns: visibility knows real topics, and how they begin, which others may, too.
     topics = {
-        (one, name) for r in starting for name in r.topics for one in namespaces_of(r, table, namespace)
+        (one, name)
+        for r in starting
+        for name in r.topics
+        if not is_pattern(name)
+        for one in namespaces_of(r, table, namespace)
     }
     for one, topic in sorted(topics):
         yield View(f"topic {topic}", one, f"`{names.record}` STARTS_WITH {quoted(f'{topic}[')}")

@@ -15,6 +15,7 @@ from temporalio.service import RPCError
 
 from service.temporal.closed import text_of
 from service.temporal.workers import RPC_TIMEOUT
+from workflows.encryption import NotReadable
 from workflows.inbox import ID_BYTES, ID_HEADER, SEEN_HEADER
 
 MOST_EVENTS = 60_000
@@ -24,12 +25,16 @@ MOST_SECONDS = 4.0
 PUBLISH = "publish"
 """The activity that publishes a result; see `activities.publishing`."""
 
+_HIDDEN = "not readable"
+"""A name that no object of ours has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
     """A result of a workflow: its type and topic, and where it lies; `offset` is None where it does not yet.
 
-    `failure` is why it never will be, by this activity.
+    `failure` is why it never will be, by this activity. `hidden`: it is published, and why one
+    does not see where.
     """
 
     type: str
@@ -37,6 +42,7 @@ class Published:
     partition: int = 0
     offset: int | None = None
     failure: str = ""
+    hidden: str = ""
 
 
 @dataclass(slots=True)
@@ -164,14 +170,17 @@ async def _note_local(read: Chronicle, event: HistoryEvent, converter: DataConve
 def _written(before: Published, said: Mapping[str, Any]) -> Published:
     partition, offset = said.get("partition"), said.get("offset")
     if not isinstance(partition, int) or not isinstance(offset, int):
-        return Published(before.type, before.topic, failure="where it lies is not told by its worker")
+        hidden = _text(said, _HIDDEN) or "its worker does not tell it"
+        return Published(before.type, before.topic, hidden=hidden)
     return Published(before.type, _text(said, "topic") or before.topic, partition, offset)
 
 
 async def _said(payloads: Payloads, converter: DataConverter) -> Mapping[str, Any]:
-    """The first of `payloads`, if it is an object; nothing where it cannot be read."""
+    """The first of `payloads`, if it is an object; where it cannot be read, only why, for who has no key."""
     try:
         (said,) = (await converter.decode(payloads.payloads[:1])) or [None]
+    except NotReadable as error:
+        return {_HIDDEN: str(error)}
     except Exception:  # noqa: BLE001 - what another's codec does not open is not told, and no reason to end
         return {}
     return said if isinstance(said, Mapping) else {}

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -259,12 +258,14 @@ def _text_of(failure: RawFailure) -> str:
 
 
 async def text_of(converter: DataConverter, failure: RawFailure) -> str:
-    """What `failure` says, decrypted where `converter` has the key."""
+    """What `failure` says, decrypted where `converter` has the key, and else why it is not told."""
     copy = RawFailure()
     copy.CopyFrom(failure)
     if codec := converter.payload_codec:
-        with suppress(NotReadable):
+        try:
             await codec.decode_failure(copy)
+        except NotReadable as error:
+            return f"{failure.message} ({error})"
     return _text_of(copy)
 
 

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.cli import app as app_module
-from service.kafka.rights import Who
+from service.declarations import ByTopic
+from service.kafka.rights import Right, Who
 from service.kafka.survey import SeenKafka, SeenTopic, Unseen
 from service.local import free_port
 from service.surroundings.asking import ask
@@ -34,6 +35,7 @@ from tests.unit.surroundings import (
     MAY_ALL,
     NEEDS,
     NOW,
+    SETTINGS,
     TEMPORAL,
     kafka,
     temporal,
@@ -58,6 +60,17 @@ def of_kafka(
 
 def codes(findings: Sequence[Finding]) -> list[str]:
     return [finding.code for finding in findings]
+
+
+def test_a_topic_that_a_pattern_matches_is_looked_at_as_one_that_is_named() -> None:
+    readings = ByTopic({"orders": Reading(), "tenant-*": Reading(starts=frozenset({"default"}))})
+    right = Right("Read", "topic", "tenant-", Who.BRIDGE, "its events", prefix=True)
+    needs = replace(NEEDS, declared=readings, rights=[right]).with_topics(["orders", "tenant-a", "other"])
+    large = SETTINGS | {"max.message.bytes": "20000000", "cleanup.policy": "compact"}
+    seen = kafka(topics={**KAFKA.topics, "tenant-a": SeenTopic(3, 3, MAY_ALL - {"Read"}, large)})
+    found = {one.code: one for one in of_kafka(seen, needs)}
+    assert set(found) == {"TD203", "TD205", "TD207", "TD212"}
+    assert "--topic tenant- --resource-pattern-type prefixed" in found["TD203"].cure
 
 
 def test_a_deployment_that_has_all_it_needs_has_no_finding() -> None:

@@ -173,6 +173,15 @@ def test_what_nobody_can_read_ends_the_journey(case: Case, log: InLog, cause: Ca
     assert step.next
 
 
+def test_what_a_topic_lost_that_was_made_anew_is_told_by_who_knows_of_it(case: Case) -> None:
+    empty, ended = InLog(Extent(0, 0, 0)), running(status="completed")
+    facts = case.facts(found_by="search attribute E", workflow=ended)
+    first, *_, last = journey_of(replace(facts, log=empty, event=None)).steps
+    assert first.mark is Mark.UNKNOWN
+    assert "made anew" in first.text
+    assert "order/A, a Order, completed" in last.text
+
+
 def test_what_is_behind_is_told_in_records_and_in_time(case: Case) -> None:
     first = record(38, timestamp_ms=WRITTEN_MS - 60_000)
     group = InGroup("shop", Commit(38), frozenset({40}), BRIDGE, first=first)
@@ -192,6 +201,25 @@ def test_a_paused_topic_names_who_and_why_and_how_to_resume(case: Case) -> None:
     step = found(journey_of(case.facts(NOT_DONE, paused=[switch])), Cause.PAUSED)
     assert step.text == "topic shop.orders is paused since 2026-11-29T12:00:00Z by ada: totals in euros"
     assert step.next == "turnout resume shop.orders"
+
+
+def test_a_paused_pattern_holds_the_topics_that_are_read_by_it(case: Case) -> None:
+    switch = Switch(name="shop-*.orders", since=NOW, by="ada", because="totals in euros")
+    held = case.facts(NOT_DONE, paused=[switch], declared="shop-*.orders")
+    step = found(journey_of(held), Cause.PAUSED)
+    assert step.text.startswith("topic shop-*.orders is paused since")
+    assert step.next == "turnout resume 'shop-*.orders'", "for a shell, which has its own use for a star"
+    assert Cause.PAUSED not in journey_of(replace(held, declared="shop.orders")).causes
+
+
+def test_a_new_topic_of_a_pattern_is_found_soon(case: Case) -> None:
+    others = Members("Stable", [Member("turnout", "10.0.0.1", [Partition("shop-eu.orders", 0)])])
+    new = case.facts(InGroup("shop", members=others), declared="shop*.orders")
+    assert found(journey_of(new), Cause.STALLED).next.startswith(
+        "a new topic of shop*.orders is found within 15 s"
+    )
+    begun = replace(new, group=InGroup("shop", Commit(OFFSET), members=others))
+    assert "new topic" not in found(journey_of(begun), Cause.STALLED).next
 
 
 def test_a_paused_route_holds_its_own_part(case: Case) -> None:
@@ -428,6 +456,14 @@ def test_a_signal_without_a_handler_names_those_that_there_are(case: Case) -> No
     assert (not_known.is_done, not_known.steps[-1].mark) == (False, Mark.UNKNOWN)
 
 
+def test_an_answer_of_its_worker_that_we_have_no_key_for_is_told_as_such(case: Case) -> None:
+    target = running(told=Told(1, taken=True, at=NOW), handlers_hidden="there are no keys; set them")
+    step = case.route("told", target=target).steps[-1]
+    assert step.mark is Mark.UNKNOWN
+    assert "not known: there are no keys; set them" in step.text
+    assert "no worker answers" not in step.text
+
+
 def test_no_worker_a_failing_task_and_an_activity_are_told_apart(case: Case) -> None:
     memo = {"id": str(command_id(case.command("placed"))), "record": str(RECORD)}
     nobody = case.route("placed", target=running(memo=memo, pollers=0, task_waits=1))
@@ -499,6 +535,16 @@ def test_results_are_told_with_their_places(case: Case) -> None:
 
 
 # --- rules, and what is out of sight ---
+
+
+def test_a_result_whose_place_is_not_readable_is_published_all_the_same(case: Case) -> None:
+    memo = {"id": str(command_id(case.command("placed"))), "record": str(RECORD)}
+    results = [Published("", "", hidden="there are no keys; set them")]
+    journey = case.route("placed", target=running(status="completed", memo=memo, published=results))
+    step = journey.steps[-1]
+    assert (step.mark, step.cause) == (Mark.UNKNOWN, None)
+    assert step.text == "it published a result; where is not known: there are no keys; set them"
+    assert not journey.is_done
 
 
 def test_a_rule_that_skips_is_told_and_what_is_out_of_sight_is_not_called_done(case: Case) -> None:

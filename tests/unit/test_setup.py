@@ -43,7 +43,7 @@ routes:
 
 def test_what_is_needed_is_told_by_routes_and_settings(tmp_path: Path) -> None:
     (tmp_path / "routes.yaml").write_text(ROUTES)
-    kafka = KafkaSettings(bootstrap_servers="k:9092")
+    kafka = KafkaSettings(bootstrap_servers="k:9092", allow_insecure=True)
     needs = needs_of(Settings(group="g", kafka=kafka), load_routes(tmp_path), "default", "app")
     assert needs.topics == ["g.dead-letters", "orders", "changes", "done", "sent"]
     assert needs.read == {
@@ -55,6 +55,16 @@ def test_what_is_needed_is_told_by_routes_and_settings(tmp_path: Path) -> None:
     assert needs.set_by_routes == frozenset({"Total"})
     assert needs.looked_for == frozenset({"OrderNumber"})
     assert needs.groups == ["g", "g.given-up", "g.routes", "g.seek", "g.letters"]
+
+
+def test_topics_of_a_pattern_are_needed_as_it_is_declared_once_they_are_known(tmp_path: Path) -> None:
+    routes = ROUTES.replace("topics: {", 'topics: {"orders-*": {}, orders-out: {out: true}, ')
+    (tmp_path / "routes.yaml").write_text(routes.replace("from: orders,", "from: [orders, orders-*],"))
+    needs = needs_of(Settings(group="g"), load_routes(tmp_path), "default", "app")
+    assert set(needs.read) == {"orders", "changes"}
+    there = needs.with_topics(["orders", "orders-eu", "orders-out", "others"])
+    assert set(there.read) == {"orders", "changes", "orders-eu"}
+    assert there.read["orders-eu"] == Reading(starts=frozenset({"default"}))
 
 
 def test_the_rights_to_topics_of_a_pattern_go_by_how_it_begins() -> None:

@@ -22,9 +22,10 @@ NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
 ROUTES = """\
 version: 1
 namespaces: [eu, us]
-topics: {orders: {}, changes: {}}
+topics: {orders: {}, changes: {}, "tenant-*.orders": {}}
 routes:
-  - {name: placed, from: orders, type: order.placed, start: {workflow: W, id: w, task_queue: q}}
+  - {name: placed, from: [orders, tenant-*.orders], type: order.placed, start: {
+     workflow: W, id: w, task_queue: q}}
   - {name: moved, from: changes, type: [a, b], start: {
      namespace: "${data.region}", workflow: W, id: w, task_queue: q}}
   - {name: told, from: changes, type: c, signal: {to: k, name: s}}
@@ -72,6 +73,7 @@ def test_there_is_a_view_of_each_route_event_type_and_topic_that_starts_workflow
     assert found["route placed", "default"] == "`TurnoutRoute` = 'placed'"
     assert found["event a", "us"] == "`TurnoutEventType` = 'a'"
     assert found["topic orders", "default"] == "`TurnoutRecord` STARTS_WITH 'orders['"
+    assert not any("*" in query for query in found.values()), "no list can be asked for by a pattern"
     assert "TaskQueue = 'turnout.shop'" in found["shop: parked", "default"]
 
 
