@@ -27,10 +27,10 @@ help: ## This list
 demo: $(VENV)/.local ## Kafka, Temporal, the bridge and the sample shop on this machine; Ctrl-C ends it (ARGS=...)
 	@exec $(BIN)/python -m deploy.demo $(ARGS)
 
-# One process leaves about one of two cores idle. So two share the tests, file by file, each with its servers.
+# Tests wait for much: one process leaves most of two cores idle. So three share them, file by file, each with its servers.
 .PHONY: test
 test: $(VENV)/.dev ## All tests (a part of them, in one process: make test ARGS='-n0 tests/unit -k offsets')
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-long
 test-long: $(VENV)/.dev ## The tests that take more than a minute each, and are no part of make test

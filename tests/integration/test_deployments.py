@@ -107,7 +107,7 @@ async def test_before_a_deploy_what_is_pinned_to_its_build_is_left_out(
                 Code([Echo], [], f"TaskQueue = '{here.group}'"),
                 Code([Switchboard], [], f"TaskQueue = '{service_queue(here.group)}'"),
             ]
-            check = ReplayCheck(here.client, code, last=1, only=(), query="")
+            check = ReplayCheck(await _client(temporal), code, last=1, only=(), query="")
             found = {one.type: one.verdict async for one in check.run()}
             return found if len(found) == 2 else {}  # visibility lags
 

@@ -86,7 +86,7 @@ def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     def make(**options: Any) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(**options | short)
 
-    monkeypatch.setattr(source_module, "AIOKafkaConsumer", make)
+    monkeypatch.setattr("service.kafka.connection.AIOKafkaConsumer", make)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import base64
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -372,33 +372,33 @@ UNKNOWN_KEY = "the token is signed with a key that is not known"
 
 
 @pytest.mark.parametrize(
-    ("token", "reason"),
+    ("token", "reason"),  # made when it is needed: tokens expire while the tests run
     [
-        (Issuer.token(exp=-300.0), "the token has expired"),
-        (Issuer.token(nbf=300.0), "the token is not valid yet"),
-        (Issuer.token(iat=300.0), "the token is not valid yet"),
-        (Issuer.token(aud="someone"), "the token is for another audience"),
-        (Issuer.token(aud=[]), "the token lacks exp, iss or aud"),
-        (Issuer.token(iss=f"{ISSUER}/"), "the token is of another issuer"),
-        (Issuer.token(without=("exp",)), "the token lacks exp, iss or aud"),
-        (Issuer.token(without=("iss",)), "the token lacks exp, iss or aud"),
-        (Issuer.token(without=("aud",)), "the token lacks exp, iss or aud"),
-        (Issuer.token("two", headers={"kid": "one"}), "the token's signature is wrong"),
-        (Issuer.token()[:-8] + "AAAAAAAA", "the token's signature is wrong"),
-        (Issuer.token("two"), UNKNOWN_KEY),
-        (Issuer.token("curve", kind="ec", algorithm="ES256", headers={"kid": "one"}), UNKNOWN_KEY),
-        (Issuer.token(algorithm="RS512"), OTHER_WAY),
-        (unsigned(), OTHER_WAY),
-        (signed_with_the_public_key(), OTHER_WAY),
+        (lambda: Issuer.token(exp=-300.0), "the token has expired"),
+        (lambda: Issuer.token(nbf=300.0), "the token is not valid yet"),
+        (lambda: Issuer.token(iat=300.0), "the token is not valid yet"),
+        (lambda: Issuer.token(aud="someone"), "the token is for another audience"),
+        (lambda: Issuer.token(aud=[]), "the token lacks exp, iss or aud"),
+        (lambda: Issuer.token(iss=f"{ISSUER}/"), "the token is of another issuer"),
+        (lambda: Issuer.token(without=("exp",)), "the token lacks exp, iss or aud"),
+        (lambda: Issuer.token(without=("iss",)), "the token lacks exp, iss or aud"),
+        (lambda: Issuer.token(without=("aud",)), "the token lacks exp, iss or aud"),
+        (lambda: Issuer.token("two", headers={"kid": "one"}), "the token's signature is wrong"),
+        (lambda: Issuer.token()[:-8] + "AAAAAAAA", "the token's signature is wrong"),
+        (lambda: Issuer.token("two"), UNKNOWN_KEY),
+        (lambda: Issuer.token("curve", kind="ec", algorithm="ES256", headers={"kid": "one"}), UNKNOWN_KEY),
+        (lambda: Issuer.token(algorithm="RS512"), OTHER_WAY),
+        (unsigned, OTHER_WAY),
+        (signed_with_the_public_key, OTHER_WAY),
         (
-            Issuer.token(headers={"kid": "one", "crit": ["x"], "x": 1}),
+            lambda: Issuer.token(headers={"kid": "one", "crit": ["x"], "x": 1}),
             "the token is no JSON Web Token that can be read",
         ),
-        ("..", "the token is no JSON Web Token that can be read"),
+        (lambda: "..", "the token is no JSON Web Token that can be read"),
     ],
 )
-async def test_a_token_that_is_not_good_is_refused(token: str, reason: str) -> None:
-    assert await refused(tokens_of(Fixed(Issuer().key_set())), token) == reason
+async def test_a_token_that_is_not_good_is_refused(token: Callable[[], str], reason: str) -> None:
+    assert await refused(tokens_of(Fixed(Issuer().key_set())), token()) == reason
 
 
 def test_no_signature_of_a_secret_is_taken_even_if_someone_asks_for_it() -> None:
