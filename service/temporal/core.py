@@ -17,7 +17,6 @@ class Core:
     port: int = 0
 
 
-@cache
 def core(*, measured: bool = False) -> Core:
     """The runtime of this process; one that counts, if it is to be `measured`.
 
@@ -25,8 +24,16 @@ def core(*, measured: bool = False) -> Core:
     Python for each call; so it is asked for what it has counted when someone asks us, and nobody else needs
     to know of its port.
     """
-    if not measured:
-        return Core(_runtime(None))
+    return _measured() if measured else _unmeasured()
+
+
+@cache
+def _unmeasured() -> Core:
+    return Core(_runtime(None))
+
+
+@cache
+def _measured() -> Core:
     for attempt in range(TRIES):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
