@@ -91,7 +91,9 @@ class Orders:
 @pytest.fixture
 async def orders(kafka: str, new_topic: NewTopic, tmp_path: Path) -> AsyncIterator[Orders]:
     async with _producer(kafka) as producer:
-        yield Orders(kafka, await new_topic(), tmp_path, producer)
+        # What is written has times long past, which would expire before it is read.
+        topic = await new_topic(settings={"retention.ms": "-1"})
+        yield Orders(kafka, topic, tmp_path, producer)
 
 
 @asynccontextmanager
