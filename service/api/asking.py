@@ -8,9 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 from pydantic import JsonValue, TypeAdapter
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import (
     Client,
     WorkflowExecutionDescription,
@@ -40,6 +37,7 @@ from service.api.models import (
 from service.api.refusals import Kind, Refusal
 from service.dispatch.answers import Meaning, meaning_of, said
 from service.dispatch.links import Links
+from service.temporal.workers import pollers
 from workflows.encryption import NotReadable
 
 RPC_TIMEOUT = timedelta(seconds=5)
@@ -170,16 +168,10 @@ class Workflows:
             raise _refusal(error) from error
 
     async def _pollers(self, client: Client, task_queue: str) -> int | None:
-        request = DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=task_queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        )
         try:
-            described = await client.workflow_service.describe_task_queue(request, timeout=RPC_TIMEOUT)
+            return await pollers(client, task_queue)
         except RPCError:
             return None
-        return len(described.pollers)
 
     def _handle(self, asked: Target) -> WorkflowHandle[Any, Any]:
         return self._client(asked.namespace).get_workflow_handle(asked.workflow_id, result_type=RawValue)
