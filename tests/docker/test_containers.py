@@ -1,6 +1,7 @@
 """The image, run as containers between Kafka and Temporal in containers: an event goes all the way round."""
 
 import asyncio
+import gc
 import json
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -23,7 +24,7 @@ from tests.servers import create_topic
 
 pytestmark = [
     pytest.mark.docker,
-    # Docker's library leaves its connections to the engine for the garbage collector to close.
+    # Docker's library leaves its connections to the engine for the garbage collector to close: see `made`.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
@@ -50,6 +51,7 @@ def made() -> Iterator[Images]:
         pytest.skip(f"needs {missing}")
     with engine():
         yield images()
+    gc.collect()  # here, and not in the midst of a test that knows nothing of it
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,9 @@ async def stage(made: Images, tmp_path_factory: pytest.TempPathFactory) -> Async
     folder = tmp_path_factory.mktemp("first-steps")
     init(folder)
     async with AsyncExitStack() as stack:
-        network = stack.enter_context(Network())
+        network = Network()
+        stack.callback(network._docker.client.close)  # noqa: SLF001 - nobody else closes it
+        stack.enter_context(network)
         kafka = ApacheKafkaContainer(made.kafka).with_network(network)
         temporal = TemporalContainer(made.temporal, SEARCH_ATTRIBUTES).with_network(network)
         for server in (kafka, temporal):
