@@ -13,16 +13,13 @@ from pydantic import BaseModel, JsonValue
 
 from service.api import models
 from service.api.proto.turnout.api.v1 import handler_pb2 as pb
-from service.api.reading import asked_as, read_json
+from service.api.reading import PARTITION_KEY, asked_as, read_json
 from service.api.refusals import Kind, Refusal
 from service.events.strict_json import Limits
 from service.kafka.record import Headers
 
 PASSED_ON = ("traceparent", "tracestate")
 """Metadata that an event takes along, unless it has headers of that name."""
-
-PARTITION_KEY = "partitionkey"
-"""The extension that says what a record's key is, by the partitioning extension of CloudEvents."""
 
 _ATTRIBUTES = {
     "id": "id",

@@ -10,15 +10,13 @@ from urllib.parse import unquote_to_bytes
 import orjson
 
 from service.api.models import Publish
+from service.api.reading import PARTITION_KEY
 from service.api.refusals import Kind, Refusal
 from service.events.headers import media_type
 
 PREFIX = b"ce-"
 PASSED_ON = frozenset({b"traceparent", b"tracestate"})
 """Headers that an event takes along, besides its attributes."""
-
-PARTITION_KEY = "partitionkey"
-"""The extension that says what a record's key is, by the partitioning extension of CloudEvents."""
 
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 

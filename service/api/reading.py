@@ -14,6 +14,9 @@ from service.events.strict_json import Limits, parse_json
 
 M = TypeVar("M", bound=BaseModel)
 
+PARTITION_KEY = "partitionkey"
+"""The extension that says what a record's key is, by the partitioning extension of CloudEvents."""
+
 KEY_PATTERN = "[!-~]{1,200}"
 _KEY = re.compile(KEY_PATTERN)
 

@@ -102,8 +102,8 @@ class Proxy:
         up_reader, up_writer = await asyncio.open_connection(*self._target)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_copy(reader, up_writer))
-                tasks.create_task(_copy(up_reader, writer))
+                tasks.create_task(copy(reader, up_writer))
+                tasks.create_task(copy(up_reader, writer))
         except* OSError:
             pass
         finally:
@@ -144,7 +144,8 @@ async def proxy(target: str, port: int) -> AsyncIterator[Proxy]:
         await server.wait_closed()
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass on all that comes, then hang up."""
     while data := await reader.read(65_536):
         writer.write(data)
         await writer.drain()

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from service.local import HOST
+from tests.integration.proxy import copy
 
 
 class Door:
@@ -43,8 +44,8 @@ class Door:
         up_reader, up_writer = await asyncio.open_connection(*self._target)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_copy(reader, up_writer))
-                tasks.create_task(_copy(up_reader, writer))
+                tasks.create_task(copy(reader, up_writer))
+                tasks.create_task(copy(up_reader, writer))
         except* OSError:
             pass
         finally:
@@ -73,10 +74,3 @@ async def tls_door(target: str, folder: Path, *, certificate: str = "broker") ->
         server.close()
         door.cut()
         await server.wait_closed()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65_536):
-        writer.write(data)
-        await writer.drain()
-    writer.close()
