@@ -11,9 +11,10 @@ from temporalio.client import Client
 from activities.correlation import Seal
 from service.dispatch.callbacks import Callbacks, check_allowed
 from service.dispatch.contracts import Contracts
-from service.dispatch.dispatcher import AttributeNames, Dispatcher
+from service.dispatch.dispatcher import Dispatcher
 from service.dispatch.links import Links
 from service.dispatch.registered import create_commands, lacking, no_keywords, without_equality
+from service.dispatch.requests import AttributeNames
 from service.errors import ConfigurationError
 from service.events.cloudevents import Encoding
 from service.events.decoding import Decoder

@@ -158,9 +158,6 @@ class _IdentifiedWorkflowService(WorkflowService):
         _tell_trace(req)
         if identity := _current.get(None):
             req.completion_callbacks.extend(identity.callbacks)
-        # The first task that an eager start's answer brings along is taken up by the SDK's repeating client
-        # alone. Past it, it would be lost until its time limit of ten seconds.
-        options = options if req.request_eager_execution else _once(options)
         return await super().start_workflow_execution(req, *args, **options)
 
     async def signal_workflow_execution(

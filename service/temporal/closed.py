@@ -17,12 +17,12 @@ from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowHistoryEventFilterType,
 )
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
 from service.errors import NotNow
 from service.temporal.client import for_namespace
+from service.temporal.payloads import payload_of
 from workflows.encryption import EncryptionCodec, NotReadable
 
 MEMO = "turnout"
@@ -275,4 +275,4 @@ def plain_memo(values: Mapping[str, Any]) -> Payload:
     Whoever meets a workflow of ours has to know which event led to it, with or without its keys: it holds
     ids and names, as search attributes do.
     """
-    return pydantic_data_converter.payload_converter.to_payload(values)
+    return payload_of(values)

@@ -28,9 +28,10 @@ from temporalio.service import ConnectConfig, RPCError, RPCStatusCode, ServiceCl
 from service.dispatch.answers import Outcome, OutcomeKind
 from service.dispatch.callbacks import Callbacks
 from service.dispatch.contracts import Contracts
-from service.dispatch.dispatcher import AttributeNames, Dispatcher
+from service.dispatch.dispatcher import Dispatcher
 from service.dispatch.identity import IdentityPlugin, command_id, derived_id
 from service.dispatch.links import NOWHERE, Links
+from service.dispatch.requests import AttributeNames
 from service.errors import NotNow, RejectedError, TargetMissing
 from service.routing.commands import Cancel, Command, OrStart, Rule, Signal, Start, StartOptions
 from service.temporal.closed import MEMO

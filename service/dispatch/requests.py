@@ -1,0 +1,222 @@
+"""From commands to the requests that ask Temporal for them, and what those tell of where they come from."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import IndexedValueType, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
+from temporalio.api.workflowservice.v1 import (
+    SignalWithStartWorkflowExecutionRequest,
+    SignalWorkflowExecutionRequest,
+    StartWorkflowExecutionRequest,
+)
+from temporalio.client import Client
+from temporalio.common import TypedSearchAttributes
+from temporalio.converter import encode_search_attributes
+
+from service.dispatch.attributes import keyword_text, typed_pair
+from service.dispatch.identity import command_id
+from service.dispatch.links import Links
+from service.events.event import Event
+from service.routing.commands import OrStart, Signal, Start, StartOptions
+from service.telemetry.trace_context import context_in
+from service.temporal.closed import CLOSING, GROUP, MEMO, plain_memo
+from service.temporal.payloads import encoded, keyword_payload
+
+SUMMARY_BYTES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeNames:
+    """The names of the four keyword search attributes set at each start."""
+
+    route: str = "TurnoutRoute"
+    event_type: str = "TurnoutEventType"
+    event_id: str = "TurnoutEventId"
+    record: str = "TurnoutRecord"
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """All four."""
+        return (self.route, self.event_type, self.event_id, self.record)
+
+
+class Requests:
+    """Makes the requests of starts and signals, which are most of what is asked.
+
+    They are those that the SDK's client makes. But to make one start it takes longer than all the rest of a
+    record's way through the bridge together (docs/adr/0012-requests-of-our-own.md).
+
+    Args:
+        names: Names of our search attributes, or None to set none.
+        attribute_types: Registered search attributes by name, for those that routes set.
+        links: Where the Temporal UI, traces and the runbook are.
+        group: The consumer group that we are of; whoever is to tell how our workflows ended goes by it.
+    """
+
+    def __init__(
+        self,
+        names: AttributeNames | None,
+        attribute_types: Mapping[str, "IndexedValueType.ValueType"],
+        links: Links,
+        group: str,
+    ) -> None:
+        self._names = names
+        self._attribute_types = attribute_types
+        self._links = links
+        self._group = group
+        self._self = uuid.uuid4().hex[:12]
+
+    def by(self, event: Event) -> str:
+        """Tells a start of this process for this record from any other."""
+        return f"{self._self} {event.record}"
+
+    async def start(self, client: Client, start: Start, *, eager: bool) -> StartWorkflowExecutionRequest:
+        """Start a workflow, once for its id; with `eager`, its first task may come with the answer."""
+        request = StartWorkflowExecutionRequest(
+            workflow_id_conflict_policy=WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL
+        )
+        await self._fill(request, client, start, start)
+        request.request_eager_execution = eager and not request.HasField("workflow_start_delay")
+        return request
+
+    async def signal(self, client: Client, signal: Signal) -> SignalWorkflowExecutionRequest:
+        """Signal the workflow of that id."""
+        request = SignalWorkflowExecutionRequest(
+            namespace=client.namespace,
+            identity=client.identity,
+            workflow_execution=WorkflowExecution(workflow_id=signal.workflow_id),
+            signal_name=signal.name,
+        )
+        request.input.payloads.extend(await encoded(client.data_converter, signal.args))
+        return request
+
+    async def signal_with_start(
+        self, client: Client, signal: Signal, or_start: OrStart
+    ) -> SignalWithStartWorkflowExecutionRequest:
+        """Signal the workflow of that id, and start it first if there never was one."""
+        request = SignalWithStartWorkflowExecutionRequest(signal_name=signal.name)
+        request.signal_input.payloads.extend(await encoded(client.data_converter, signal.args))
+        await self._fill(request, client, signal, or_start)
+        return request
+
+    async def _fill(
+        self,
+        request: StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest,
+        client: Client,
+        command: Start | Signal,
+        what: Start | OrStart,
+    ) -> None:
+        options = what.options
+        request.namespace = client.namespace
+        request.identity = client.identity
+        request.workflow_id = command.workflow_id
+        request.workflow_type.name = what.workflow
+        request.task_queue.name = what.task_queue
+        request.workflow_id_reuse_policy = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE
+        told = (_summary(command, options), self._details(command))
+        payloads = await encoded(client.data_converter, [*told, *options.memo.values(), *what.args])
+        request.user_metadata.summary.CopyFrom(payloads[0])
+        request.user_metadata.details.CopyFrom(payloads[1])
+        begin_args = len(told) + len(options.memo)
+        for name, payload in zip(options.memo, payloads[len(told) : begin_args], strict=True):
+            request.memo.fields[name].CopyFrom(payload)
+        request.memo.fields[MEMO].CopyFrom(plain_memo(self._memo(command)))
+        request.input.payloads.extend(payloads[begin_args:])
+        self._tell_attributes(request, command, options)
+        _set_times(request, options)
+        _set_priority(request, options)
+
+    def _memo(self, command: Start | Signal) -> dict[str, str]:
+        event = command.event
+        told = command.publish_closing if isinstance(command, Start) else None
+        return {
+            "id": str(command_id(command)),
+            "event": event.id,
+            "source": event.source,
+            "type": event.type,
+            "route": command.route,
+            "record": str(event.record),
+            "by": self.by(event),
+            **({CLOSING: told, GROUP: self._group} if told else {}),
+            **context_in(event.headers),
+        }
+
+    def _details(self, command: Start | Signal) -> str:
+        event = command.event
+        facts = {
+            "event": event.id,
+            "source": event.source,
+            "route": command.route,
+            "record": str(event.record),
+        }
+        links = {
+            "trace": self._links.trace(context_in(event.headers)),
+            "runbook": self._links.runbook(command.route),
+        }
+        lines = [f"- **{name}**: `{_cut(value)}`" for name, value in facts.items()]
+        lines += [f"- [{name}]({address})" for name, address in links.items() if address]
+        return "\n".join(lines)
+
+    def _tell_attributes(
+        self,
+        request: StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest,
+        command: Start | Signal,
+        options: StartOptions,
+    ) -> None:
+        if options.search_attributes:
+            pairs = [
+                typed_pair(name, self._attribute_types[name], value)
+                for name, value in options.search_attributes.items()
+            ]
+            encode_search_attributes(TypedSearchAttributes(pairs), request.search_attributes)
+        if names := self._names:
+            event, fields = command.event, request.search_attributes.indexed_fields
+            ours = {
+                names.route: command.route,
+                names.event_type: event.type,
+                names.event_id: event.id,
+                names.record: str(event.record),
+            }
+            for name, value in ours.items():
+                fields[name].CopyFrom(keyword_payload(keyword_text(value)))
+
+
+def _summary(command: Start | Signal, options: StartOptions) -> str:
+    return _cut(options.summary or f"{command.event.type} from {command.event.record}")
+
+
+def _set_times(
+    request: StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest, options: StartOptions
+) -> None:
+    if options.execution_timeout is not None:
+        request.workflow_execution_timeout.FromTimedelta(options.execution_timeout)
+    if options.run_timeout is not None:
+        request.workflow_run_timeout.FromTimedelta(options.run_timeout)
+    if options.task_timeout is not None:
+        request.workflow_task_timeout.FromTimedelta(options.task_timeout)
+    if (delay := _delay(options)) is not None:
+        request.workflow_start_delay.FromTimedelta(delay)
+
+
+def _delay(options: StartOptions) -> timedelta | None:
+    if options.start_at is None:
+        return options.start_delay
+    return max(options.start_at - datetime.now(UTC), timedelta()) or None
+
+
+def _set_priority(
+    request: StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest, options: StartOptions
+) -> None:
+    if options.priority is not None:
+        request.priority.priority_key = options.priority
+    if options.fairness_key is not None:
+        request.priority.fairness_key = options.fairness_key
+    if options.fairness_weight is not None:
+        request.priority.fairness_weight = options.fairness_weight
+
+
+def _cut(text: str, size_bytes: int = SUMMARY_BYTES) -> str:
+    return text.encode()[:size_bytes].decode(errors="ignore")
