@@ -29,7 +29,7 @@ class Links:
 
     def runbook(self, route: str) -> str:
         """What to do when this route's workflows are in trouble."""
-        return self.runbook_url.replace("{route}", quote(route, safe=""))
+        return self.runbook_url and self.runbook_url.replace("{route}", quote(route, safe=""))
 
 
 NOWHERE = Links()

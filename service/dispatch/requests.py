@@ -27,6 +27,9 @@ from service.temporal.payloads import encoded, keyword_payload
 
 SUMMARY_BYTES = 200
 
+REJECT_DUPLICATE = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE
+FAIL = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL
+
 
 @dataclass(frozen=True, slots=True)
 class AttributeNames:
@@ -75,9 +78,7 @@ class Requests:
 
     async def start(self, client: Client, start: Start, *, eager: bool) -> StartWorkflowExecutionRequest:
         """Start a workflow, once for its id; with `eager`, its first task may come with the answer."""
-        request = StartWorkflowExecutionRequest(
-            workflow_id_conflict_policy=WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL
-        )
+        request = StartWorkflowExecutionRequest(workflow_id_conflict_policy=FAIL)
         await self._fill(request, client, start, start)
         request.request_eager_execution = eager and not request.HasField("workflow_start_delay")
         return request
@@ -115,7 +116,7 @@ class Requests:
         request.workflow_id = command.workflow_id
         request.workflow_type.name = what.workflow
         request.task_queue.name = what.task_queue
-        request.workflow_id_reuse_policy = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE
+        request.workflow_id_reuse_policy = REJECT_DUPLICATE
         told = (_summary(command, options), self._details(command))
         payloads = await encoded(client.data_converter, [*told, *options.memo.values(), *what.args])
         request.user_metadata.summary.CopyFrom(payloads[0])
@@ -219,4 +220,6 @@ def _set_priority(
 
 
 def _cut(text: str, size_bytes: int = SUMMARY_BYTES) -> str:
+    if text.isascii():
+        return text[:size_bytes]
     return text.encode()[:size_bytes].decode(errors="ignore")

@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from statistics import median
+from types import TracebackType
 
 from service.errors import Throttled
 
@@ -57,24 +58,31 @@ class Pace:
         """Calls per second, now; None is without limit."""
         return self._rate
 
-    @asynccontextmanager
-    async def call(self) -> AsyncIterator[None]:
+    def call(self) -> AbstractAsyncContextManager[None]:
         """Make one call in this block; waits until it may be made, and learns from how it goes."""
+        return _Call(self)
+
+    async def begin(self) -> float:
+        """Wait until a call may be made; tells when it is.
+
+        Whatever comes of the call, `end` has to follow.
+        """
         await self._enter()
         try:
             await self._until_due()
-            started = self._clock()
-            try:
-                yield
-            except Throttled:
-                self._refused += 1
-                raise
-            else:
-                self._latencies.append(self._clock() - started)
-            finally:
-                self._learn()
-        finally:
+        except asyncio.CancelledError:
             self._leave()
+            raise
+        return self._clock()
+
+    def end(self, began: float, error: BaseException | None) -> None:
+        """Learn from how a call went that began then."""
+        if error is None:
+            self._latencies.append(self._clock() - began)
+        elif isinstance(error, Throttled):
+            self._refused += 1
+        self._learn()
+        self._leave()
 
     async def _enter(self) -> None:
         if self._used < self.limit and not self._waiting:
@@ -136,3 +144,21 @@ class Pace:
             self._limit = max(self._limit * 0.8, min(LEAST_CALLS, self._most))
         else:
             self._limit = min(self._limit + 2, self._most)
+
+
+class _Call(AbstractAsyncContextManager[None]):
+    """One call; a class of its own, since a generator for each call costs more than the rest of it."""
+
+    __slots__ = ("_began", "_pace")
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._began = 0.0
+
+    async def __aenter__(self) -> None:
+        self._began = await self._pace.begin()
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._pace.end(self._began, error)

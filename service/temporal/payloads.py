@@ -7,8 +7,10 @@ from pydantic_core import to_json
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import DataConverter
 
-_ENCODING = "encoding"
-_JSON, _NULL = b"json/plain", b"binary/null"
+# Copied, since the map of the metadata takes longer to make than all the rest.
+_NULL = Payload(metadata={"encoding": b"binary/null"})
+_JSON = Payload(metadata={"encoding": b"json/plain"})
+_KEYWORD = Payload(metadata={"encoding": b"json/plain", "type": b"Keyword"})
 
 
 def payload_of(value: Any) -> Payload:
@@ -16,14 +18,21 @@ def payload_of(value: Any) -> Payload:
 
     Source: `temporalio.contrib.pydantic`, and the payload converters of Temporal's SDKs.
     """
+    payload = Payload()
     if value is None:
-        return Payload(metadata={_ENCODING: _NULL})
-    return Payload(metadata={_ENCODING: _JSON}, data=to_json(value))
+        payload.CopyFrom(_NULL)
+    else:
+        payload.CopyFrom(_JSON)
+        payload.data = to_json(value)
+    return payload
 
 
 def keyword_payload(text: str) -> Payload:
     """A search attribute of type Keyword."""
-    return Payload(metadata={_ENCODING: _JSON, "type": b"Keyword"}, data=to_json(text))
+    payload = Payload()
+    payload.CopyFrom(_KEYWORD)
+    payload.data = to_json(text)
+    return payload
 
 
 async def encoded(converter: DataConverter, values: Sequence[Any]) -> Sequence[Payload]:
