@@ -9,6 +9,7 @@ Calls of a command are made once, but for eager starts: its lane repeats them, w
 be told to stop meanwhile, which the SDK's own retry cannot.
 """
 
+import hashlib
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import orjson
 from temporalio.api.common.v1 import Callback
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
@@ -46,6 +48,8 @@ from service.telemetry.trace_context import Context, context_in
 
 TURNOUT = uuid.UUID("8d0a8bd4-5c3f-5a0e-9c29-2f2f0f1f7e11")
 """The namespace of all ids derived here. It never changes: redelivered events would act again."""
+
+_OF_TURNOUT = TURNOUT.bytes
 
 INBOX_HEADER = "turnout-id"
 """The header by which a workflow's inbox knows the events of a signal: 16 raw bytes each.
@@ -84,8 +88,9 @@ def derived_id(event_key: EventKey, route: str, kind: str) -> uuid.UUID:
 
     Always a UUID, since Cassandra stores signal request ids as such.
     """
-    name = json.dumps([list(event_key), route, kind], ensure_ascii=False, separators=(",", ":"))
-    return uuid.uuid5(TURNOUT, name)
+    # As `uuid.uuid5` does, which takes twice as long.
+    name = _OF_TURNOUT + orjson.dumps([event_key, route, kind])
+    return uuid.UUID(bytes=hashlib.sha1(name, usedforsecurity=False).digest()[:16], version=5)
 
 
 def event_ids(command: Command) -> Sequence[uuid.UUID]:
@@ -107,13 +112,17 @@ def event_ids(command: Command) -> Sequence[uuid.UUID]:
 
 def command_id(command: Command) -> uuid.UUID:
     """The id of `command`: that of its event, or for a batch one made of those of its events."""
-    ids = event_ids(command)
+    return _id_of_all(event_ids(command))
+
+
+def _id_of_all(ids: Sequence[uuid.UUID]) -> uuid.UUID:
     return ids[0] if len(ids) == 1 else uuid.uuid5(TURNOUT, " ".join(map(str, ids)))
 
 
 def identity_of(command: Command) -> Identity:
     """What the call carries that `command` stands for."""
-    return Identity(command_id(command), event_ids(command), context=context_in(command.event.headers))
+    ids = event_ids(command)
+    return Identity(_id_of_all(ids), ids, context=context_in(command.event.headers))
 
 
 def parking_identity(command: Command) -> Identity:

@@ -1,11 +1,12 @@
 """From commands to the requests that ask Temporal for them, and what those tell of where they come from."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.common.v1 import Payloads
 from temporalio.api.enums.v1 import IndexedValueType, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 from temporalio.api.workflowservice.v1 import (
     SignalWithStartWorkflowExecutionRequest,
@@ -22,13 +23,15 @@ from service.dispatch.links import Links
 from service.events.event import Event
 from service.routing.commands import OrStart, Signal, Start, StartOptions
 from service.telemetry.trace_context import context_in
-from service.temporal.closed import CLOSING, GROUP, MEMO, plain_memo
-from service.temporal.payloads import encoded, keyword_payload
+from service.temporal.closed import CLOSING, GROUP, MEMO
+from service.temporal.payloads import encrypt, write, write_keyword
 
 SUMMARY_BYTES = 200
 
 REJECT_DUPLICATE = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE
 FAIL = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL
+
+_Starting = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +89,12 @@ class Requests:
     async def signal(self, client: Client, signal: Signal) -> SignalWorkflowExecutionRequest:
         """Signal the workflow of that id."""
         request = SignalWorkflowExecutionRequest(
-            namespace=client.namespace,
-            identity=client.identity,
-            workflow_execution=WorkflowExecution(workflow_id=signal.workflow_id),
-            signal_name=signal.name,
+            namespace=client.namespace, identity=client.identity, signal_name=signal.name
         )
-        request.input.payloads.extend(await encoded(client.data_converter, signal.args))
+        request.workflow_execution.workflow_id = signal.workflow_id
+        _write_all(request.input, signal.args)
+        if codec := client.data_converter.payload_codec:
+            await encrypt(request.input.payloads, codec)
         return request
 
     async def signal_with_start(
@@ -99,73 +102,65 @@ class Requests:
     ) -> SignalWithStartWorkflowExecutionRequest:
         """Signal the workflow of that id, and start it first if there never was one."""
         request = SignalWithStartWorkflowExecutionRequest(signal_name=signal.name)
-        request.signal_input.payloads.extend(await encoded(client.data_converter, signal.args))
+        _write_all(request.signal_input, signal.args)
+        if codec := client.data_converter.payload_codec:
+            await encrypt(request.signal_input.payloads, codec)
         await self._fill(request, client, signal, or_start)
         return request
 
     async def _fill(
-        self,
-        request: StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest,
-        client: Client,
-        command: Start | Signal,
-        what: Start | OrStart,
+        self, request: _Starting, client: Client, command: Start | Signal, what: Start | OrStart
     ) -> None:
-        options = what.options
+        options, place = what.options, str(command.event.record)
         request.namespace = client.namespace
         request.identity = client.identity
         request.workflow_id = command.workflow_id
         request.workflow_type.name = what.workflow
         request.task_queue.name = what.task_queue
         request.workflow_id_reuse_policy = REJECT_DUPLICATE
-        told = (_summary(command, options), self._details(command))
-        payloads = await encoded(client.data_converter, [*told, *options.memo.values(), *what.args])
-        request.user_metadata.summary.CopyFrom(payloads[0])
-        request.user_metadata.details.CopyFrom(payloads[1])
-        begin_args = len(told) + len(options.memo)
-        for name, payload in zip(options.memo, payloads[len(told) : begin_args], strict=True):
-            request.memo.fields[name].CopyFrom(payload)
-        request.memo.fields[MEMO].CopyFrom(plain_memo(self._memo(command)))
-        request.input.payloads.extend(payloads[begin_args:])
-        self._tell_attributes(request, command, options)
+        told, memo = request.user_metadata, request.memo.fields
+        write(told.summary, _cut(options.summary or f"{command.event.type} from {place}"))
+        write(told.details, self._details(command, place))
+        for name, value in options.memo.items():
+            write(memo[name], value)
+        _write_all(request.input, what.args)
+        if codec := client.data_converter.payload_codec:
+            secret = [told.summary, told.details, *memo.values(), *request.input.payloads]
+            await encrypt(secret, codec)
+        write(memo[MEMO], self._memo(command, place))  # readable for everybody: see `plain_memo`
+        self._tell_attributes(request, command, options, place)
         _set_times(request, options)
         _set_priority(request, options)
 
-    def _memo(self, command: Start | Signal) -> dict[str, str]:
+    def _memo(self, command: Start | Signal, place: str) -> dict[str, str]:
         event = command.event
-        told = command.publish_closing if isinstance(command, Start) else None
-        return {
+        memo = {
             "id": str(command_id(command)),
             "event": event.id,
             "source": event.source,
             "type": event.type,
             "route": command.route,
-            "record": str(event.record),
+            "record": place,
             "by": self.by(event),
-            **({CLOSING: told, GROUP: self._group} if told else {}),
             **context_in(event.headers),
         }
+        if isinstance(command, Start) and command.publish_closing:
+            memo |= {CLOSING: command.publish_closing, GROUP: self._group}
+        return memo
 
-    def _details(self, command: Start | Signal) -> str:
-        event = command.event
-        facts = {
-            "event": event.id,
-            "source": event.source,
-            "route": command.route,
-            "record": str(event.record),
-        }
+    def _details(self, command: Start | Signal, place: str) -> str:
+        event, route = command.event, command.route
         links = {
             "trace": self._links.trace(context_in(event.headers)),
-            "runbook": self._links.runbook(command.route),
+            "runbook": self._links.runbook(route),
         }
-        lines = [f"- **{name}**: `{_cut(value)}`" for name, value in facts.items()]
-        lines += [f"- [{name}]({address})" for name, address in links.items() if address]
-        return "\n".join(lines)
+        return (
+            f"- **event**: `{_cut(event.id)}`\n- **source**: `{_cut(event.source)}`\n"
+            f"- **route**: `{_cut(route)}`\n- **record**: `{_cut(place)}`"
+        ) + "".join(f"\n- [{name}]({address})" for name, address in links.items() if address)
 
     def _tell_attributes(
-        self,
-        request: StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest,
-        command: Start | Signal,
-        options: StartOptions,
+        self, request: _Starting, command: Start | Signal, options: StartOptions, place: str
     ) -> None:
         if options.search_attributes:
             pairs = [
@@ -174,24 +169,19 @@ class Requests:
             ]
             encode_search_attributes(TypedSearchAttributes(pairs), request.search_attributes)
         if names := self._names:
-            event, fields = command.event, request.search_attributes.indexed_fields
-            ours = {
-                names.route: command.route,
-                names.event_type: event.type,
-                names.event_id: event.id,
-                names.record: str(event.record),
-            }
-            for name, value in ours.items():
-                fields[name].CopyFrom(keyword_payload(keyword_text(value)))
+            fields = request.search_attributes.indexed_fields
+            write_keyword(fields[names.route], keyword_text(command.route))
+            write_keyword(fields[names.event_type], keyword_text(command.event.type))
+            write_keyword(fields[names.event_id], keyword_text(command.event.id))
+            write_keyword(fields[names.record], keyword_text(place))
 
 
-def _summary(command: Start | Signal, options: StartOptions) -> str:
-    return _cut(options.summary or f"{command.event.type} from {command.event.record}")
+def _write_all(payloads: Payloads, values: Sequence[Any]) -> None:
+    for value in values:
+        write(payloads.payloads.add(), value)
 
 
-def _set_times(
-    request: StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest, options: StartOptions
-) -> None:
+def _set_times(request: _Starting, options: StartOptions) -> None:
     if options.execution_timeout is not None:
         request.workflow_execution_timeout.FromTimedelta(options.execution_timeout)
     if options.run_timeout is not None:
@@ -208,9 +198,7 @@ def _delay(options: StartOptions) -> timedelta | None:
     return max(options.start_at - datetime.now(UTC), timedelta()) or None
 
 
-def _set_priority(
-    request: StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest, options: StartOptions
-) -> None:
+def _set_priority(request: _Starting, options: StartOptions) -> None:
     if options.priority is not None:
         request.priority.priority_key = options.priority
     if options.fairness_key is not None:

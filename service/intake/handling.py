@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -365,7 +365,7 @@ class Handling:
             self._metrics.reused_id(event.record.topic)
 
     def _lines_to(self, command: Command, event: Event) -> Lines:
-        return _lines_of(event).bind(workflow_url=self._dispatcher.link(command))
+        return log.bind(**_told_of(event), workflow_url=self._dispatcher.link(command))
 
 
 def _carrying(command: C, context: Context) -> C:
@@ -378,9 +378,17 @@ def _carrying(command: C, context: Context) -> C:
 
 def _lines(record: Record) -> Lines:
     """Lines that carry the record's place."""
-    return log.bind(topic=record.topic, partition=record.partition, offset=record.offset)
+    return log.bind(**_told(record))
 
 
 def _lines_of(event: Event) -> Lines:
     """Lines that carry the event and its record's place."""
-    return _lines(event.record).bind(event_id=in_the_log(event.id), event_type=event.type)
+    return log.bind(**_told_of(event))
+
+
+def _told(record: Record) -> dict[str, Any]:
+    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+
+
+def _told_of(event: Event) -> dict[str, Any]:
+    return {**_told(event.record), "event_id": in_the_log(event.id), "event_type": event.type}

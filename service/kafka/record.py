@@ -70,8 +70,10 @@ class Record:
     @property
     def size_bytes(self) -> int:
         """Bytes of key, value and headers; Kafka's framing is not counted."""
-        headers = sum(len(name) + len(value or b"") for name, value in self.headers)
-        return len(self.key or b"") + len(self.value or b"") + headers
+        size = len(self.key or b"") + len(self.value or b"")
+        for name, value in self.headers:
+            size += len(name) + len(value or b"")
+        return size
 
     def __str__(self) -> str:
         return f"{self.topic}[{self.partition}]@{self.offset}"

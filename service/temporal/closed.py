@@ -22,7 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from service.errors import NotNow
 from service.temporal.client import for_namespace
-from service.temporal.payloads import payload_of
+from service.temporal.payloads import write
 from workflows.encryption import EncryptionCodec, NotReadable
 
 MEMO = "turnout"
@@ -275,4 +275,6 @@ def plain_memo(values: Mapping[str, Any]) -> Payload:
     Whoever meets a workflow of ours has to know which event led to it, with or without its keys: it holds
     ids and names, as search attributes do.
     """
-    return payload_of(values)
+    payload = Payload()
+    write(payload, values)
+    return payload

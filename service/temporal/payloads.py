@@ -1,42 +1,38 @@
 """Payloads: values as Temporal keeps them, in the words that all of its SDKs understand."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic_core import to_json
 from temporalio.api.common.v1 import Payload
-from temporalio.converter import DataConverter
+from temporalio.converter import PayloadCodec
 
-# Copied, since the map of the metadata takes longer to make than all the rest.
+# Copied, since to make the map of the metadata takes longer than all the rest.
 _NULL = Payload(metadata={"encoding": b"binary/null"})
 _JSON = Payload(metadata={"encoding": b"json/plain"})
 _KEYWORD = Payload(metadata={"encoding": b"json/plain", "type": b"Keyword"})
 
 
-def payload_of(value: Any) -> Payload:
-    """Plain JSON as the SDK's own converter writes it, which tries five formats on each value.
+def write(payload: Payload, value: Any) -> None:
+    """Make `payload` hold plain JSON as the SDK's own converter does, which tries five formats on each value.
 
     Source: `temporalio.contrib.pydantic`, and the payload converters of Temporal's SDKs.
     """
-    payload = Payload()
     if value is None:
         payload.CopyFrom(_NULL)
     else:
         payload.CopyFrom(_JSON)
         payload.data = to_json(value)
-    return payload
 
 
-def keyword_payload(text: str) -> Payload:
-    """A search attribute of type Keyword."""
-    payload = Payload()
+def write_keyword(payload: Payload, text: str) -> None:
+    """Make `payload` hold a search attribute of type Keyword."""
     payload.CopyFrom(_KEYWORD)
     payload.data = to_json(text)
-    return payload
 
 
-async def encoded(converter: DataConverter, values: Sequence[Any]) -> Sequence[Payload]:
-    """Plain JSON values, encrypted where `converter` does so; one payload for each."""
-    payloads = [payload_of(value) for value in values]
-    codec = converter.payload_codec
-    return await codec.encode(payloads) if codec else payloads
+async def encrypt(payloads: Iterable[Payload], codec: PayloadCodec) -> None:
+    """Put in the place of each payload what `codec` makes of it, which is one."""
+    plain = list(payloads)
+    for payload, sealed in zip(plain, await codec.encode(plain), strict=True):
+        payload.CopyFrom(sealed)

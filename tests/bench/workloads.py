@@ -126,13 +126,15 @@ class Workloads:
         return [
             *(Entry("results", name, partial(self._to_results, name)) for name in names),
             Entry("results", "turnout-eager", partial(self._to_results, "turnout", eager=True)),
+            Entry("results", "turnout-plain", partial(self._to_results, "turnout", attributes=False)),
+            Entry("results", "bare-dressed", partial(self._to_results, "bare", dressed=True)),
         ]
 
-    async def _to_results(self, name: str, *, eager: bool = False) -> Figures:
+    async def _to_results(self, name: str, *, eager: bool = False, **how: Any) -> Figures:
         if not self._queue:
             self._queue = await self._shared.enter_async_context(working(self.stage))
         count, out = self.size.of(450), await results_topic(self.stage)
-        what = {"warm": count // 5, "count": count, "out": out, "queue": self._queue}
+        what = {"warm": count // 5, "count": count, "out": out, "queue": self._queue, **how}
         if eager:
             # Bridge and worker in one process, on a queue of their own.
             what |= {"queue": f"eager-{self._queue}", "local": True}
