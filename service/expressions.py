@@ -334,10 +334,12 @@ class Template:
     @property
     def literal(self) -> str | None:
         """The text it always gives, or None if that depends on the event."""
-        if not self._parts:
+        parts = self._parts
+        if len(parts) > 1:
+            return None
+        if not parts:
             return ""
-        (first, *others) = self._parts
-        return first if isinstance(first, str) and not others else None
+        return parts[0] if isinstance(parts[0], str) else None
 
     @property
     def literals(self) -> Sequence[str]:
@@ -367,10 +369,9 @@ class Template:
             ExpressionError: There is no such text: an expression has no value or is null, empty,
                 a map, a list or a float.
         """
-        text = "".join(
-            part if isinstance(part, str) else _in_text(part.evaluate(variables), part.source)
-            for part in self._parts
-        )
+        text = ""
+        for part in self._parts:
+            text += part if isinstance(part, str) else _in_text(part.evaluate(variables), part.source)
         if not text:
             raise ExpressionError("the text is empty")
         if _UNSAFE.search(text):
