@@ -52,8 +52,8 @@ class AttributeNames:
 class Requests:
     """Makes the requests of starts and signals, which are most of what is asked.
 
-    They are those that the SDK's client makes. But to make one start it takes longer than all the rest of a
-    record's way through the bridge together (docs/adr/0012-requests-of-our-own.md).
+    They are those that the SDK's client makes, which takes more time for a start than any other step of a
+    record's way (docs/adr/0012-requests-of-our-own.md).
 
     Args:
         names: Names of our search attributes, or None to set none.

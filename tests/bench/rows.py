@@ -198,6 +198,37 @@ MEASURES: Sequence[Measure] = (
         ("starts", "turnout"),
         ("starts", "bare-dressed"),
     ),
+    # What a bare SDK comes to that tells Temporal as much: no client can be quicker and tell that.
+    Measure(
+        "bare SDK telling Temporal as much: starts per second",
+        ratio_of("rate"),
+        ("starts", "bare-dressed"),
+        ("starts", "bare"),
+    ),
+    Measure(
+        "bare SDK telling Temporal as much: CPU per start",
+        ratio_of("cpu_ms_per_event"),
+        ("starts", "bare-dressed"),
+        ("starts", "bare"),
+    ),
+    Measure(
+        "start to result per second without search attributes",
+        ratio_of("rate"),
+        ("results", "turnout-plain"),
+        ("results", "bare"),
+    ),
+    Measure(
+        "start to result per second, bare SDK telling Temporal as much",
+        ratio_of("rate"),
+        ("results", "turnout"),
+        ("results", "bare-dressed"),
+    ),
+    Measure(
+        "bare SDK telling Temporal as much: start to result per second",
+        ratio_of("rate"),
+        ("results", "bare-dressed"),
+        ("results", "bare"),
+    ),
     Measure(
         "latency of the naive bridge, p50, ms above bare",
         difference_of("p50_ms"),

@@ -15,7 +15,7 @@ Kind = Literal["start", "signal"]
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Counts at scale 1 take about 10 minutes in all, on two idle cores."""
+    """Counts at scale 1 take about 15 minutes in all, on two idle cores."""
 
     scale: float
     log_level: Literal["warning", "info"] = "info"
@@ -56,7 +56,7 @@ class Workloads:
             "results": self._results,
             "signals-200": self._signals_200,
             "signals-hot": self._signals_hot,
-            "latency": partial(self._latency, first=first),
+            "latency": self._latency,
             "restart": self._restart,
             "memory": self._memory if first else _nobody,
             "stub": self._stub,
@@ -149,9 +149,8 @@ class Workloads:
 
     # --- one by one ---
 
-    def _latency(self, *, first: bool) -> Sequence[Entry]:
-        names = ["bare", "turnout", *(["naive"] if first else [])]
-        return [Entry("latency", name, partial(self._paced, name)) for name in names]
+    def _latency(self) -> Sequence[Entry]:
+        return [Entry("latency", name, partial(self._paced, name)) for name in ("bare", "turnout", "naive")]
 
     async def _paced(self, name: str) -> Figures:
         what = {"warm": 10, "count": self.size.of(200), "per_second": 10}
