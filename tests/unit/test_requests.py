@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import IndexedValueType
@@ -62,6 +62,9 @@ def signal(args: Sequence[Any]) -> Signal:
 
 # --- as the SDK's ---
 
+any_time = settings(deadline=None)
+"""A loop that is busy with others makes an example take long."""
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 values = st.recursive(
     st.none()
@@ -97,6 +100,7 @@ options = st.builds(
 )
 
 
+@any_time
 @given(arguments, options, st.booleans())
 async def test_a_start_is_asked_for_as_the_sdk_does(
     args: list[Any], options: StartOptions, eager: bool
@@ -114,6 +118,7 @@ async def test_a_start_is_asked_for_as_the_sdk_does(
     assert same(ours, wire.requests[-1][1])
 
 
+@any_time
 @given(arguments, arguments, options)
 async def test_a_signal_with_start_is_asked_for_as_the_sdk_does(
     args: list[Any], of_signal: list[Any], options: StartOptions
@@ -132,6 +137,7 @@ async def test_a_signal_with_start_is_asked_for_as_the_sdk_does(
     assert same(ours, wire.requests[-1][1])
 
 
+@any_time
 @given(arguments)
 async def test_a_signal_is_sent_as_the_sdk_does(args: list[Any]) -> None:
     wire = Wire()
