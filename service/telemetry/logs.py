@@ -100,12 +100,17 @@ def in_the_log(event_id: str) -> str:
     return event_id if len(event_id) <= EVENT_ID_CHARACTERS else f"{event_id[:EVENT_ID_CHARACTERS]}…"
 
 
-def _json(line: Mapping[str, Any], default: Callable[[Any], Any], **options: Any) -> str:
-    """`line` in JSON; quickly, where it holds no lone surrogate and no integer beyond 64 bits."""
+def _json(line: Mapping[str, Any], default: Callable[[Any], Any]) -> str:
+    """`line` in JSON, in ASCII alone: no encoding of a stream and no terminal makes something else of it.
+
+    Quickly, where all that it holds is ASCII and no integer is beyond 64 bits.
+    """
     try:
-        return orjson.dumps(line, default=default).decode()
+        # What an object says of itself is told, as `json` does: its fields may be payloads.
+        text = orjson.dumps(line, default, orjson.OPT_PASSTHROUGH_DATACLASS)
     except orjson.JSONEncodeError:
-        return json.dumps(line, default=default, **options)
+        text = b"\xff"
+    return text.decode() if text.isascii() else json.dumps(line, default=default, separators=(",", ":"))
 
 
 def _tell_way(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import threading
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pytest
@@ -41,6 +42,32 @@ def test_a_line_is_json_with_what_is_bound(out: io.StringIO) -> None:
         "text": 'a "quote"\nand é',
         "raw": r"b'\xff'",
     }
+
+
+def test_a_line_is_ascii_whatever_it_holds_so_that_no_stream_and_no_terminal_makes_else_of_it(
+    logging_as_before: None,
+) -> None:
+    raw = io.BytesIO()
+    configure_logging("info", "json", io.TextIOWrapper(raw, "ascii", "backslashreplace", write_through=True))
+    text = "é… \N{CONTROL SEQUENCE INTRODUCER}31m \N{LINE SEPARATOR} \N{RIGHT-TO-LEFT OVERRIDE} \ud800"
+    structlog.get_logger("x").info("accepted", event_id=text[:-1])
+    structlog.get_logger("x").info("accepted", event_id=text)
+    written = raw.getvalue()
+    assert [json.loads(line)["event_id"] for line in written.splitlines()] == [text[:-1], text]
+    assert written.isascii()
+
+
+@dataclass
+class Card:
+    number: str = field(repr=False)
+
+
+@pytest.mark.parametrize("beside", ["in ASCII", "not in ASCII: é"])
+def test_an_object_tells_in_a_line_what_it_says_of_itself(out: io.StringIO, beside: str) -> None:
+    configure_logging("info", "json", out)
+    structlog.get_logger("x").info("accepted", card=Card(MARKER), beside=beside)
+    (line,) = lines(out)
+    assert (line["card"], line["beside"]) == ("Card()", beside)
 
 
 def test_empty_fields_are_left_out_but_zero_and_false_are_not(out: io.StringIO) -> None:
