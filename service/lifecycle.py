@@ -23,7 +23,7 @@ RETRY_SECONDS = 2.0
 def in_service_loop(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` to its end, in the event loop of the processes that serve.
 
-    It is libuv's: with the standard one a start takes a seventh more CPU (docs/adr/0012).
+    It is libuv's: with the standard one a start takes a sixth more CPU (docs/adr/0012).
     """
     return uvloop.run(main)
 

@@ -2,11 +2,11 @@
 
 The server drops a call whose request id it has seen for that run, but the SDK sets a random one
 and offers no parameter for it. The plugin swaps the workflow service of the connection for one
-that writes the id of the command being dispatched into the request: codecs, interceptors and the
-typed client all keep working.
+that writes the id of the command being dispatched into the request, whether we made that (starts and
+signals, see `requests`) or the SDK's typed client did.
 
-Calls of a command are made once, but for eager starts: its lane repeats them, with the same id, and can
-be told to stop meanwhile, which the SDK's own retry cannot.
+Calls of a command are made once, but for eager starts (see `dispatcher`): its lane repeats them, with the
+same id, and can be told to stop meanwhile, which the SDK's own retry cannot.
 """
 
 import hashlib
@@ -132,7 +132,7 @@ def parking_identity(command: Command) -> Identity:
 
 @contextmanager
 def identified_as(identity: Identity) -> Iterator[None]:
-    """Calls made in this block, by this task, carry `identity` and are made once."""
+    """Calls made in this block, by this task, carry `identity`; all but eager starts are made once."""
     token = _current.set(identity)
     try:
         yield

@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Literal, TextIO
 
@@ -105,12 +106,12 @@ def _json(line: Mapping[str, Any], default: Callable[[Any], Any]) -> str:
 
     Quickly, where all that it holds is ASCII and no integer is beyond 64 bits.
     """
-    try:
+    with suppress(orjson.JSONEncodeError):
         # What an object says of itself is told, as `json` does: its fields may be payloads.
         text = orjson.dumps(line, default, orjson.OPT_PASSTHROUGH_DATACLASS)
-    except orjson.JSONEncodeError:
-        text = b"\xff"
-    return text.decode() if text.isascii() else json.dumps(line, default=default, separators=(",", ":"))
+        if text.isascii():
+            return text.decode()
+    return json.dumps(line, default=default, separators=(",", ":"))
 
 
 def _tell_way(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
