@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import structlog
-import uvloop
 
 from service.errors import Unreachable
 
@@ -18,14 +17,6 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 RETRY_SECONDS = 2.0
-
-
-def in_service_loop(main: Coroutine[Any, Any, T]) -> T:
-    """Run `main` to its end, in the event loop of the processes that serve.
-
-    It is libuv's: with the standard one a start takes a sixth more CPU (docs/adr/0012).
-    """
-    return uvloop.run(main)
 
 
 def end_on_sigterm_as_first_process() -> None:

@@ -1,19 +1,17 @@
 """Servers and topics for all tests; see tests/servers.py."""
 
-import asyncio
 import atexit
 import os
 import re
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
 import pytest
-import uvloop
 from hypothesis import HealthCheck, settings
 
 from service.local import LocalKafka, LocalServer, LocalTemporal
@@ -48,11 +46,6 @@ class StartKafka(Protocol):
     """Starts an Apache Kafka broker that is the test's alone, to be mistreated; it ends with the test."""
 
     async def __call__(self, overrides: Mapping[str, str] | None = None) -> ApacheKafka: ...
-
-
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Tests run in the event loop that the service runs in."""
-    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")

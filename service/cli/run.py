@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from service.lifecycle import Stopped, in_service_loop, leave, stop_on_signals
+from service.lifecycle import Stopped, leave, stop_on_signals
 from service.processes import run_processes
 from service.settings import Settings, load_settings
 from service.telemetry.logs import configure_logging
@@ -51,7 +51,7 @@ def _run(command: str, roles: Roles, processes: int, process: int) -> None:
         settings.for_process(processes)  # what is wrong with that is said once, before any is started
         leave(asyncio.run(run_processes(command, processes)))
     else:
-        in_service_loop(_serve(settings.for_process(process) if process else settings, roles, process))
+        asyncio.run(_serve(settings.for_process(process) if process else settings, roles, process))
 
 
 async def _serve(settings: Settings, roles: Roles, process: int) -> None:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 
-from service.lifecycle import in_service_loop, leave
+from service.lifecycle import leave
 from tests.bench import bare, naive, product
 from tests.bench.job import Figures, Job
 from tests.bench.stub import answering_at_once
@@ -23,9 +23,6 @@ CONTENDERS: dict[tuple[str, str], Callable[[Job], Awaitable[Figures]]] = {
     ("worker", ""): product.worker,
 }
 """By name, and by workload where that is a special one."""
-
-SERVING = frozenset({"turnout", "worker"})
-"""Those that run in the loop of the service, not in the standard one."""
 
 
 def main() -> None:
@@ -49,7 +46,7 @@ def main() -> None:
     with ExitStack() as stack:
         if job.stub:
             stack.enter_context(answering_at_once())
-        (in_service_loop if name in SERVING else asyncio.run)(measure())
+        asyncio.run(measure())
 
 
 if __name__ == "__main__":
