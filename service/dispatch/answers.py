@@ -119,8 +119,8 @@ class Row:
         )
 
 
-# ALREADY_EXISTS is not here: the SDK makes an error of its own of the one that tells of a workflow
-# (WorkflowExecutionAlreadyStartedFailure); any other waits.
+# ALREADY_EXISTS is not here: where it tells of a workflow (WorkflowExecutionAlreadyStartedFailure), who asked
+# for a start looks whose that was; any other waits.
 TABLE = (
     Row(RPCStatusCode.NOT_FOUND, "workflow execution already completed", Meaning.CLOSED),
     Row(RPCStatusCode.NOT_FOUND, "workflow not found for ID: ", Meaning.MISSING),

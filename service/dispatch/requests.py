@@ -93,8 +93,7 @@ class Requests:
         )
         request.workflow_execution.workflow_id = signal.workflow_id
         _write_all(request.input, signal.args)
-        if codec := client.data_converter.payload_codec:
-            await encrypt(request.input.payloads, codec)
+        await encrypt(request.input.payloads, client.data_converter)
         return request
 
     async def signal_with_start(
@@ -103,8 +102,7 @@ class Requests:
         """Signal the workflow of that id, and start it first if there never was one."""
         request = SignalWithStartWorkflowExecutionRequest(signal_name=signal.name)
         _write_all(request.signal_input, signal.args)
-        if codec := client.data_converter.payload_codec:
-            await encrypt(request.signal_input.payloads, codec)
+        await encrypt(request.signal_input.payloads, client.data_converter)
         await self._fill(request, client, signal, or_start)
         return request
 
@@ -124,10 +122,11 @@ class Requests:
         for name, value in options.memo.items():
             write(memo[name], value)
         _write_all(request.input, what.args)
-        if codec := client.data_converter.payload_codec:
-            secret = [told.summary, told.details, *memo.values(), *request.input.payloads]
-            await encrypt(secret, codec)
-        write(memo[MEMO], self._memo(command, place))  # readable for everybody: see `plain_memo`
+        secret = (told.summary, told.details, *memo.values(), *request.input.payloads)
+        await encrypt(secret, client.data_converter)
+        # After that: who meets a workflow of ours has to know which event led to it, also without its keys.
+        # It holds ids and names, as search attributes do.
+        write(memo[MEMO], self._memo(command, place))
         self._tell_attributes(request, command, options, place)
         _set_times(request, options)
         _set_priority(request, options)

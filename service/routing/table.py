@@ -492,20 +492,11 @@ def _at(key: str, make: Callable[[], T]) -> T:
     try:
         return make()
     except RouteError as error:
-        raise _in_key(key, error) from error
-
-
-def _in_key(key: str, error: RouteError) -> RouteError:
-    return RouteError(f"{key}: {error.reason}", cure=error.cure)
+        raise RouteError(f"{key}: {error.reason}", cure=error.cure) from error
 
 
 def _text(key: str, template: Template, variables: Mapping[str, Any]) -> str:
-    if literal := template.literal:
-        return literal
-    try:
-        return template.text(variables)
-    except RouteError as error:
-        raise _in_key(key, error) from error
+    return template.literal or _at(key, lambda: template.text(variables))
 
 
 def _id(
@@ -514,9 +505,8 @@ def _id(
     variables: Mapping[str, Any],
     check: Callable[[str, str], str] = checked_id,
 ) -> str:
-    text = _text(key, template, variables)
     # A literal was checked when it was read.
-    return text if template.literal else check(text, key)
+    return template.literal or check(_text(key, template, variables), key)
 
 
 def _where(keys: WhereKeys, variables: Mapping[str, Any]) -> Mapping[str, str]:

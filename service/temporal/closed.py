@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.common.v1 import Payloads
 from temporalio.api.failure.v1 import Failure as RawFailure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import (
@@ -22,7 +22,6 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from service.errors import NotNow
 from service.temporal.client import for_namespace
-from service.temporal.payloads import write
 from workflows.encryption import EncryptionCodec, NotReadable
 
 MEMO = "turnout"
@@ -267,14 +266,3 @@ async def text_of(converter: DataConverter, failure: RawFailure) -> str:
         except NotReadable as error:
             return f"{failure.message} ({error})"
     return _text_of(copy)
-
-
-def plain_memo(values: Mapping[str, Any]) -> Payload:
-    """A value for a memo that stays readable for everybody, also where payloads are encrypted.
-
-    Whoever meets a workflow of ours has to know which event led to it, with or without its keys: it holds
-    ids and names, as search attributes do.
-    """
-    payload = Payload()
-    write(payload, values)
-    return payload

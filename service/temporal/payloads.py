@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic_core import to_json
 from temporalio.api.common.v1 import Payload
-from temporalio.converter import PayloadCodec
+from temporalio.converter import DataConverter
 
 # Copied, since to make the map of the metadata takes longer than all the rest.
 _NULL = Payload(metadata={"encoding": b"binary/null"})
@@ -31,8 +31,11 @@ def write_keyword(payload: Payload, text: str) -> None:
     payload.data = to_json(text)
 
 
-async def encrypt(payloads: Iterable[Payload], codec: PayloadCodec) -> None:
-    """Put in the place of each payload what `codec` makes of it, which is one."""
+async def encrypt(payloads: Iterable[Payload], converter: DataConverter) -> None:
+    """Put in the place of each payload what the codec of `converter` makes of it, if that has one."""
+    codec = converter.payload_codec
+    if codec is None:
+        return
     plain = list(payloads)
     for payload, sealed in zip(plain, await codec.encode(plain), strict=True):
         payload.CopyFrom(sealed)

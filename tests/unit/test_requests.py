@@ -1,7 +1,7 @@
 """The requests of starts and signals: those that the SDK's own client sends, encrypted where its are."""
 
 import json
-from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
-from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.client import Client
 from temporalio.common import Priority, TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -19,19 +18,11 @@ from temporalio.converter import DataConverter
 from service.dispatch.attributes import typed_pair
 from service.dispatch.links import NOWHERE
 from service.dispatch.requests import AttributeNames, Requests
-from service.routing.commands import OrStart, Signal, Start, StartOptions
+from service.routing.commands import OrStart, StartOptions
 from service.temporal.closed import MEMO
-from tests.unit.records import event, record
-from tests.unit.test_dispatcher import Wire
+from tests.unit.test_dispatcher import EVENT, TYPES, Wire, signal, start
 from workflows.encryption import ENCODING, Encryption, new_key
 
-TYPES = {
-    "Customer": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
-    "Total": IndexedValueType.INDEXED_VALUE_TYPE_INT,
-    "Tags": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST,
-    "Paid": IndexedValueType.INDEXED_VALUE_TYPE_BOOL,
-}
-EVENT = event(of=record(1042, partition=2))
 SOON = timedelta(seconds=1)
 SECRET = "the-secret-of-a-payload"
 
@@ -42,22 +33,6 @@ def client(converter: DataConverter = pydantic_data_converter, wire: Wire | None
 
 def requests(names: AttributeNames | None = None) -> Requests:
     return Requests(names, TYPES, NOWHERE, "shop")
-
-
-def start(args: Sequence[Any] = ({"total": 12},), options: StartOptions | None = None) -> Start:
-    return Start(
-        route="order-placed",
-        event=EVENT,
-        workflow_id="order/A-1",
-        workflow="OrderFulfilment",
-        task_queue="orders",
-        args=args,
-        options=options or StartOptions(),
-    )
-
-
-def signal(args: Sequence[Any]) -> Signal:
-    return Signal(route="paid", event=EVENT, workflow_id="order/A-1", name="paid", args=args)
 
 
 # --- as the SDK's ---
@@ -86,10 +61,10 @@ options = st.builds(
     search_attributes=st.fixed_dictionaries(
         {},
         optional={
-            "Customer": texts,
-            "Total": st.integers(-(2**53), 2**53),
-            "Tags": st.lists(texts, min_size=1, max_size=3),
-            "Paid": st.booleans(),
+            "Word": texts,
+            "Count": st.integers(-(2**53), 2**53),
+            "Words": st.lists(texts, min_size=1, max_size=3),
+            "Flag": st.booleans(),
         },
     ),
     memo=st.dictionaries(texts.filter(lambda name: name != MEMO), values, max_size=3),
@@ -107,7 +82,7 @@ async def test_a_start_is_asked_for_as_the_sdk_does(
 ) -> None:
     wire = Wire()
     asking = client(wire=wire)
-    ours = await requests().start(asking, start(args, options), eager=eager)
+    ours = await requests().start(asking, replace(start(options), args=args), eager=eager)
     await asking.start_workflow(
         "OrderFulfilment",
         args=args,
@@ -126,7 +101,7 @@ async def test_a_signal_with_start_is_asked_for_as_the_sdk_does(
     wire = Wire()
     asking = client(wire=wire)
     or_start = OrStart(workflow="OrderFulfilment", task_queue="orders", args=args, options=options)
-    ours = await requests().signal_with_start(asking, signal(of_signal), or_start)
+    ours = await requests().signal_with_start(asking, replace(signal(), args=of_signal), or_start)
     await asking.start_workflow(
         "OrderFulfilment",
         args=args,
@@ -142,7 +117,7 @@ async def test_a_signal_with_start_is_asked_for_as_the_sdk_does(
 async def test_a_signal_is_sent_as_the_sdk_does(args: list[Any]) -> None:
     wire = Wire()
     asking = client(wire=wire)
-    ours = await requests().signal(asking, signal(args))
+    ours = await requests().signal(asking, replace(signal(), args=args))
     await asking.get_workflow_handle("order/A-1").signal("paid", args=args, rpc_timeout=SOON)
     assert same(ours, wire.requests[-1][1])
 
@@ -201,13 +176,13 @@ async def test_what_a_route_passes_on_is_encrypted_and_what_tells_of_the_event_i
     converter = encryption.encrypting(pydantic_data_converter)
     options = StartOptions(memo={"note": SECRET}, summary=SECRET)
     command, or_start = (
-        start([{"card": SECRET}, SECRET], options),
+        replace(start(options), args=[{"card": SECRET}, SECRET]),
         OrStart(workflow="OrderFulfilment", task_queue="orders", args=[SECRET], options=options),
     )
     asking, made = client(converter), requests(AttributeNames())
     started = await made.start(asking, command, eager=False)
-    signalled = await made.signal(asking, signal([SECRET]))
-    both = await made.signal_with_start(asking, signal([{"card": SECRET}]), or_start)
+    signalled = await made.signal(asking, replace(signal(), args=[SECRET]))
+    both = await made.signal_with_start(asking, replace(signal(), args=[{"card": SECRET}]), or_start)
     for request in (started, signalled, both):
         assert SECRET.encode() not in request.SerializeToString()
     assert await converter.decode(started.input.payloads) == [{"card": SECRET}, SECRET]
