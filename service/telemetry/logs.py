@@ -1,14 +1,11 @@
 """Logs: one line per thing that happened, with the record's place; never payload values."""
 
-import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, Literal, TextIO
+from typing import Literal, TextIO
 
-import orjson
 import structlog
 
 EVENT_ID_CHARACTERS = 200
@@ -69,7 +66,7 @@ def configure_logging(
         structlog.processors.format_exc_info if text else _tracebacks,
         _without_empty,
     ]
-    renderer = structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer(_json)
+    renderer = structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -99,19 +96,6 @@ def configure_logging(
 def in_the_log(event_id: str) -> str:
     """An event's id as lines carry it: a producer may send one of any length."""
     return event_id if len(event_id) <= EVENT_ID_CHARACTERS else f"{event_id[:EVENT_ID_CHARACTERS]}…"
-
-
-def _json(line: Mapping[str, Any], default: Callable[[Any], Any]) -> str:
-    """`line` in JSON, in ASCII alone: no encoding of a stream and no terminal makes something else of it.
-
-    Quickly, where all that it holds is ASCII and no integer is beyond 64 bits.
-    """
-    with suppress(orjson.JSONEncodeError):
-        # What an object says of itself is told, as `json` does: its fields may be payloads.
-        text = orjson.dumps(line, default, orjson.OPT_PASSTHROUGH_DATACLASS)
-        if text.isascii():
-            return text.decode()
-    return json.dumps(line, default=default, separators=(",", ":"))
 
 
 def _tell_way(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
