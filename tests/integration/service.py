@@ -270,10 +270,11 @@ class Site:
 
     async def past(self, *places: Place) -> None:
         """Wait until the group has committed all of `places`."""
-        names = {topic: name for name, topic in self.topics.items()}
+        written = {place.topic for place in places}
+        names = [name for name, topic in self.topics.items() if topic in written]
 
         async def all_committed() -> bool:
-            committed = {place.topic: await self.committed(names[place.topic]) for place in places}
+            committed = {self.topics[name]: await self.committed(name) for name in names}
             return all(committed[p.topic].get(p.partition, -1) > p.offset for p in places)
 
         await self.until(all_committed)

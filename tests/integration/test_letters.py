@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from service.cli.stopping import INTERRUPTED
 from service.local import LocalTemporal
 from tests.integration.letters import (
     MENDED,
@@ -223,15 +224,23 @@ async def test_a_second_command_is_refused_while_one_is_at_work_and_does_not_dis
     kafka: str, temporal: LocalTemporal, tmp_path: Path
 ) -> None:
     async with letters_site(kafka, temporal, tmp_path) as here, here.running():
-        await both(here, "k", range(8))
+        await both(here, "k", range(12))
         mend(here)
-        first = await start_letters(here, "send", "--all", "--rate", "1")
+        # At work for two minutes, if nobody ends it.
+        first = await start_letters(here, "send", "--all", "--rate", "0.1")
         await here.until(lambda: _has_signals(here, "second-k", 1))
         for command in (["send", "--all"], ["discard", "--all", "--because", "x"]):
             second = await letters(here, *command, code=1)
             assert f"another command is at work in group {here.group}.letters" in second.err
-        assert (await ended(first)).err == "8 sent, 7 of them after later records of their key\n"
-        assert await told(here, "second-k") == list(range(8))
+        before = len(await told(here, "second-k"))
+        await here.until(lambda: _has_signals(here, "second-k", before + 1))
+        first.terminate()
+        done = await ended(first)
+        assert done.code == INTERRUPTED
+        signals = await told(here, "second-k")
+        assert done.err.startswith(f"{len(signals)} sent, ")
+        await letters(here, "send", "--all")
+        assert await told(here, "second-k") == list(range(12))
 
 
 async def test_a_letter_whose_target_does_not_come_is_parked_and_back_as_a_letter_that_counts(
@@ -320,7 +329,7 @@ async def test_a_pause_is_obeyed_by_a_command_that_is_under_way(
     async with letters_site(kafka, temporal, tmp_path) as here, here.running():
         await both(here, "k", range(60))
         mend(here)
-        sending = await start_letters(here, "send", "--all", "--rate", "5")
+        sending = await start_letters(here, "send", "--all", "--rate", "1")
         await here.until(lambda: _has_signals(here, "second-k", 1))
         await _turnout(here, "pause", "second", "--because", "too much at once")
         done = await ended(sending)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import PendingWorkflowTaskState
+from temporalio.api.workflow.v1 import PendingWorkflowTaskInfo
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 
@@ -25,6 +27,7 @@ from workflows.park import MEMO, ParkStatus
 
 ROOT = Path(__file__).parents[2]
 SOON = timedelta(seconds=30)
+UNDER_WAY = PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED
 ROUTES = f"""{HEAD}\
   @elsewhere: {{}}
 task_queues: {{@queue: {{inbox: true}}}}
@@ -354,13 +357,24 @@ async def _told(here: Site, name: str) -> list[Any]:
 
 
 async def signals_of(workflow: WorkflowHandle[Any, Any]) -> list[Any]:
-    """What the workflow was told, by its history: what it took twice stands there twice."""
+    """What the workflow was told, by its history: what it took twice stands there twice.
+
+    Temporal keeps back a signal that comes while a task of the workflow is under
+    way, and writes it into the history after it.
+    """
+    async with asyncio.timeout(60):
+        while (await _task_of(workflow)).state == UNDER_WAY:
+            await asyncio.sleep(0.05)
     signals = [
         event.workflow_execution_signaled_event_attributes
         for event in (await workflow.fetch_history()).events
         if event.HasField("workflow_execution_signaled_event_attributes")
     ]
     return [(await pydantic_data_converter.decode(signal.input.payloads))[0] for signal in signals]
+
+
+async def _task_of(workflow: WorkflowHandle[Any, Any]) -> PendingWorkflowTaskInfo:
+    return (await workflow.describe()).raw_description.pending_workflow_task
 
 
 async def _is_told(here: Site, name: str, numbers: Sequence[int]) -> None:
