@@ -348,7 +348,7 @@ AttributeName = Annotated[str, PlainValidator(_attribute), WithJsonSchema(spelli
 
 class _Keys(BaseModel):
     # What stands below a key says what it means, here, to editors and in docs/reference.md.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class EventMapping(_Keys):
