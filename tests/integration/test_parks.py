@@ -363,7 +363,7 @@ async def signals_of(workflow: WorkflowHandle[Any, Any]) -> list[Any]:
     way, and writes it into the history after it.
     """
     async with asyncio.timeout(60):
-        while (await _task_of(workflow)).state == UNDER_WAY:
+        while (await _task_of(workflow)).state == UNDER_WAY:  # noqa: ASYNC110 - only Temporal knows
             await asyncio.sleep(0.05)
     signals = [
         event.workflow_execution_signaled_event_attributes
