@@ -51,7 +51,7 @@ class Meter:
             self._cpu_begin = time.process_time()
 
     def accepted(self, seconds: float, events: int = 1) -> None:
-        """One call was accepted, `seconds` after it began or its record was sent; it told of `events`."""
+        """One call was accepted, `seconds` after it began or its record came; it told of `events`."""
         if not self._events:
             say("begun")
             self.begun.set()

@@ -29,7 +29,7 @@ async def run(job: Job) -> Figures:
             data = json.loads(record.value)
             called = time.time()
             await call(client, job, data)
-            meter.accepted(time.time() - (called if job.latency == "call" else data["sent"]))
+            meter.accepted(time.time() - (called if job.latency == "call" else record.timestamp / 1000))
             await consumer.commit()
     finally:
         await consumer.stop()

@@ -51,7 +51,7 @@ async def run(job: Job) -> Figures:
             raise
         if outcome.kind is not OutcomeKind.ACCEPTED:
             _fail(failed, f"{outcome.kind.value}: {outcome.detail}")
-        since = called if job.latency == "call" else command.event.data["sent"]
+        since = called if job.latency == "call" else command.event.record.timestamp_ms / 1000
         meter.accepted(time.time() - since, len(command.events) if isinstance(command, Signal) else 1)
         return outcome
 

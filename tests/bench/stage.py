@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -27,6 +27,12 @@ APPEND_TIME = {"message.timestamp.type": "LogAppendTime"}
 STARTS_AT_ONCE = 32
 SENDS_AT_ONCE = 2_000
 READ_SECONDS = 0.2
+CALM_SHARE = 0.15
+"""Of one core; below it the servers have cleared what a contender left behind."""
+
+LOOK_SECONDS = 0.5
+CALM_SECONDS = 30.0
+TICKS = os.sysconf("SC_CLK_TCK")
 
 ROUTES = """version: 1
 topics:
@@ -57,6 +63,8 @@ class Stage:
     folder: Path
     client: Client
     producer: AIOKafkaProducer
+    servers: Sequence[int] = ()
+    """Their process ids, where contenders shall find them idle."""
 
     def job(self, **what: Any) -> Job:
         """A job with ids, topic and routes that no other has."""
@@ -68,7 +76,7 @@ class Stage:
 
     async def prepare(self, job: Job, *, partitions: int = 3, batch: bool = False) -> None:
         """The job's topic, letter topic and routes."""
-        await create_topic(self.kafka, job.topic, partitions=partitions, settings=RECORD_BYTES)
+        await create_topic(self.kafka, job.topic, partitions=partitions, settings=RECORD_BYTES | APPEND_TIME)
         await create_topic(self.kafka, letter_topic(job.run), partitions=1, settings=LETTER_BYTES)
         _write_routes(job, batch=batch)
 
@@ -82,7 +90,7 @@ class Stage:
         await (await self._begin(job, order(job, 0) | {"id": id_}))
 
     async def send_paced(self, job: Job, numbers: Iterable[int]) -> None:
-        """Write events at the job's pace, each with the time it is sent at."""
+        """Write events at the job's pace."""
         due = time.monotonic()
         for number in numbers:
             await self.send(job, [number])
@@ -106,9 +114,19 @@ class Stage:
 
         await asyncio.gather(*map(one, range(job.targets)))
 
+    async def _calm(self) -> None:
+        """Wait until the servers have next to nothing to do any more, but not for ever."""
+        begin = time.monotonic()
+        share = 1.0
+        while share > CALM_SHARE and time.monotonic() < begin + CALM_SECONDS:
+            before, then = _cpu_seconds(self.servers), time.monotonic()
+            await asyncio.sleep(LOOK_SECONDS)
+            share = (_cpu_seconds(self.servers) - before) / (time.monotonic() - then)
+
     @asynccontextmanager
     async def contender(self, name: str, workload: str, job: Job) -> AsyncIterator["Contender"]:
-        """Run a contender; at the end of the block it is killed if it has not ended."""
+        """Run a contender on idle servers; at the end of the block it is killed if it has not ended."""
+        await self._calm()
         log = self.folder / f"{job.run}.{name}.log"
         argv = ["-m", "tests.bench.contender", name, workload, "--json-options", job.text()]
         environment = {**os.environ, "TEMPORAL_ADDRESS": self.temporal}
@@ -177,7 +195,8 @@ async def open_stage(folder: Path) -> AsyncIterator[Stage]:
         await producer.start()
         try:
             client = await Client.connect(temporal.address)
-            yield Stage(kafka.address, temporal.address, folder, client, producer)
+            servers = [server.child.pid for server in (kafka, temporal) if server.child.pid]
+            yield Stage(kafka.address, temporal.address, folder, client, producer, servers)
         finally:
             await producer.stop()
 
@@ -225,6 +244,16 @@ async def rate_of_results(stage: Stage, topic: str, warm: int, count: int, patie
         await consumer.stop()
     first, last = times[max(warm, 1) - 1], times[warm + count - 1]
     return 1000 * (count if warm else count - 1) / max(last - first, 1)
+
+
+def _cpu_seconds(pids: Sequence[int]) -> float:
+    """What these processes have used so far, by all of their threads; nothing where there is no /proc."""
+    ticks = 0
+    for pid in pids:
+        with suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / TICKS
 
 
 def _write_routes(job: Job, *, batch: bool) -> None:
