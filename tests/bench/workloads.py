@@ -77,7 +77,7 @@ class Workloads:
         ]
 
     def _signals_200(self) -> Sequence[Entry]:
-        few, many, most = self.size.of(250), self.size.of(2_000), self.size.of(16_000)
+        few, many, most = self.size.of(250), self.size.of(5_000), self.size.of(16_000)
         signals = partial(self._fast, kind="signal", targets=self.size.of(200))
         return [
             Entry("signals-200", "naive", partial(signals, "naive", count=few)),
