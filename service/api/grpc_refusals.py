@@ -9,6 +9,7 @@ from google.protobuf.any_pb2 import Any as Packed
 from service.api.grpc_messages import failure_told, outcome_told, text_told
 from service.api.proto.turnout.api.v1 import handler_pb2 as pb
 from service.api.refusals import Kind, Refusal
+from service.cutting import cut
 
 MESSAGE_BYTES = 1_000
 DETAIL_BYTES = 2_000
@@ -44,7 +45,7 @@ def told_of(refusal: Refusal) -> Told:
     """How `refusal` is said; with less in it than there is, if it would be too large."""
     status = STATUS[refusal.kind]
     code: int = status.value[0]
-    message = _cut(text_told(str(refusal)), MESSAGE_BYTES)
+    message = cut(text_told(str(refusal)), MESSAGE_BYTES)
     packed = Packed()
     packed.Pack(_detail(refusal))
     details = pb.StatusDetails(code=code, message=message, details=[packed])
@@ -61,12 +62,8 @@ def _detail(refusal: Refusal) -> pb.Refusal:
         for outcome in detail.outcomes:
             outcome.detail = ""
         if refusal.failure:
-            detail.failure.type = _cut(detail.failure.type, DETAIL_BYTES // 8)
-            detail.failure.message = _cut(detail.failure.message, DETAIL_BYTES // 4)
+            detail.failure.type = cut(detail.failure.type, DETAIL_BYTES // 8)
+            detail.failure.message = cut(detail.failure.message, DETAIL_BYTES // 4)
     while detail.ByteSize() > DETAIL_BYTES:
         del detail.outcomes[-1]
     return detail
-
-
-def _cut(text: str, most_bytes: int) -> str:
-    return text.encode()[:most_bytes].decode(errors="ignore")

@@ -17,16 +17,15 @@ from temporalio.client import Client
 from temporalio.common import TypedSearchAttributes
 from temporalio.converter import encode_search_attributes
 
+from service.cutting import cut
 from service.dispatch.attributes import keyword_text, typed_pair
 from service.dispatch.identity import command_id
 from service.dispatch.links import Links
 from service.events.event import Event
-from service.routing.commands import OrStart, Signal, Start, StartOptions
+from service.routing.commands import SUMMARY_BYTES, OrStart, Signal, Start, StartOptions
 from service.telemetry.trace_context import context_in
 from service.temporal.closed import CLOSING, GROUP, MEMO
 from service.temporal.payloads import encrypt, write, write_keyword
-
-SUMMARY_BYTES = 200
 
 REJECT_DUPLICATE = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE
 FAIL = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL
@@ -117,7 +116,7 @@ class Requests:
         request.task_queue.name = what.task_queue
         request.workflow_id_reuse_policy = REJECT_DUPLICATE
         told, memo = request.user_metadata, request.memo.fields
-        write(told.summary, _cut(options.summary or f"{command.event.type} from {place}"))
+        write(told.summary, cut(options.summary or f"{command.event.type} from {place}", SUMMARY_BYTES))
         write(told.details, self._details(command, place))
         for name, value in options.memo.items():
             write(memo[name], value)
@@ -154,8 +153,8 @@ class Requests:
             "runbook": self._links.runbook(route),
         }
         return (
-            f"- **event**: `{_cut(event.id)}`\n- **source**: `{_cut(event.source)}`\n"
-            f"- **route**: `{_cut(route)}`\n- **record**: `{_cut(place)}`"
+            f"- **event**: `{_line(event.id)}`\n- **source**: `{_line(event.source)}`\n"
+            f"- **route**: `{_line(route)}`\n- **record**: `{_line(place)}`"
         ) + "".join(f"\n- [{name}]({address})" for name, address in links.items() if address)
 
     def _tell_attributes(
@@ -206,7 +205,6 @@ def _set_priority(request: _Starting, options: StartOptions) -> None:
         request.priority.fairness_weight = options.fairness_weight
 
 
-def _cut(text: str, size_bytes: int = SUMMARY_BYTES) -> str:
-    if text.isascii():
-        return text[:size_bytes]
-    return text.encode()[:size_bytes].decode(errors="ignore")
+def _line(text: str) -> str:
+    """A text of someone else's in a line for people."""
+    return cut(text, SUMMARY_BYTES)

@@ -8,6 +8,7 @@ The last header says how many come before the reason, so the record is got back 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from service.cutting import cut
 from service.errors import Answered, NotNow, RecordError
 from service.kafka.record import Headers, Record, RecordSink, RecordTooLarge, Redelivery, Written
 from workflows.topics import LETTERS
@@ -138,10 +139,10 @@ class Letters:
             "turnout-route": route,
             "turnout-error": name,
             "turnout-error-class": "retriable" if error.retriable else "fatal",
-            "turnout-position": _cut(error.position, DETAIL_BYTES),
-            "turnout-event-type": _cut(about.event_type, DETAIL_BYTES),
+            "turnout-position": cut(error.position, DETAIL_BYTES),
+            "turnout-event-type": cut(about.event_type, DETAIL_BYTES),
             "turnout-workflow-id": about.workflow_id,
-            "turnout-workflow-url": _cut(about.workflow_url, REASON_BYTES),
+            "turnout-workflow-url": cut(about.workflow_url, REASON_BYTES),
             "turnout-sends": str(sends),
             "turnout-first-failed-at": _moment(again.first_failed_at if again else now),
             "turnout-failed-at": _moment(now),
@@ -203,12 +204,8 @@ def _apart(headers: Headers) -> tuple[Headers, dict[str, bytes]]:
 
 def _reason(error: RecordError) -> str:
     """What is wrong and its cure; where both are too long, the cure is kept as far as it goes."""
-    cure = _cut(f"; {error.cure}" if error.cure else "", REASON_BYTES // 2)
-    return _cut(error.reason, REASON_BYTES - len(cure.encode())) + cure
-
-
-def _cut(text: str, size_bytes: int) -> str:
-    return text.encode(errors="replace")[:size_bytes].decode(errors="ignore")
+    cure = cut(f"; {error.cure}" if error.cure else "", REASON_BYTES // 2)
+    return cut(error.reason, REASON_BYTES - len(cure.encode())) + cure
 
 
 def _moment(time: datetime) -> str:

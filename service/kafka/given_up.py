@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from service.cutting import cut
 from service.errors import LeftOutError
 from service.kafka.record import Commit, Partition, Record
 
@@ -49,8 +50,8 @@ class GiveUp(BaseModel):
         return cls(
             offset=record.offset,
             timestamp_ms=record.timestamp_ms,
-            by=_cut(by, BY_BYTES),
-            because=_cut(because, BECAUSE_BYTES),
+            by=cut(by, BY_BYTES),
+            because=cut(because, BECAUSE_BYTES),
         )
 
     def as_error(self, standing: str) -> LeftOutError:
@@ -112,7 +113,3 @@ class GivenUp:
     def first_of(self, records: Iterable[Record]) -> GiveUp | None:
         """What a person said of the first of `records` of which something was said."""
         return next((said for record in records if (said := self.of(record))), None)
-
-
-def _cut(text: str, size_bytes: int) -> str:
-    return text.encode(errors="replace")[:size_bytes].decode(errors="ignore")

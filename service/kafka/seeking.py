@@ -11,6 +11,7 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
+from service.cutting import cut
 from service.errors import ConfigurationError, Unreachable
 from service.kafka.connection import Connection
 from service.kafka.groups import commit_for, committed
@@ -43,7 +44,7 @@ class Seek(NamedTuple):
 
     def as_commit(self) -> Commit:
         """As it is kept; a long note is cut."""
-        note = self.note.encode(errors="replace")[:NOTE_BYTES].decode(errors="ignore")
+        note = cut(self.note, NOTE_BYTES)
         return Commit(self.to, f"v1:from={self.stuck_at} {note}".rstrip())
 
     @classmethod

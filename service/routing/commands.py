@@ -10,6 +10,9 @@ from activities.targets import target_of
 from service.events.event import Event
 from service.routing.contract import Contract
 
+SUMMARY_BYTES = 200
+"""What is longer is cut, not refused: what only people read must not make a letter of an order."""
+
 
 class Rule(StrEnum):
     """What a route says becomes of a command whose target is not as expected."""

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from activities.correlation import HEADER, Correlation
 from activities.signing import NotOurs
+from service.cutting import cut
 from service.declarations import ByTopic, TopicsOf
 from service.errors import ConfigurationError, Finding, RouteError
 from service.events.codec import BytesFormat, SubjectStrategy
@@ -18,6 +19,7 @@ from service.events.event import Event
 from service.events.json_schema import Schema
 from service.expressions import Template, checked_id, checked_task_queue
 from service.routing.commands import (
+    SUMMARY_BYTES,
     CallError,
     Cancel,
     Command,
@@ -51,7 +53,6 @@ from service.routing.reading import Document, Loc, read
 from service.routing.shapes import Shape
 from workflows.topics import is_pattern, matches
 
-MAX_SUMMARY_BYTES = 200
 MAX_FAIRNESS_KEY_BYTES = 64
 
 T = TypeVar("T")
@@ -576,9 +577,7 @@ def _search_attribute(name: str, shape: Shape, variables: Mapping[str, Any]) -> 
 
 
 def _summary(template: Template, variables: Mapping[str, Any]) -> str:
-    # Cut, not refused: what only people read must not make a letter of an order.
-    line = " ".join(_text("summary", template, variables).split())
-    return line.encode()[:MAX_SUMMARY_BYTES].decode(errors="ignore")
+    return cut(" ".join(_text("summary", template, variables).split()), SUMMARY_BYTES)
 
 
 def _fairness_key(template: Template, variables: Mapping[str, Any]) -> str:
