@@ -21,6 +21,8 @@ RATE_UP = 1.05
 RATE_DOWN = 0.9
 RATE_FORGOTTEN = 4.0
 LEAST_RATE = 1.0
+LATE_SECONDS = 0.05
+"""What calls that came late are made up for: the rate holds though no sleep ends on time."""
 
 
 class Pace:
@@ -43,10 +45,9 @@ class Pace:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._rate: float | None = None
         self._next_call = 0.0
-        self._period_ends = clock() + PERIOD_SECONDS
-        self._latencies: list[float] = []
-        self._refused = 0
+        self._due = asyncio.Lock()
         self._usual: float | None = None
+        self._begin_period()
 
     @property
     def limit(self) -> int:
@@ -67,6 +68,9 @@ class Pace:
 
         Whatever comes of the call, `end` has to follow.
         """
+        if not self._used and self._clock() >= self._period_ends:
+            # Nobody called: how few calls were accepted meanwhile says nothing of how many would be.
+            self._begin_period()
         await self._enter()
         try:
             await self._until_due()
@@ -111,11 +115,19 @@ class Pace:
     async def _until_due(self) -> None:
         if self._rate is None:
             return
-        now = self._clock()
-        due = max(self._next_call, now)
-        self._next_call = due + 1 / self._rate
-        if due > now:
-            await asyncio.sleep(due - now)
+        # One by one, and nobody reserves: the rate may rise meanwhile, and who waits may give up.
+        async with self._due:
+            while self._rate is not None:
+                now = self._clock()
+                if now >= self._next_call:
+                    self._next_call = max(self._next_call, now - LATE_SECONDS) + 1 / self._rate
+                    return
+                await asyncio.sleep(min(self._next_call - now, PERIOD_SECONDS))
+
+    def _begin_period(self) -> None:
+        self._period_ends = self._clock() + PERIOD_SECONDS
+        self._latencies: list[float] = []
+        self._refused = 0
 
     def _learn(self) -> None:
         now = self._clock()
@@ -125,8 +137,7 @@ class Pace:
         self._adapt_rate(len(self._latencies) / seconds)
         if self._latencies:
             self._adapt_number(median(self._latencies))
-        self._period_ends = now + PERIOD_SECONDS
-        self._latencies, self._refused = [], 0
+        self._begin_period()
 
     def _adapt_rate(self, accepted: float) -> None:
         if self._refused:

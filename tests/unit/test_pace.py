@@ -163,3 +163,30 @@ async def test_one_who_gives_up_waiting_passes_its_turn_on(clock: Clock) -> None
         await tasks[2]
     assert tasks[1].cancelled() or tasks[1].done()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_brief_refusal_after_an_idle_time_costs_little(clock: Clock) -> None:
+    pace = Pace(64, clock)
+    first = Callers(clock, pace, 1)
+    await clock.run(1)
+    await first.stop()
+    clock.now = 600.0
+    callers = Callers(clock, pace, 128)
+    callers.latency, callers.quota = 0.05, 0.0
+    await clock.run(600.3)
+    callers.quota = None
+    await clock.run(630)
+    assert callers.since(620)[0] > 64 / 0.05 * 10 / 4
+    await callers.stop()
+
+
+async def test_those_who_gave_up_waiting_for_their_time_leave_it_to_the_next(clock: Clock) -> None:
+    pace = Pace(64, clock)
+    callers = Callers(clock, pace, 64)
+    callers.quota = 1
+    await clock.run(30)
+    await callers.stop()
+    callers = Callers(clock, pace, 1)
+    await clock.run(33)
+    assert callers.since(30)[0] >= 2
+    await callers.stop()
