@@ -28,7 +28,7 @@ from service.dispatch.lookup import Lookup
 from service.dispatch.requests import AttributeNames, Requests
 from service.errors import NotNow, RejectedError, TargetBusy, TargetMissing, Throttled
 from service.routing.commands import Cancel, Command, Complete, OrStart, Rule, Signal, Start
-from service.temporal.closed import MEMO
+from service.temporal.closed import start_of
 
 RPC_TIMEOUT = timedelta(seconds=10)
 
@@ -217,7 +217,7 @@ class Dispatcher:
 
     async def _accepted_before(self, start: Start) -> Outcome:
         found = await self._describe(start)
-        return self._told_apart(start, await found.memo_value(MEMO, {}))
+        return self._told_apart(start, await self._memo_at_start(start, found))
 
     def _told_apart(self, start: Start, memo: Mapping[str, Any]) -> Outcome:
         if memo.get("by") == self._requests.by(start.event):
@@ -228,14 +228,14 @@ class Dispatcher:
 
     async def _memo_at_start(self, start: Start, found: WorkflowExecutionDescription) -> Mapping[str, Any]:
         """What `found` was started with, or its first run; empty if that is not to be known."""
-        memo: Mapping[str, Any] = await found.memo_value(MEMO, {})
+        memo = start_of(found)
         first = found.raw_info.first_run_id
         if memo or first in {"", found.run_id}:
             return memo
         # The Java SDK takes no memo along when a workflow continues as new.
         handle = self._client(start.namespace).get_workflow_handle(start.workflow_id, run_id=first)
         try:
-            memo = await (await handle.describe(rpc_timeout=RPC_TIMEOUT)).memo_value(MEMO, {})
+            memo = start_of(await handle.describe(rpc_timeout=RPC_TIMEOUT))
         except RPCError as error:
             if meaning_of(error) is not Meaning.MISSING:
                 raise _not_now(error) from error

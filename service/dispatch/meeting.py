@@ -20,7 +20,7 @@ from service.errors import RejectedError, Unreachable
 from service.routing.commands import Cancel, Command, Complete, OrStart, Signal, Start
 from service.routing.lookups import SYSTEM
 from service.temporal.client import search_attributes
-from service.temporal.closed import MEMO
+from service.temporal.closed import start_of
 from service.temporal.workers import RPC_TIMEOUT, pollers, signal_names
 from workflows.encryption import NotReadable
 
@@ -80,10 +80,8 @@ def _starting(command: Command) -> Start | OrStart | None:
 
 
 async def _state(command: Command, found: WorkflowExecutionDescription) -> str:
-    if isinstance(command, Start):
-        memo = await found.memo_value(MEMO, {})
-        if isinstance(memo, dict) and memo.get("id") == str(command_id(command)):
-            return f"this event has started {command.workflow_id} already: it would be a duplicate"
+    if isinstance(command, Start) and start_of(found).get("id") == str(command_id(command)):
+        return f"this event has started {command.workflow_id} already: it would be a duplicate"
     name = found.status.name.lower() if found.status else "in a state without name"
     if found.status is WorkflowExecutionStatus.RUNNING:
         rule = _rule(command, "running")

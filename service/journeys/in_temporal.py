@@ -1,7 +1,7 @@
 """What Temporal says of one command: its target, what that was told and published, and the park before it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ from service.redrive.letterbox import Place
 from service.routing.commands import Cancel, Command, OrStart, Signal, Start
 from service.temporal.chronicle import Chronicle, runs_back
 from service.temporal.client import for_namespace, search_attributes
-from service.temporal.closed import MEMO, STATUS, text_of
+from service.temporal.closed import STATUS, start_of, text_of
 from service.temporal.workers import RPC_TIMEOUT, pollers, signal_names
 from workflows.encryption import NotReadable
 
@@ -96,7 +96,7 @@ class InTemporal:
                 async for one in client.list_workflows(
                     f'`{attribute}` = "{keyword}"', limit=MOST_FOUND, rpc_timeout=RPC_TIMEOUT
                 ):
-                    memo = await _memo(one.memo_value)
+                    memo = start_of(one)
                     if memo.get("event") == event_id:
                         found.append(Started(one.id, _record_in(memo)))
         return found
@@ -233,7 +233,7 @@ async def _described(found: WorkflowExecutionDescription, client: Client, url: s
         task_queue=found.task_queue,
         started_at=found.start_time,
         closed_at=found.close_time,
-        memo=await _memo(found.memo_value),
+        memo=start_of(found),
         cancel_requested=raw.workflow_extended_info.cancel_requested,
         task_waits=max(raw.pending_workflow_task.attempt, 1) if raw.HasField("pending_workflow_task") else 0,
         pending=[
@@ -261,14 +261,6 @@ def _status(status: WorkflowExecutionStatus | None) -> str:
     if status is None:
         return "in a state without name"
     return STATUS.get(status, status.name.lower().replace("_", "-"))
-
-
-async def _memo(value: Callable[..., Any]) -> Mapping[str, Any]:
-    try:
-        memo = await value(MEMO, None)
-    except Exception:  # noqa: BLE001 - what another wrote, or another's codec, does not open
-        return {}
-    return memo if isinstance(memo, Mapping) else {}
 
 
 async def _with_handlers(target: Target, client: Client) -> Target:

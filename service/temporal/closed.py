@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from pydantic_core import from_json
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.failure.v1 import Failure as RawFailure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import (
     Client,
     WorkflowExecution,
-    WorkflowExecutionDescription,
     WorkflowExecutionStatus,
     WorkflowHistoryEventFilterType,
 )
@@ -148,7 +148,7 @@ async def how_it_closed(client: Client, run: Run) -> Closed | None:
         found.workflow_type,
         STATUS[found.status],
         found.close_time,
-        await _start_of(found),
+        start_of(found),
         result_of(end),
         list(failures_of(end)),
     )
@@ -183,16 +183,23 @@ async def closed_since(client: Client, namespace: str, since: datetime, marked: 
     async for found in for_namespace(client, namespace).list_workflows(query):
         if found.status and found.status in STATUS and found.close_time:
             run = Run(namespace, found.id, found.run_id)
-            start = await _start_of(found)
+            start = start_of(found)
             yield Listed(run, found.workflow_type, STATUS[found.status], found.close_time, start)
 
 
-async def _start_of(found: WorkflowExecutionDescription | WorkflowExecution) -> Mapping[str, Any]:
-    try:
-        start = await found.memo_value(MEMO, None)
-    except (ValueError, NotReadable):  # one of another's making: ours is never encrypted
+def start_of(found: WorkflowExecution) -> Mapping[str, Any]:
+    """What the memo of `found` says of its start; empty where it says nothing, or nothing of ours.
+
+    Ours is plain JSON, and never encrypted: see `service.dispatch.requests`.
+    """
+    kept = found.raw_info.memo.fields.get(MEMO)
+    if kept is None or kept.metadata.get("encoding") != b"json/plain":
         return {}
-    return start if isinstance(start, Mapping) else {}
+    try:
+        start = from_json(kept.data)
+    except ValueError:
+        return {}
+    return start if isinstance(start, dict) else {}
 
 
 def result_of(end: HistoryEvent) -> Result | None:

@@ -13,7 +13,7 @@ import pytest
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
-from temporalio.api.common.v1 import GrpcStatus, Memo
+from temporalio.api.common.v1 import GrpcStatus, Memo, Payload
 from temporalio.api.enums.v1 import IndexedValueType, WorkflowExecutionStatus, WorkflowIdReusePolicy
 from temporalio.api.errordetails.v1 import WorkflowExecutionAlreadyStartedFailure
 from temporalio.api.workflowservice.v1 import (
@@ -610,6 +610,38 @@ async def test_what_a_later_run_does_not_know_of_its_start_the_first_run_does(
     wire.answers[DESCRIBE] += [of_a_later_run(), described(memo)]
     assert (await (await connected(wire)).dispatch(start())).kind is OutcomeKind.DUPLICATE
     assert wire.requests[-1][1].execution.run_id == "first"
+
+
+async def test_the_answer_of_the_first_call_is_known_again_by_the_first_run(
+    wire: Wire, dispatcher: Dispatcher
+) -> None:
+    await dispatcher.dispatch(start())
+    memo = wire.request.memo
+    wire.answers[START].append(StartWorkflowExecutionResponse(run_id=run_id(timedelta(seconds=10))))
+    wire.answers[DESCRIBE] += [of_a_later_run(), described(memo)]
+    assert (await dispatcher.dispatch(start())).kind is OutcomeKind.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("encoding", "data"),
+    [
+        ("json/plain", b'"hello"'),
+        ("json/plain", b"[1]"),
+        ("json/plain", b"{"),
+        ("json/plain", b"[" * 100_000),
+        ("binary/null", b""),
+        ("binary/encrypted", b"?"),
+        ("of/somebody", b"{}"),
+    ],
+)
+async def test_what_another_keeps_in_a_memo_of_our_name_is_none_of_ours(
+    wire: Wire, dispatcher: Dispatcher, encoding: str, data: bytes
+) -> None:
+    memo = Memo(fields={MEMO: Payload(metadata={"encoding": encoding.encode()}, data=data)})
+    wire.answers[START].append(already_started())
+    wire.answers[DESCRIBE].append(described(memo))
+    with pytest.raises(RejectedError, match="write `running: skip`"):
+        await dispatcher.dispatch(start())
 
 
 async def test_a_first_run_that_temporal_has_forgotten_leaves_it_to_the_rule(
