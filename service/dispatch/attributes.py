@@ -1,7 +1,7 @@
 """Search attributes in the type that the namespace has them registered with."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -20,7 +20,7 @@ def typed_pair(name: str, kind: "IndexedValueType.ValueType", value: Any) -> Sea
     """
     try:
         return _PAIRS[kind](name, value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         expected = IndexedValueType.Name(kind).removeprefix("INDEXED_VALUE_TYPE_").lower()
         raise RejectedError(
             f"search attribute {name} is registered as {expected}; the value is not"
@@ -50,10 +50,10 @@ def _typed(kind: type | tuple[type, ...], value: Any) -> Any:
 _PAIRS: Mapping["IndexedValueType.ValueType", Callable[[str, Any], SearchAttributePair[Any]]] = {
     IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD: lambda n, v: keyword_pair(n, _typed(str, v)),
     IndexedValueType.INDEXED_VALUE_TYPE_TEXT: lambda n, v: SearchAttributePair(
-        SearchAttributeKey.for_text(n), _typed(str, v)
+        SearchAttributeKey.for_text(n), _typed(str, v).replace("\0", "")
     ),
     IndexedValueType.INDEXED_VALUE_TYPE_INT: lambda n, v: SearchAttributePair(
-        SearchAttributeKey.for_int(n), _typed(int, v)
+        SearchAttributeKey.for_int(n), _whole(v)
     ),
     IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE: lambda n, v: SearchAttributePair(
         SearchAttributeKey.for_float(n), float(_typed((int, float), v))
@@ -74,8 +74,15 @@ def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(text)
-    return moment
+    return moment.astimezone(UTC)
+
+
+def _whole(value: Any) -> int:
+    number: int = _typed(int, value)
+    if number.bit_length() > 63 and number != -(1 << 63):
+        raise ValueError("more than 64 bits")
+    return number
 
 
 def _strings(value: Any) -> Sequence[str]:
-    return [_typed(str, item) for item in _typed(list, value)]
+    return [keyword_text(_typed(str, item)) for item in _typed(list, value)]
