@@ -174,8 +174,8 @@ class Handling:
             event = self._decoder.decode(record)
             routes = () if isinstance(event, Tombstone) else self._routes.routes_for(event)
             command = routes[0].command(event) if len(routes) == 1 and isinstance(event, Event) else None
-        except (RecordError, NotNow):
-            return None  # alone it may wait
+        except Exception:  # noqa: BLE001 - alone it may wait, or fail under its own name
+            return None
         return command if isinstance(command, Signal) else None
 
     async def _handle_batch(self, batch: Sequence[Signal], assignment: Assignment) -> None:

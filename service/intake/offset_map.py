@@ -21,8 +21,10 @@ PREFIX = "v1:"
 LIMIT_BYTES = 4_096
 """What brokers take (`offset.metadata.max.bytes`); some take more by mistake and lose it later."""
 
+FARTHEST = 1 << 63
 LONGEST_RANGE = 1 << 22
-"""Offsets a map may span when it is read: a damaged one must not fill the memory."""
+"""So many offsets a map may say when it is read, and so many a bitmap may span: a damaged one must not fill
+the memory, nor a gap that compaction has left. Gaps may be of any size."""
 
 
 def encode(point: int, finished: Iterable[int]) -> str:
@@ -30,8 +32,11 @@ def encode(point: int, finished: Iterable[int]) -> str:
     offsets = sorted(finished)
     if not offsets:
         return ""
-    runs, bitmap = _runs(point, offsets), _bitmap(point, offsets)
-    forms = [b"r" + runs, b"b" + bitmap, b"R" + zlib.compress(runs, 9), b"B" + zlib.compress(bitmap, 9)]
+    runs = _runs(point, offsets)
+    forms = [b"r" + runs, b"R" + zlib.compress(runs, 9)]
+    if offsets[-1] - point < LONGEST_RANGE:
+        bitmap = _bitmap(point, offsets)
+        forms += [b"b" + bitmap, b"B" + zlib.compress(bitmap, 9)]
     return PREFIX + base64.urlsafe_b64encode(min(forms, key=len)).decode().rstrip("=")
 
 
@@ -87,9 +92,10 @@ def _runs(point: int, offsets: list[int]) -> bytes:
 
 
 def _in_runs(body: bytes) -> Iterator[int]:
-    offset, finished = 0, False
+    offset, count, finished = 0, 0, False
     for length in _varints(body):
-        if offset + length > LONGEST_RANGE:
+        count += length if finished else 0
+        if count > LONGEST_RANGE or offset + length > FARTHEST:
             raise ValueError("a damaged map: its range")
         if finished:
             yield from range(offset, offset + length)

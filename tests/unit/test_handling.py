@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from service.dispatch.answers import Outcome, OutcomeKind
 from service.dispatch.identity import command_id
 from service.errors import RejectedError
-from service.events.decoding import Decoder
+from service.events.decoding import Decoder, Tombstone
 from service.events.event import Event
 from service.events.strict_json import Limits
 from service.failures.letters import About, Letter, Letters, read_letter
@@ -829,6 +829,22 @@ async def test_one_that_meets_a_defect_of_ours_can_be_given_up(
     world.give_up(poison)
     assert await world.handling.handle_next([poison, earned("a", 2, 2)], NoTime()) == 1
     assert world.letters == [("person", "")]
+
+
+async def test_a_defect_in_a_later_record_does_not_hold_those_before_it(
+    table: RouteTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, poison = Decoder.decode, earned("a", 3, 3)
+
+    def defect(decoder: Decoder, record: Record) -> Event | Tombstone:
+        if record == poison:
+            raise ZeroDivisionError
+        return decode(decoder, record)
+
+    monkeypatch.setattr(Decoder, "decode", defect)
+    world = World(table, ScriptedDispatcher())
+    assert await world.handling.handle_next([earned("a", 1, 1), earned("a", 2, 2), poison], NoTime()) == 2
+    assert [command.args[0] for command in signals(world)] == [[1, 2]]
 
 
 @pytest.mark.parametrize("which", [1, 2, 3])

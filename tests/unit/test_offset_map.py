@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.intake.offset_map import LIMIT_BYTES, LONGEST_RANGE, PREFIX, decode, encode
+from service.intake.offset_map import FARTHEST, LIMIT_BYTES, LONGEST_RANGE, PREFIX, decode, encode
 
 points = st.integers(0, 2**62)
 beyond = st.sets(st.integers(0, 30_000), max_size=300)
@@ -12,6 +12,13 @@ beyond = st.sets(st.integers(0, 30_000), max_size=300)
 
 @given(points, beyond)
 def test_what_is_encoded_is_decoded(point: int, ahead: set[int]) -> None:
+    finished = {point + n for n in ahead}
+    assert decode(point, encode(point, finished)) == finished
+
+
+@given(points, st.sets(st.integers(0, 2**62), max_size=20))
+def test_gaps_may_be_of_any_size(point: int, ahead: set[int]) -> None:
+    # As compaction leaves them.
     finished = {point + n for n in ahead}
     assert decode(point, encode(point, finished)) == finished
 
@@ -34,7 +41,8 @@ def test_any_bytes_behind_our_prefix_give_offsets_beyond_the_point_or_an_error(
         finished = decode(point, text)
     except ValueError:
         return
-    assert all(point <= offset <= point + LONGEST_RANGE for offset in finished)
+    assert len(finished) <= LONGEST_RANGE
+    assert all(point <= offset <= point + FARTHEST for offset in finished)
 
 
 def test_nothing_finished_ahead_needs_no_metadata() -> None:
@@ -44,6 +52,12 @@ def test_nothing_finished_ahead_needs_no_metadata() -> None:
 
 def test_a_damaged_map_cannot_fill_the_memory() -> None:
     huge = base64.urlsafe_b64encode(b"r" + b"\x00" + b"\xff" * 8 + b"\x7f").decode()
+    with pytest.raises(ValueError, match="range"):
+        decode(0, PREFIX + huge)
+
+
+def test_no_map_leads_out_of_all_topics() -> None:
+    huge = base64.urlsafe_b64encode(b"r" + b"\xff" * 50 + b"\x7f\x01").decode()
     with pytest.raises(ValueError, match="range"):
         decode(0, PREFIX + huge)
 
