@@ -350,7 +350,8 @@ def _is_already_started(error: RPCError) -> bool:
 def _is_older(run_id: str, called: float) -> bool:
     """Whether the run may be older than the call; run ids of starts are UUIDv7, which hold the time.
 
-    A server whose clock is behind ours costs one describe more per start, no wrong answer.
+    A server whose clock is behind ours costs one describe more per start. With one that is ahead, a repeat
+    within that time counts as accepted, not as a duplicate; it has no effect either way.
 
     Source: RFC 9562, 5.7: 48 bits of milliseconds, then the version.
     """
