@@ -54,8 +54,11 @@ class OffsetTracker:
 
     @property
     def braked(self) -> bool:
-        """Whether so much is finished out of order that no more should be read."""
-        return self._map_bytes > BRAKE_BYTES or self._span > BRAKE_SPAN
+        """Whether so much is finished out of order that no more should be read.
+
+        Never while nothing is in flight: reading on passes what an earlier assignment finished far ahead.
+        """
+        return bool(self._unfinished) and (self._map_bytes > BRAKE_BYTES or self._span > BRAKE_SPAN)
 
     def receive(self, offset: int) -> bool:
         """Note that `offset` was delivered; False if it needs no handling.

@@ -113,6 +113,21 @@ def test_a_partition_brakes_when_its_map_spans_so_much_that_it_takes_long_to_mak
     assert tracker.braked
 
 
+@pytest.mark.parametrize("ahead", [{200_000}, set(range(101, 52_100)), set(range(101, 20_000, 2))])
+def test_what_an_earlier_assignment_finished_far_ahead_does_not_stop_the_reading(ahead: set[int]) -> None:
+    tracker = OffsetTracker(ahead, 100)
+    tracker.receive(100)
+    tracker.to_commit()
+    tracker.finish(100)
+    assert not tracker.braked
+    for offset in sorted({*ahead, *range(101, max(ahead) + 2, 7)}):
+        if tracker.receive(offset):
+            tracker.finish(offset)
+        tracker.to_commit() if offset % 1_000 == 0 else None
+        assert not tracker.braked
+    assert tracker.to_commit() == Commit(tracker.point)
+
+
 def test_a_map_that_would_be_too_large_is_cut_and_never_lies() -> None:
     tracker = OffsetTracker()
     chance = random.Random(7)  # no pattern, so that it does not compress well
