@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 from temporalio import activity
 from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
@@ -52,7 +53,7 @@ class CallingActivities:
 
         Raises:
             ApplicationError: `NoSecret`, to be tried again once there is one. `ResultInvalid`, for good: the
-                request can never be an event.
+                request can never be an event. The other side's no, where an earlier run had that.
         """
         info = activity.info()
         assert info.workflow_id is not None
@@ -61,8 +62,10 @@ class CallingActivities:
             reply = await _earlier_reply(
                 activity.client(), info.workflow_id, info.workflow_run_id, info.activity_id
             )
+            if isinstance(reply, Failure):
+                raise await activity.client().data_converter.decode_failure(reply)
             if reply:
-                return RawValue(reply)
+                return RawValue(await _decrypted(reply, activity.client()))
         # Without heartbeats: none would come while only the reply is waited for.
         await published(self._publisher, self._sealed(call))
         return activity.raise_complete_async()
@@ -93,7 +96,15 @@ class CallingActivities:
         return call.request.model_copy(update={"headers": headers})
 
 
-async def _earlier_reply(client: Client, workflow_id: str, run_id: str, activity_id: str) -> Payload | None:
+async def _decrypted(payload: Payload, client: Client) -> Payload:
+    """`payload` as it was before the client's codec; it is on its way through that once more."""
+    codec = client.data_converter.payload_codec
+    return (await codec.decode([payload]))[0] if codec else payload
+
+
+async def _earlier_reply(
+    client: Client, workflow_id: str, run_id: str, activity_id: str
+) -> Payload | Failure | None:
     """The reply that a run before the reset, or the resets, of this one had to the same call."""
     try:
         for _ in range(MOST_RUNS):
@@ -108,7 +119,7 @@ async def _earlier_reply(client: Client, workflow_id: str, run_id: str, activity
 
 async def _reply_in(
     client: Client, workflow_id: str, run_id: str, activity_id: str
-) -> tuple[Payload | None, str]:
+) -> tuple[Payload | Failure | None, str]:
     """The reply to a call in one run, and the run that this one was made of by a reset."""
     called: set[int] = set()
     reset_of = ""
@@ -121,6 +132,11 @@ async def _reply_in(
             completed = event.activity_task_completed_event_attributes
             if completed.scheduled_event_id in called and completed.result.payloads:
                 return completed.result.payloads[0], ""
+        elif event.HasField("activity_task_failed_event_attributes"):
+            failed = event.activity_task_failed_event_attributes
+            # One that could be tried again tells of our last attempt, not of the other side.
+            if failed.scheduled_event_id in called and failed.failure.application_failure_info.non_retryable:
+                return failed.failure, ""
         elif event.HasField("workflow_task_failed_event_attributes"):
             # A reset begins with this; its history also holds those of earlier ones, before it.
             reset_of = event.workflow_task_failed_event_attributes.base_run_id or reset_of

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from operator import itemgetter
 from typing import Any
@@ -19,6 +21,7 @@ from aiokafka.errors import (
     OutOfOrderSequenceNumber,
     ProducerClosed,
     ProducerFenced,
+    UnknownProducerId,
 )
 
 from service.errors import Answered, ConfigurationError, NotNow
@@ -38,6 +41,7 @@ FATAL = (
     MessageSizeTooLargeError,
     OutOfOrderSequenceNumber,
     ProducerFenced,
+    UnknownProducerId,
 )
 """After these an idempotent producer of aiokafka fails for ever on that partition (aiokafka #1017).
 
@@ -46,7 +50,8 @@ MessageSizeTooLargeError is one of them when the broker says it: the sequence nu
 
 REFUSED_SECONDS = 60.0
 """How long what a topic refused for its size is refused here, since each refusal by the broker costs the
-producer that all share. After it the broker is asked again: a raised limit heals."""
+producer that all share. After it the broker is asked again: a raised limit heals. And how long records go
+one by one to a topic that refused a batch of several, of which one alone may be too large."""
 
 
 class KafkaSink:
@@ -71,9 +76,13 @@ class KafkaSink:
         self._max_record = max_record
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
+        self._closing: asyncio.Task[None] | None = None
         self._closed = False
         self._answers: set[asyncio.Future[Any]] = set()
         self._refused: dict[str, tuple[int, float]] = {}
+        self._under_way = Counter[str]()
+        self._shared: dict[str, float] = {}
+        self._alone: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def start(self) -> None:
         """Connect.
@@ -128,11 +137,14 @@ class KafkaSink:
         spread: int | None = None,
     ) -> Written:
         """Write one record; see `RecordSink.send`."""
-        size = len(key or b"") + len(value or b"")
-        self._refuse_again(topic, size)
+        size = sum(len(name) + len(text or b"") for name, text in (("", key), ("", value), *headers))
         producer: AIOKafkaProducer | None = None
+        begun = 0.0
         try:
-            async with asyncio.timeout(self._send_seconds):
+            async with asyncio.timeout(self._send_seconds), self._turn(topic):
+                self._refuse_again(topic, size)
+                begun = time.monotonic()
+                self._under_way[topic] += 1
                 producer = await self._current()
                 number = None if spread is None else spread % len(await producer.partitions_for(topic))
                 future = await producer.send(
@@ -140,8 +152,13 @@ class KafkaSink:
                 )
                 done = await self._answer(future)
         except FATAL as error:
+            # Asked now: those of the same batch are told in this moment, too.
+            shared = self._under_way[topic] > 1 or begun <= self._shared.get(topic, -1.0)
+            too_large = isinstance(error, MessageSizeTooLargeError)
+            if too_large and shared:
+                self._shared[topic] = time.monotonic()
             await self._replace(producer, error)
-            if isinstance(error, MessageSizeTooLargeError):
+            if too_large and not shared:
                 self._refused[topic] = size, time.monotonic() + REFUSED_SECONDS
                 raise _too_large(topic) from error
             why = f"the producer was replaced after {type(error).__name__}"
@@ -151,9 +168,22 @@ class KafkaSink:
             why = f"topic {topic}: no acknowledgement within {self._send_seconds:.0f} s"
             raise NotNow(why, of=Answered.KAFKA) from error
         except KafkaError as error:
+            if producer and _has_died(producer):
+                await self._replace(producer, error)
             why = f"topic {topic}: {self._connection.in_words(error, writing_to=topic)}"
             raise NotNow(why, of=Answered.KAFKA) from error
+        finally:
+            self._under_way[topic] -= bool(begun)
         return Written(done.topic, done.partition, done.offset)
+
+    def _turn(self, topic: str) -> AbstractAsyncContextManager[Any]:
+        """One by one to a topic that has refused several together lately."""
+        shared = self._shared.get(topic)
+        if shared is None:
+            return contextlib.nullcontext()
+        if time.monotonic() >= shared + REFUSED_SECONDS:
+            del self._shared[topic]
+        return self._alone[topic]
 
     def _refuse_again(self, topic: str, size: int) -> None:
         refused, until = self._refused.get(topic, (size + 1, 0.0))
@@ -179,6 +209,8 @@ class KafkaSink:
         async with self._starting:
             if self._closed:
                 raise ProducerClosed
+            if self._closing:
+                await asyncio.wait({self._closing})
             if self._producer is None:
                 producer = self._connection.producer(**self._options())
                 try:
@@ -211,8 +243,15 @@ class KafkaSink:
             self._producer = None
             log.warning("producer replaced", error=type(error).__name__)
             # Nobody goes on before it is closed: what it may still have written must be there, or never
-            # come, when one that was told to come again looks.
-            await _close(producer)
+            # come, when one that was told to come again looks. Also when this caller goes away meanwhile.
+            self._closing = asyncio.create_task(_close(producer))
+            await asyncio.wait({self._closing})
+
+
+def _has_died(producer: AIOKafkaProducer) -> bool:
+    """Whether it writes nothing any more, though it takes records: an error that it did not expect."""
+    task = producer._sender.sender_task  # noqa: SLF001
+    return task is not None and task.done()
 
 
 def _too_large(topic: str) -> RecordTooLarge:
@@ -227,7 +266,12 @@ async def _close(producer: AIOKafkaProducer) -> None:
         stopping.cancel()
         # What `stop` would do last. Without it the sender would go on in the background
         # and write later what its caller was told is not known to be written.
-        await producer._sender.close()  # noqa: SLF001
+        sender = asyncio.ensure_future(producer._sender.close())  # noqa: SLF001
+        await asyncio.sleep(0)  # it is told to end
+        # It waits for requests that are under way: now they fail.
         await producer.client.close()
+        await asyncio.wait({sender}, timeout=CLOSE_SECONDS)
+        if sender.done() and not sender.cancelled():
+            sender.exception()  # seen; there is nothing to be done about it
     with contextlib.suppress(asyncio.CancelledError, KafkaError):
         await stopping

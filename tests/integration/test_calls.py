@@ -16,11 +16,14 @@ from activities.correlation import HEADER, Correlation, Seal
 from service.dispatch.meeting import met_by
 from service.local import LocalTemporal
 from service.routing.commands import Complete
+from service.settings import EncryptionSettings
 from service.temporal.client import for_namespace
 from service.wiring import Roles
 from tests.integration.flows import Ask, Asked
 from tests.integration.service import CALLS_SECRET, Place, Said, Site, headers_of, register_namespace, site
+from tests.integration.test_encrypted import with_key
 from tests.unit.records import event
+from workflows.encryption import new_key
 from workflows.results import result_id
 
 ROUTES = """
@@ -53,6 +56,21 @@ async def running(
     folder = tmp_path_factory.mktemp("calls")
     async with site(kafka, temporal.address, folder, ROUTES) as here, here.running():
         yield here
+
+
+@pytest.fixture(scope="module")
+async def sealed(
+    kafka: str, temporal: LocalTemporal, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Site]:
+    """As `running`, with encrypted payloads."""
+    folder = tmp_path_factory.mktemp("sealed-calls")
+    keys = folder / "keys"
+    keys.write_text(f"{new_key('first')}\n")
+    async with site(kafka, temporal.address, folder, ROUTES) as here:
+        here.settings = here.settings.model_copy(update={"encryption": EncryptionSettings(keys_file=keys)})
+        here.client = await with_key(here, keys)
+        async with here.running():
+            yield here
 
 
 async def test_a_reply_is_the_result_of_the_call_which_is_one_bar_in_the_timeline(running: Site) -> None:
@@ -196,6 +214,32 @@ async def test_a_workflow_that_is_reset_finds_its_reply_and_asks_for_nothing_twi
         assert (await here.started(name)).run_id != before
         assert await here.workflow(name).result() == 9
     assert len(await requests(here, name)) == 1
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_a_workflow_that_is_reset_finds_a_yes_or_a_no_encrypted_or_not(
+    running: Site, sealed: Site, *, encrypted: bool
+) -> None:
+    here = sealed if encrypted else running
+    no = {"name": "Declined", "why": "no"}
+    answers = {"reset-yes": ("answered", {"n": 3}), "reset-no": ("declined", no)}
+    for name, (kind, data) in answers.items():
+        await ask(here, name, Asked(topic=here.topics["out"], at_once=False))
+        await here.workflow(name).query("__temporal_workflow_metadata")
+        await here.workflow(name).signal(Ask.tell)
+        request = await here.until(lambda name=name: requested(here, name))  # type: ignore[misc]
+        await reply(here, kind, data, to=request)
+    for again in (False, True):
+        for name in answers:
+            if again:
+                await here.reset(name, str((await here.started(name)).run_id))
+        assert await here.workflow("reset-yes").result() == 3
+        error = await failure(here, "reset-no")
+        assert isinstance(error, ApplicationError)
+        assert (error.type, error.message) == ("Declined", "no")
+    for name in answers:
+        assert len(await requests(here, name)) == 1
+        assert not await requests(here, name, "asked.cancelled")
 
 
 async def test_a_workflow_that_is_reset_while_it_waits_takes_the_reply_to_its_first_request(

@@ -11,6 +11,7 @@ from aiokafka.errors import (
     InvalidProducerEpoch,
     InvalidProducerIdMapping,
     KafkaConnectionError,
+    KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
     NotLeaderForPartitionError,
@@ -41,7 +42,7 @@ class FakeProducer:
         self.stop_hangs = False
         self.closed: list[str] = []
         self.pending: list[asyncio.Future[Any]] = []
-        self._sender = SimpleNamespace(close=self._noting("sender"))
+        self._sender = SimpleNamespace(close=self._noting("sender"), sender_task=None)
         self.client = SimpleNamespace(close=self._noting("client"), _get_conn=None)
         self.made.append(self)
 
@@ -261,3 +262,52 @@ async def test_a_cluster_that_is_not_there_at_the_start_is_said_with_the_reason(
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1: "):
         await KafkaSink(Connection("127.0.0.1:1")).start()
     assert producers[0].closed == ["stopped"]
+
+
+async def test_a_producer_whose_background_has_died_is_replaced(
+    sink: KafkaSink, producers: list[FakeProducer]
+) -> None:
+    task = producers[0]._sender.sender_task = asyncio.create_task(asyncio.sleep(0))  # noqa: SLF001
+    await task
+    producers[0].failure = KafkaError("Unexpected error during batch delivery")
+    with pytest.raises(NotNow):
+        await send(sink)
+    assert await send(sink) == Written("shop.results", 3, 0)
+    assert len(producers) == 2
+
+
+async def test_of_a_batch_that_is_refused_each_goes_alone_then(
+    sink: KafkaSink, producers: list[FakeProducer]
+) -> None:
+    producers[0].failure = MessageSizeTooLargeError()
+    both = await asyncio.gather(send(sink), send(sink), return_exceptions=True)
+    assert [type(one) for one in both] == [NotNow, NotNow]
+    await send(sink)
+    producers[1].answers = False
+    sending = [asyncio.create_task(send(sink)) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    assert len(producers[1].sent) == 2
+    producers[1].pending[1].set_exception(MessageSizeTooLargeError())
+    with pytest.raises(RecordTooLarge):
+        await sending[0]
+    with pytest.raises(RecordTooLarge):  # of the same size
+        await sending[1]
+
+
+async def test_headers_count_for_what_is_refused(sink: KafkaSink, producers: list[FakeProducer]) -> None:
+    producers[0].failure = MessageSizeTooLargeError()
+    with pytest.raises(RecordTooLarge):
+        await sink.send("t", key=None, value=b"", headers=(("a", b"1" * 2_000),))
+    assert await sink.send("t", key=None, value=b"1" * 100, headers=())
+
+
+async def test_nobody_writes_before_the_old_producer_is_closed_though_its_caller_goes_away(
+    sink: KafkaSink, producers: list[FakeProducer]
+) -> None:
+    producers[0].stop_hangs = True
+    producers[0].failure = ProducerFenced()
+    first = asyncio.create_task(send(sink))
+    await asyncio.sleep(0.05)
+    first.cancel()
+    assert await send(sink) == Written("shop.results", 3, 0)
+    assert producers[0].closed == ["sender", "client"]
