@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from operator import itemgetter
 from typing import Any
@@ -138,13 +138,30 @@ class KafkaSink:
     ) -> Written:
         """Write one record; see `RecordSink.send`."""
         size = sum(len(name) + len(text or b"") for name, text in (("", key), ("", value), *headers))
+        async with self._turn(topic):
+            self._refuse_again(topic, size)
+            begun = time.monotonic()
+            self._under_way[topic] += 1
+            try:
+                return await self._write(topic, key, value, headers, spread)
+            except MessageSizeTooLargeError as error:
+                # Whole batches are refused: those of the same one are told in this moment, too.
+                if self._under_way[topic] > 1 or begun <= self._shared.get(topic, -1.0):
+                    self._shared[topic] = time.monotonic()
+                    raise NotNow(
+                        f"topic {topic} refused several records together", of=Answered.KAFKA
+                    ) from error
+                self._refused[topic] = size, time.monotonic() + REFUSED_SECONDS
+                raise _too_large(topic) from error
+            finally:
+                self._under_way[topic] -= 1
+
+    async def _write(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, spread: int | None
+    ) -> Written:
         producer: AIOKafkaProducer | None = None
-        begun = 0.0
         try:
-            async with asyncio.timeout(self._send_seconds), self._turn(topic):
-                self._refuse_again(topic, size)
-                begun = time.monotonic()
-                self._under_way[topic] += 1
+            async with asyncio.timeout(self._send_seconds):
                 producer = await self._current()
                 number = None if spread is None else spread % len(await producer.partitions_for(topic))
                 future = await producer.send(
@@ -152,15 +169,9 @@ class KafkaSink:
                 )
                 done = await self._answer(future)
         except FATAL as error:
-            # Asked now: those of the same batch are told in this moment, too.
-            shared = self._under_way[topic] > 1 or begun <= self._shared.get(topic, -1.0)
-            too_large = isinstance(error, MessageSizeTooLargeError)
-            if too_large and shared:
-                self._shared[topic] = time.monotonic()
             await self._replace(producer, error)
-            if too_large and not shared:
-                self._refused[topic] = size, time.monotonic() + REFUSED_SECONDS
-                raise _too_large(topic) from error
+            if isinstance(error, MessageSizeTooLargeError):
+                raise
             why = f"the producer was replaced after {type(error).__name__}"
             raise NotNow(why, of=Answered.KAFKA) from error
         except TimeoutError as error:
@@ -172,18 +183,24 @@ class KafkaSink:
                 await self._replace(producer, error)
             why = f"topic {topic}: {self._connection.in_words(error, writing_to=topic)}"
             raise NotNow(why, of=Answered.KAFKA) from error
-        finally:
-            self._under_way[topic] -= bool(begun)
         return Written(done.topic, done.partition, done.offset)
 
-    def _turn(self, topic: str) -> AbstractAsyncContextManager[Any]:
+    @asynccontextmanager
+    async def _turn(self, topic: str) -> AsyncIterator[None]:
         """One by one to a topic that has refused several together lately."""
-        shared = self._shared.get(topic)
-        if shared is None:
-            return contextlib.nullcontext()
-        if time.monotonic() >= shared + REFUSED_SECONDS:
-            del self._shared[topic]
-        return self._alone[topic]
+        if time.monotonic() >= self._shared.get(topic, -REFUSED_SECONDS) + REFUSED_SECONDS:
+            yield
+            return
+        turn = self._alone[topic]
+        try:
+            async with asyncio.timeout(self._send_seconds):
+                await turn.acquire()
+        except TimeoutError as error:
+            raise NotNow(f"topic {topic}: others are written first", of=Answered.KAFKA) from error
+        try:
+            yield
+        finally:
+            turn.release()
 
     def _refuse_again(self, topic: str, size: int) -> None:
         refused, until = self._refused.get(topic, (size + 1, 0.0))
