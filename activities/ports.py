@@ -131,8 +131,8 @@ class ClosingSweeper(Protocol):
     May be repeated: what was told already is not told again, or with the same id.
     """
 
-    async def sweep(self, since: datetime) -> Swept:
-        """Tell of all that closed at `since` or later, and say how far that is.
+    async def sweep(self, since: datetime, now: datetime) -> Swept:
+        """Tell of all that closed at `since` or later, and say how far that is; `now` is by Temporal's clock.
 
         Raises:
             NotYet: Kafka or Temporal does not answer; nothing before `since` is affected.

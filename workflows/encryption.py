@@ -101,6 +101,7 @@ class KeyFile:
         self._keys: Mapping[str, Key] = {}
         self._version: tuple[int, ...] = ()
         self._looked_at = 0.0
+        self._trouble = ""
         self._read(self._state())
 
     def active(self) -> Key:
@@ -122,8 +123,11 @@ class KeyFile:
             if version != self._version:
                 self._read(version)
                 log.info("encryption keys read anew: %s", ", ".join(self._keys))
+            self._trouble = ""
         except ValueError as error:
-            log.warning("encryption keys stay as they were: %s", error)
+            if str(error) != self._trouble:
+                log.warning("encryption keys stay as they were: %s", error)
+            self._trouble = str(error)
 
     def _state(self) -> tuple[int, ...]:
         try:

@@ -64,10 +64,12 @@ class Told:
         """
         first = await reading.offsets_at(topic, since - CLOCKS_APART)
         for partition, offsets in (await reading.extents(topic)).items():
-            begin = max(offsets.start, first[partition], self._next.get(partition, 0))
+            read = self._next.get(partition, 0)
+            # It ends before what was read of it: it was made anew.
+            begin = max(offsets.start, first[partition], read if read <= offsets.stop else 0)
             async for record in reading.read(partition, range(begin, offsets.stop)):
                 self._take(record)
-            self._next[partition] = max(begin, offsets.stop)
+            self._next[partition] = offsets.stop
         oldest_ms = (since - CLOCKS_APART).timestamp() * 1000
         self._ids = {one: at_ms for one, at_ms in self._ids.items() if at_ms >= oldest_ms}
 
@@ -158,7 +160,13 @@ class Search:
             said(one, f"{published.topic}[{published.partition}]@{published.offset}" if published else "")
 
         for start in range(0, len(left_out), AT_ONCE):
-            await asyncio.gather(*map(publish, left_out[start : start + AT_ONCE]))
+            # None goes on beside the next try, whatever becomes of the others.
+            ends = await asyncio.gather(
+                *map(publish, left_out[start : start + AT_ONCE]), return_exceptions=True
+            )
+            for error in ends:
+                if error:
+                    raise error
         return refused
 
 

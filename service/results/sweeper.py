@@ -1,6 +1,6 @@
 """What the sweep does: the service's side of the activity `sweep_closings`."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from temporalio.service import RPCError
@@ -31,20 +31,20 @@ class Sweeper:
         self._ends = ends
         self._waits_for = ""
 
-    async def sweep(self, since: datetime) -> Swept:
+    async def sweep(self, since: datetime, now: datetime) -> Swept:
         """Publish what closed since then; see `ClosingSweeper.sweep`."""
         if self._ends:
             return Swept(until=since, again_in=None)
         try:
-            swept = await self._sweep(since)
+            swept = await self._sweep(min(since, now), now)
         except NotYet as error:
             self._tell(str(error))
             raise
         self._tell("")
         return swept
 
-    async def _sweep(self, since: datetime) -> Swept:
-        until = max(since, datetime.now(UTC) - self._lag)
+    async def _sweep(self, since: datetime, now: datetime) -> Swept:
+        until = max(since, now - self._lag)
         try:
             left_out = await self._search.left_out(since)
             refused = await self._search.publish(left_out, _said, by="sweep")

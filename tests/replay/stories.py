@@ -40,7 +40,7 @@ class Sweeper:
     def __init__(self) -> None:
         self._sweeps = 0
 
-    async def sweep(self, since: datetime) -> Swept:
+    async def sweep(self, since: datetime, now: datetime) -> Swept:
         self._sweeps += 1
         if self._sweeps == 2:
             raise NotYet("Kafka is away")

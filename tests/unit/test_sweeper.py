@@ -14,6 +14,7 @@ from service.results.left_out import LeftOut, Said, Search
 from service.results.sweeper import Sweeper
 
 SINCE = datetime(2026, 11, 24, tzinfo=UTC)
+NOW = SINCE + timedelta(days=1)
 BUSY = RPCError("busy", RPCStatusCode.RESOURCE_EXHAUSTED, b"")
 AWAY = Unreachable("Kafka is away")
 
@@ -42,13 +43,18 @@ def sweeper(*ways: Exception | str, ends: bool = False) -> Sweeper:
 
 
 async def test_what_visibility_may_not_know_yet_is_swept_again() -> None:
-    swept = await sweeper().sweep(SINCE)
+    swept = await sweeper().sweep(SINCE, NOW)
     assert swept.again_in == timedelta(minutes=1)
-    assert timedelta(minutes=59) < datetime.now(UTC) - swept.until < timedelta(minutes=61)
+    assert swept.until == NOW - timedelta(hours=1)
+
+
+async def test_a_place_beyond_now_as_a_clock_that_jumped_left_it_is_taken_for_now() -> None:
+    swept = await sweeper().sweep(SINCE + timedelta(days=365), SINCE)
+    assert swept.until == SINCE
 
 
 async def test_one_that_is_not_wanted_any_more_asks_nobody() -> None:
-    swept = await sweeper(AWAY, ends=True).sweep(SINCE)
+    swept = await sweeper(AWAY, ends=True).sweep(SINCE, NOW)
     assert (swept.until, swept.again_in) == (SINCE, None)
 
 
@@ -58,9 +64,9 @@ async def test_what_it_waits_for_is_logged_once_and_again_after_it_went_well() -
     with capture_logs() as logs:
         for reason in (gone, gone, "Kafka is away", "Temporal answered RESOURCE_EXHAUSTED: busy"):
             with pytest.raises(NotYet, match=reason):
-                await sweeping.sweep(SINCE)
-        await sweeping.sweep(SINCE)
+                await sweeping.sweep(SINCE, NOW)
+        await sweeping.sweep(SINCE, NOW)
         with pytest.raises(NotYet):
-            await sweeping.sweep(SINCE)
+            await sweeping.sweep(SINCE, NOW)
     said = [entry["reason"] for entry in logs if entry["event"] == "sweep of closings waits"]
     assert said == [gone, "Kafka is away", "Temporal answered RESOURCE_EXHAUSTED: busy", gone]

@@ -26,7 +26,7 @@ class Counting:
         self.away = 0
         self._left = sweeps
 
-    async def sweep(self, since: datetime) -> Swept:
+    async def sweep(self, since: datetime, now: datetime) -> Swept:
         self.asked.append(since)
         if self.away:
             self.away -= 1
