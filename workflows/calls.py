@@ -13,7 +13,7 @@ with workflow.unsafe.imports_passed_through():
 
     from activities.calling import Call, CallingActivities
     from activities.heartbeats import HEARTBEAT_TIMEOUT
-    from activities.policies import EVER_MORE_SELDOM, EVERY_SECOND, WITHOUT_LIMIT
+    from activities.policies import EVERY_SECOND, WITHOUT_LIMIT, ever_more_seldom
     from workflows.results import Results, to_the_end
 
 Reply = TypeVar("Reply")
@@ -58,9 +58,9 @@ class Calls:
             subject: What it is about; becomes the record's key.
             data: What is asked: a pydantic model, or what JSON can say.
             reply: The type that the route's `result` is read as.
-            limit: After so long without a reply the call fails.
+            limit: After so long without a reply the call fails; by default up to a hundredth earlier.
             ask_again_after: Publish the request again each time after so long. By default after a minute,
-                then at ever longer intervals: the worker may have died before it was published.
+                then at longer intervals: the worker may have died before it was published.
             summary: What people read in the timeline.
 
         Raises:
@@ -83,7 +83,7 @@ class Calls:
                 summary=summary,
                 schedule_to_close_timeout=limit,
                 start_to_close_timeout=ask_again_after or min(limit, ASK_AGAIN_AFTER),
-                retry_policy=EVERY_SECOND if ask_again_after else EVER_MORE_SELDOM,
+                retry_policy=EVERY_SECOND if ask_again_after else ever_more_seldom(limit),
                 # Nobody waits for it any more; the other side is told below.
                 cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
             )

@@ -347,7 +347,7 @@ class KafkaSource:
         return self._epoch == self._listener.epoch
 
     async def _take_on(self, new: frozenset[TopicPartition]) -> None:
-        """Set the positions of new partitions, then report them; left for the next poll if that fails.
+        """Set the positions of new partitions, then report them; left for the next poll where that fails.
 
         Here and not in the client's callback: until it is done nothing is polled from them, so nothing
         can be taken that nobody waits for.
@@ -357,7 +357,7 @@ class KafkaSource:
                 known = await self._commits_of(self._group, [Partition(*place) for place in new])
                 await self._ask_given_up([Partition(*place) for place in new])
                 unread = [place for place in new if place not in known]
-                first = await self._consumer.beginning_offsets(unread)
+                first = await self._consumer.beginning_offsets(self._led(unread))
                 begun = {Partition(*place): Commit(offset) for place, offset in first.items()}
                 if self._routes and self._current:
                     await self._note_routes(known | begun, begun)
@@ -366,9 +366,17 @@ class KafkaSource:
             await asyncio.sleep(POLL_SECONDS)
             return
         # Committed at once: what expires before any of it is handled is missed then, not skipped.
-        all_stored = not begun or len(await self.commit(begun)) == len(begun)
-        if self._current and all_stored and self._begin_at(known | begun):
-            self._listener.new = frozenset()
+        begun = {partition: begun[partition] for partition in await self.commit(begun)} if begun else {}
+        if (known or begun) and self._begin_at(known | begun):
+            self._listener.new -= {TopicPartition(*partition) for partition in known | begun}
+
+    def _led(self, places: Sequence[TopicPartition]) -> Sequence[TopicPartition]:
+        """Those that have a leader, as far as we know: for the first offset of another all would wait."""
+        client = self._consumer._client  # noqa: SLF001 - there is no public word for it
+        led = [place for place in places if client.cluster.leader_for_partition(place) not in {None, -1}]
+        if len(led) < len(places):
+            client.force_metadata_update()
+        return led
 
     async def look_up(self, partitions: Iterable[Partition]) -> frozenset[Partition]:
         """See `RecordSource.look_up`; bounded in time."""
@@ -407,6 +415,9 @@ class KafkaSource:
                 await commit_for(self._consumer._client, group, news, kept=KEPT)  # noqa: SLF001
         except GroupAuthorizationFailedError:
             self._go_without("where routes begin is not noted", group)
+        except (InvalidCommitOffsetSizeError, OffsetMetadataTooLargeError) as error:
+            # Brokers may take less than ours does; what is noted already stays.
+            log.warning("where routes begin is not noted", error=self._connection.in_words(error))
 
     def _note_of(self, partition: Partition, at: Commit, noted: Commit | None, *, whole: bool) -> Commit:
         before, routes = RouteLog.read(noted), self._routes[partition.topic]

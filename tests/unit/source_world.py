@@ -62,6 +62,12 @@ class FakeConsumer:
         self._client = FakeGroups()
         self._client.log, self._client.answer = self.log, self._answer  # type: ignore[attr-defined]
         self._client.before_answer = lambda _group: self._answer()
+        self.leaders: dict[TopicPartition, int | None] = {}
+        """The leaders of partitions; of one that is not named it is node 1."""
+        self._client.cluster = SimpleNamespace(  # type: ignore[attr-defined]
+            leader_for_partition=lambda place: self.leaders.get(place, 1)
+        )
+        self._client.force_metadata_update = lambda: None  # type: ignore[attr-defined]
         self._coordinator = SimpleNamespace(
             generation=1,
             _do_commit_offsets=self._commit,

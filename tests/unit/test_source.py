@@ -186,6 +186,31 @@ async def test_nothing_is_read_before_the_beginning_of_a_new_group_is_committed(
     assert await world.read(P0, polls=2) == [(P0, 0), (P0, 1)]
 
 
+@pytest.mark.parametrize("leader", [-1, None])
+async def test_a_new_partition_without_a_leader_does_not_hold_the_others(
+    world: World, leader: int | None
+) -> None:
+    world.holds({P0: 1, P1: 1, P2: 1})
+    world.committed[P0] = Commit(0)
+    world.client.leaders[TopicPartition(*P2)] = leader
+    await world.rebalance(P0, P1, P2)
+    assert sorted(await world.read(P0, P1, polls=2)) == [(P0, 0), (P1, 0)]
+    assert world.taken_on == [{P0: Commit(0), P1: Commit(0)}]
+    world.client.leaders.clear()
+    assert await world.read(P0, P1, P2, polls=2) == [(P2, 0)]
+    assert world.taken_on[1:] == [{P2: Commit(0)}]
+
+
+async def test_a_new_partition_whose_first_commit_is_refused_does_not_hold_the_others(world: World) -> None:
+    world.holds({P0: 1, P1: 1})
+    world.client.refused[TopicPartition(*P1)] = UnknownTopicOrPartitionError()
+    await world.rebalance(P0, P1)
+    assert await world.read(P0, polls=2) == [(P0, 0)]
+    assert world.taken_on == [{P0: Commit(0)}]
+    world.client.refused.clear()
+    assert await world.read(P0, P1, polls=2) == [(P1, 0)]
+
+
 @pytest.mark.parametrize("error", [14, 15, 16])
 async def test_a_coordinator_that_has_moved_is_not_a_group_without_an_offset(
     world: World, error: int
