@@ -22,9 +22,11 @@ how many repeats this run has dropped.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import (
     ContinueAsNewInput,
@@ -145,5 +147,25 @@ def _split(packed: bytes) -> Iterator[bytes]:
 
 
 def _without_repeats(batch: HandleSignalInput, news: Sequence[bool]) -> HandleSignalInput:
-    items = [item for item, new in zip(batch.args[0], news, strict=True) if new]
-    return replace(batch, args=[items, *batch.args[1:]])
+    """`batch` with its news alone.
+
+    Raises:
+        TypeError: Its handler takes neither a list nor raw values. The workflow waits until it does.
+    """
+
+    def kept(value: Any) -> Any:
+        if isinstance(value, RawValue):
+            converter = workflow.payload_converter()
+            return RawValue(converter.to_payload(kept(converter.from_payload(value.payload))))
+        if not isinstance(value, list | tuple) or len(value) != len(news):
+            raise TypeError(
+                f"signal {batch.signal} brings batches: let the parameter of its handler be a list"
+            )
+        return [item for item, new in zip(value, news, strict=True) if new]
+
+    if workflow.get_signal_handler(batch.signal):
+        return replace(batch, args=[kept(batch.args[0]), *batch.args[1:]])
+    # A dynamic one gets the name, then the values, or in the older form each of them.
+    name, values, *more = batch.args
+    raw = isinstance(values, list) and all(isinstance(value, RawValue) for value in values)
+    return replace(batch, args=[name, [kept(values[0]), *values[1:]] if raw else kept(values), *more])

@@ -143,6 +143,8 @@ class LetterTopicWatch:
                 await self.look()
             except Unreachable as error:
                 log.info("letter topic not looked at", reason=str(error))
+            except Exception:
+                log.exception("defect in looking at the letter topic")
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:

@@ -69,6 +69,8 @@ class SwitchboardReader:
                     await self._introduce(self._last)
             except Unreachable as error:
                 self._say(error)
+            except Exception:
+                log.exception("defect in reading what is paused")
             else:
                 self._silent_since = None
 

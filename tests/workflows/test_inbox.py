@@ -5,10 +5,12 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from temporalio import workflow
 from temporalio.client import WorkflowHandle
+from temporalio.common import RawValue
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
@@ -42,6 +44,15 @@ class Collects:
     @workflow.signal
     def told_many(self, items: list[str]) -> None:
         self._taken += items
+
+    @workflow.signal
+    def told_raw(self, items: RawValue) -> None:
+        self._taken += workflow.payload_converter().from_payload(items.payload, list[str])
+
+    @workflow.signal(dynamic=True)
+    def told_somehow(self, name: str, args: Sequence[RawValue]) -> None:
+        items = workflow.payload_converter().from_payload(args[0].payload)
+        self._taken += [f"{name} {item}" for item in items]
 
     @workflow.signal
     def turn_over(self) -> None:
@@ -122,6 +133,18 @@ async def test_of_a_batch_only_the_news_are_taken(
         await tell(env.client, handle.id, "told_many", ["b", "c", "a", "d"], *map(id_of, "bcad"))
         await tell(env.client, handle.id, "told_many", ["a", "d"], *map(id_of, "ad"))
         assert await handle.query(Collects.taken) == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("signal", "taken"), [("told_raw", ["a", "b", "c"]), ("to", ["to a", "to b", "to c"])]
+)
+async def test_of_a_batch_only_the_news_are_taken_also_undecoded(
+    env: WorkflowEnvironment, max_cached_workflows: int, signal: str, taken: Sequence[str]
+) -> None:
+    async with collecting(env, max_cached_workflows) as handle:
+        await tell(env.client, handle.id, signal, ["a", "b"], id_of("a"), id_of("b"))
+        await tell(env.client, handle.id, signal, ["b", "c"], id_of("b"), id_of("c"))
+        assert await handle.query(Collects.taken) == taken
 
 
 async def test_a_history_with_repeats_replays(env: WorkflowEnvironment, max_cached_workflows: int) -> None:
