@@ -65,7 +65,7 @@ fuzz: $(VENV)/.dev ## Arbitrary bytes, YAML and expressions, with many examples 
 	@exec $(BIN)/python -m tests.fuzz $(MINUTES)
 
 .PHONY: bench
-bench: $(VENV)/.dev ## turnout beside a naive bridge and the bare SDK, about 10 minutes (ARGS='--only starts')
+bench: $(VENV)/.dev ## turnout beside a naive bridge and the bare SDK, about 15 minutes (ARGS='--only starts')
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: letters-soak
