@@ -1,4 +1,4 @@
-"""Closing a consumer in bounded time, and all of it."""
+"""Closing clients in bounded time, and all of them."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -18,21 +18,23 @@ async def close(consumer: AIOKafkaConsumer, seconds: float = CLOSE_SECONDS) -> N
     its steps fails or is cancelled it leaves out the rest: heartbeats that go on would keep a member in the
     group that reads nothing. And a poll that waits for a rebalance would never end.
     """
-    await _bounded(consumer.stop(), seconds)
+    await bounded(consumer.stop(), seconds)
     coordinator, fetcher, client = consumer._coordinator, consumer._fetcher, consumer._client  # noqa: SLF001
     if coordinator and consumer._group_id is not None:  # noqa: SLF001 - without a group there is no heart
-        await _bounded(coordinator._stop_heartbeat_task(), REST_SECONDS)  # noqa: SLF001
-        await _bounded(coordinator._stop_commit_offsets_refresh_task(), REST_SECONDS)  # noqa: SLF001
+        await bounded(coordinator._stop_heartbeat_task(), REST_SECONDS)  # noqa: SLF001
+        await bounded(coordinator._stop_commit_offsets_refresh_task(), REST_SECONDS)  # noqa: SLF001
     if fetcher:  # there is none before the client has got through
-        await _bounded(fetcher.close(), REST_SECONDS)
+        await bounded(fetcher.close(), REST_SECONDS)
         consumer._subscription.abort_waiters(ConsumerStoppedError())  # noqa: SLF001
-    await _bounded(client.close(), REST_SECONDS)
+    await bounded(client.close(), REST_SECONDS)
 
 
-async def _bounded(step: Coroutine[Any, Any, None], seconds: float) -> None:
+async def bounded(step: Coroutine[Any, Any, None], seconds: float) -> bool:
+    """Take a step of closing, and give up on it after `seconds`; whether it ended by itself."""
     task = asyncio.ensure_future(step)
-    await asyncio.wait({task}, timeout=seconds)
+    ended, _ = await asyncio.wait({task}, timeout=seconds)
     task.cancel()
     await asyncio.wait({task}, timeout=REST_SECONDS)
     if task.done() and not task.cancelled():
         task.exception()  # seen; there is nothing to be done about it
+    return bool(ended)

@@ -1,7 +1,6 @@
 """Writing records: an idempotent producer that is replaced when it can no longer write."""
 
 import asyncio
-import contextlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
@@ -25,13 +24,13 @@ from aiokafka.errors import (
 )
 
 from service.errors import Answered, ConfigurationError, NotNow
+from service.kafka.closing import CLOSE_SECONDS, bounded
 from service.kafka.connection import START_SECONDS, Connection, listening_to_client_log
 from service.kafka.record import Headers, RecordTooLarge, Written
 from service.telemetry.health import AWAY_SECONDS, Problem
 
 log = structlog.get_logger(__name__)
 
-CLOSE_SECONDS = 5.0
 METADATA_SECONDS = 30.0
 """How often the cluster is asked what there is, whether anything is written or not."""
 
@@ -277,18 +276,11 @@ def _too_large(topic: str) -> RecordTooLarge:
 
 async def _close(producer: AIOKafkaProducer) -> None:
     """Close in bounded time: `stop` waits for ever for a batch that no broker takes."""
-    stopping = asyncio.ensure_future(producer.stop())
-    await asyncio.wait({stopping}, timeout=CLOSE_SECONDS)
-    if not stopping.done():
-        stopping.cancel()
-        # What `stop` would do last. Without it the sender would go on in the background
-        # and write later what its caller was told is not known to be written.
-        sender = asyncio.ensure_future(producer._sender.close())  # noqa: SLF001
-        await asyncio.sleep(0)  # it is told to end
-        # It waits for requests that are under way: now they fail.
-        await producer.client.close()
-        await asyncio.wait({sender}, timeout=CLOSE_SECONDS)
-        if sender.done() and not sender.cancelled():
-            sender.exception()  # seen; there is nothing to be done about it
-    with contextlib.suppress(asyncio.CancelledError, KafkaError):
-        await stopping
+    if await bounded(producer.stop(), CLOSE_SECONDS):
+        return
+    # What `stop` would do last. Without it the sender would go on in the background and write later what its
+    # caller was told is not known to be written. It waits for requests under way: the client fails them.
+    await asyncio.gather(
+        bounded(producer._sender.close(), CLOSE_SECONDS),  # noqa: SLF001
+        bounded(producer.client.close(), CLOSE_SECONDS),
+    )
