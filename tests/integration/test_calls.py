@@ -202,10 +202,7 @@ async def test_a_workflow_that_is_reset_finds_its_reply_and_asks_for_nothing_twi
     running: Site, name: str
 ) -> None:
     here = running
-    await ask(here, name, Asked(topic=here.topics["out"], at_once=False))
-    await here.workflow(name).query("__temporal_workflow_metadata")  # its first task is done
-    await here.workflow(name).signal(Ask.tell)
-    request = await here.until(lambda: requested(here, name))
+    request = await requested_late(here, name)
     await reply(here, "answered", {"n": 9}, to=request)
     assert await here.workflow(name).result() == 9
     for _ in range(2):
@@ -224,10 +221,7 @@ async def test_a_workflow_that_is_reset_finds_a_yes_or_a_no_encrypted_or_not(
     no = {"name": "Declined", "why": "no"}
     answers = {"reset-yes": ("answered", {"n": 3}), "reset-no": ("declined", no)}
     for name, (kind, data) in answers.items():
-        await ask(here, name, Asked(topic=here.topics["out"], at_once=False))
-        await here.workflow(name).query("__temporal_workflow_metadata")
-        await here.workflow(name).signal(Ask.tell)
-        request = await here.until(lambda name=name: requested(here, name))  # type: ignore[misc]
+        request = await requested_late(here, name)
         await reply(here, kind, data, to=request)
     for again in (False, True):
         for name in answers:
@@ -246,10 +240,7 @@ async def test_a_workflow_that_is_reset_while_it_waits_takes_the_reply_to_its_fi
     running: Site,
 ) -> None:
     here = running
-    await ask(here, "reset-open", Asked(topic=here.topics["out"], at_once=False))
-    await here.workflow("reset-open").query("__temporal_workflow_metadata")
-    await here.workflow("reset-open").signal(Ask.tell)
-    request = await here.until(lambda: requested(here, "reset-open"))
+    request = await requested_late(here, "reset-open")
     before = (await here.started("reset-open")).run_id
     place, _ = await asyncio.gather(
         reply(here, "answered", {"n": 8}, to=request), here.reset("reset-open", str(before))
@@ -332,6 +323,14 @@ async def ask(here: Site, name: str, how: Asked | None = None) -> None:
         id=here.workflow_id(name),
         task_queue=here.settings.worker.task_queue,
     )
+
+
+async def requested_late(here: Site, name: str) -> Mapping[str, str]:
+    """Start a workflow that asks only when it is told to, behind its first task; its request."""
+    await ask(here, name, Asked(topic=here.topics["out"], at_once=False))
+    await here.workflow(name).query("__temporal_workflow_metadata")  # its first task is done
+    await here.workflow(name).signal(Ask.tell)
+    return await here.until(lambda: requested(here, name))
 
 
 async def requests(here: Site, name: str, kind: str = "asked") -> list[Mapping[str, str]]:
